@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the stub of lamella._core, from the compiled module, into the given folder.
+
+pybind11-stubgen reads the module; this adds what it cannot know (the methods of Callable, a plain
+C type without signatures; the element types of containers) and says plainly what pybind11 spells
+out (an int is anything with __int__ or __index__). A signature that is listed here but no longer
+in the module, or the other way round, ends with an error: the stub cannot go stale unnoticed.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+HEAD = '''# SPDX-License-Identifier: Apache-2.0
+"""The native core of lamella: programs, their steps, and threads.
+
+Generated from the compiled module by `make stub`; `make lint` compares.
+"""
+'''
+
+CALLABLE = {
+    "__init_subclass__": "(cls, **kwargs: typing.Any) -> None",
+    "__new__": "(cls, *args: typing.Any, **kwargs: typing.Any) -> typing.Self",
+    "__call__": "(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any",
+    "__getstate__": "(self) -> typing.Any",
+    "_dispatch": "(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any",
+    "_forget": "(self) -> None",
+    "_remember": (
+        "(self, args: tuple[typing.Any, ...], kwnames: tuple[str, ...], program: Program, "
+        "returns: typing.Any, keep: typing.Any = None) -> bool"
+    ),
+    "_validate": "(self) -> None",
+}
+
+# What the module returns where pybind11 only sees a container.
+RETURNS = {
+    "build_info() -> dict": "build_info() -> dict[str, str]",
+    "cache_sizes(root: str | None = None) -> dict": (
+        "cache_sizes(root: str | None = None) -> dict[str, int]"
+    ),
+    "default_threads(root: str = '') -> dict": (
+        "default_threads(root: str = '') -> dict[str, typing.Any]"
+    ),
+    "def inputs(self) -> list": "def inputs(self) -> list[tuple[str, tuple[int, ...]]]",
+    "def outputs(self) -> list": "def outputs(self) -> list[tuple[str, tuple[int, ...]]]",
+    "| None = None) -> tuple": "| None = None) -> tuple[numpy.ndarray, ...]",
+}
+
+WORDS = {
+    "typing.SupportsInt | typing.SupportsIndex": "int",
+    "typing.SupportsFloat | typing.SupportsIndex": "float",
+    "numpy.ndarray": "numpy.typing.NDArray[typing.Any]",
+    "import numpy\n": "import numpy.typing\n",
+}
+
+
+def rewrite(text: str) -> str:
+    """The stub as it is committed, before formatting."""
+    for old, new in RETURNS.items():
+        if not re.search(re.escape(old) + r":", text):
+            raise SystemExit(f"make_stub: the module has no {old!r} any more")
+        text = re.sub(re.escape(old) + r":", new + ":", text)
+    for old, new in WORDS.items():
+        text = text.replace(old, new)
+
+    start = text.index("class Callable:")
+    end = text.index("\ndef ", start)
+    block, seen = text[start:end], set()
+    for name in re.findall(r"def (\w+)\(", block):
+        if name not in CALLABLE:
+            raise SystemExit(f"make_stub: no signature is listed for Callable.{name}")
+        block = re.sub(rf"def {name}\(.*\).*:", f"def {name}{CALLABLE[name]}:", block)
+        seen.add(name)
+    if seen != CALLABLE.keys():
+        raise SystemExit(f"make_stub: Callable has no {sorted(CALLABLE.keys() - seen)} any more")
+    block = block.replace("    @staticmethod\n", "")
+    body = text[text.index("from __future__") : start] + block + text[end:]
+    return HEAD + "\n" + body
+
+
+def main() -> None:
+    """Generates, rewrites, formats."""
+    folder = Path(sys.argv[1])
+    tools = Path(sys.executable).parent
+    generate = [tools / "pybind11-stubgen", "lamella._core", "--output-dir", folder]
+    subprocess.run([*generate, "--numpy-array-remove-parameters"], check=True)
+    stub = folder / "lamella" / "_core.pyi"
+    stub.write_text(rewrite(stub.read_text()))
+    rules = ["--select", "I,UP,F401,Q,PYI", "--ignore", "PYI021,PYI048", "--fix", "--exit-zero"]
+    subprocess.run([tools / "ruff", "check", "--quiet", *rules, stub], check=True)
+    subprocess.run([tools / "ruff", "format", "--quiet", stub], check=True)
+
+
+if __name__ == "__main__":
+    main()

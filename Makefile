@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every target makes what it needs in .venv, from PyPI, and nothing else. Needed on the machine:
+# Python >= 3.11 with venv, a C++20 compiler, make.
+#
+#   make demo       a trained scikit-learn net taken over, checked and measured; writes demo.png
+#   make test       the whole suite, on every instruction set of this machine
+#   make bench      all tasks against all rivals that can be installed; writes build/bench.json
+#   make lint       formatting, types, stub, clang-tidy
+#   make sanitize   the suite under ASan and UBSan, the concurrency tests under TSan
+#   make wheel      sdist and, out of it, a wheel in a fresh environment; checks sizes and import
+#   make stub       writes python/lamella/_core.pyi from the compiled module
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.PHONY: demo test bench lint sanitize asan tsan wheel stub parity clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+PYTEST := $(BIN)/python -m pytest
+CXX_FILES := $(shell find cpp tests -name '*.cpp' -o -name '*.h')
+SOURCES := CMakeLists.txt pyproject.toml README.md LICENSE \
+  $(shell find cpp python -type f -not -name '*.so' -not -name '*.pyc')
+
+demo: .venv/with-demo
+	$(BIN)/lamella demo --plot demo.png
+
+# The best instruction set with two threads, then every older one with one thread. Tests that go
+# through instruction sets and thread counts by themselves need no second pass.
+test: .venv/with-test
+	threads=2; again=""; \
+	for isa in $$($(BIN)/python -c 'from lamella import _core; print(*reversed(_core.isas()))'); do \
+	  echo "== pytest: LAMELLA_ISA=$$isa LAMELLA_NUM_THREADS=$$threads"; \
+	  LAMELLA_ISA=$$isa LAMELLA_NUM_THREADS=$$threads $(PYTEST) $$again; \
+	  threads=1; again="--ignore=tests/house --ignore=tests/cli --ignore=tests/test_comparators.py"; \
+	done
+
+# Against PyTorch. Not part of `test`: its default wheel brings CUDA along.
+parity: .venv/with-test,parity
+	$(PYTEST) tests/parity
+
+bench: .venv/with-bench
+	mkdir -p build
+	$(BIN)/python benchmarks/run.py --json build/bench.json
+
+lint: .venv/with-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	rm -rf build/types && mkdir -p build/types
+	cp -rs "$$PWD/python/lamella" build/types/ && rm -rf build/types/lamella/benchmarks
+	cp -rsT "$$PWD/benchmarks" build/types/lamella/benchmarks
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $(CXX_FILES)
+	rm -rf build/stub && $(BIN)/python .ci/make_stub.py build/stub
+	diff -u python/lamella/_core.pyi build/stub/lamella/_core.pyi
+	$(call configure,build/tidy,-DLAMELLA_WERROR=OFF -DCMAKE_EXPORT_COMPILE_COMMANDS=ON)
+	$(BIN)/run-clang-tidy.py -clang-tidy-binary $(BIN)/clang-tidy -p build/tidy -quiet -j $$(nproc) \
+	  -extra-arg=-idirafter$$(gcc -print-file-name=include) \
+	  "$$PWD/cpp/.*" > build/tidy.log 2>&1 \
+	  || { grep -E 'error|warning' build/tidy.log; exit 1; }
+
+stub: .venv/with-dev
+	rm -rf build/stub && $(BIN)/python .ci/make_stub.py build/stub
+	cp build/stub/lamella/_core.pyi python/lamella/_core.pyi
+
+sanitize: asan tsan
+
+# A sanitizer's run-time library has to come first in an uninstrumented python; libstdc++ comes
+# with it, or the interceptor of exceptions would find none.
+PRELOAD = LD_PRELOAD="$$(gcc -print-file-name=$(1)) $$(gcc -print-file-name=libstdc++.so.6)"
+
+asan: .venv/with-test
+	$(call configure,build/asan,-DLAMELLA_SANITIZE=address$(comma)undefined)
+	$(call site,build/asan)
+	PYTHONPATH=build/asan/site PYTHONMALLOC=malloc $(call PRELOAD,libasan.so) \
+	  ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
+	  UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	  $(PYTEST) -s --ignore=tests/house --ignore=tests/cli --ignore=tests/parity
+
+# Left out: forks (this sanitizer follows no threads started after one), and parameters that are
+# changed while others compute with them (a race by design: which of the values they see is open).
+tsan: .venv/with-test
+	$(call configure,build/tsan,-DLAMELLA_SANITIZE=thread -DLAMELLA_THREADS=std)
+	$(call site,build/tsan)
+	PYTHONPATH=build/tsan/site $(call PRELOAD,libtsan.so) \
+	  TSAN_OPTIONS=halt_on_error=1:die_after_fork=0 LAMELLA_NUM_THREADS=4 \
+	  setarch $$(uname -m) -R $(PYTEST) -s tests/runtime/test_threads.py tests/process/test_models.py \
+	  -k "not Fork and not child_process and not parameters_changed"
+
+wheel: .venv/with-dev
+	rm -rf dist build/fresh
+	$(BIN)/python -m build --sdist
+	$(PYTHON) -m venv build/fresh
+	build/fresh/bin/python -m pip --quiet wheel --no-deps --wheel-dir dist dist/lamella-*.tar.gz
+	build/fresh/bin/python -m pip --quiet install dist/lamella-*.whl
+	cd build && fresh/bin/python ../.ci/check_wheel.py ../dist
+
+clean:
+	rm -rf .venv build dist
+
+# .venv with the build tools; pip itself first, because --group is younger than Debian's pip.
+.venv/ready: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(PIP) install --upgrade 'pip>=25.1'
+	$(PIP) install --group build
+	touch $@
+
+# lamella with the named extras, rebuilt incrementally in build/ when a source has changed.
+.venv/with-%: .venv/ready $(SOURCES)
+	$(PIP) install --no-build-isolation '.[$*]'
+	touch $@
+
+comma := ,
+
+# configure,FOLDER,OPTIONS: one more build of the core, beside the installed one.
+configure = PATH="$$PWD/$(BIN):$$PATH" cmake -S . -B $(1) -G Ninja $(2) \
+  -DPython_EXECUTABLE="$$PWD/$(BIN)/python" \
+  -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)" > $(1).log 2>&1 \
+  || { cat $(1).log; exit 1; }
+
+# site,FOLDER: builds it and lays an importable package into FOLDER/site.
+define site
+PATH="$$PWD/$(BIN):$$PATH" cmake --build $(1)
+rm -rf $(1)/site && mkdir -p $(1)/site
+cp -r python/lamella $(1)/site/ && rm -rf $(1)/site/lamella/{*.so,benchmarks}
+cp -rT benchmarks $(1)/site/lamella/benchmarks
+PATH="$$PWD/$(BIN):$$PATH" cmake --install $(1) --prefix $(1)/site
+endef

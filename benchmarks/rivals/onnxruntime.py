@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX Runtime with all optimisations: `run()` on NumPy arrays, and with input and output bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..tasks.activation import Activation
+from ..tasks.dense import Dense
+from ..tasks.matmul import MatMul
+from ..tasks.network import Network
+
+OPERATORS = {"relu": "Relu", "exp": "Exp", "tanh": "Tanh", "sigmoid": "Sigmoid", "gelu": "Gelu"}
+
+
+class OnnxRuntime:
+    """One session per task, weights as initialisers, arrays through `run()`."""
+
+    bound = False
+
+    def __init__(self, threads: int) -> None:
+        import onnx
+        import onnxruntime
+
+        self.onnx, self.ort, self.threads = onnx, onnxruntime, threads
+        self.version = onnxruntime.__version__
+
+    def _session(self, nodes: list[Any], weights: Any, inputs: Any, shape: Any) -> Any:
+        helper, kind = self.onnx.helper, self.onnx.TensorProto.FLOAT
+        graph = helper.make_graph(
+            nodes,
+            "task",
+            [helper.make_tensor_value_info(k, kind, v.shape) for k, v in inputs.items()],
+            [helper.make_tensor_value_info("y", kind, shape)],
+            [self.onnx.numpy_helper.from_array(v, k) for k, v in weights.items()],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+        options = self.ort.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.graph_optimization_level = self.ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        return self.ort.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+
+    def _ready(self, nodes: list[Any], weights: Any, inputs: Any, shape: Any) -> Callable[[], Any]:
+        session = self._session(nodes, weights, inputs, shape)
+        if not self.bound:
+            return lambda: session.run(None, inputs)[0]
+        binding, y = session.io_binding(), np.empty(shape, np.float32)
+        values = {k: self.ort.OrtValue.ortvalue_from_numpy(v) for k, v in inputs.items()}
+        for name, value in values.items():
+            binding.bind_ortvalue_input(name, value)
+        result = self.ort.OrtValue.ortvalue_from_numpy(y)
+        binding.bind_ortvalue_output("y", result)
+
+        def call() -> Any:
+            session.run_with_iobinding(binding)
+            return result
+
+        return call
+
+    def _activation(self, name: str, x: str, y: str) -> list[Any]:
+        node = self.onnx.helper.make_node
+        if name == "identity":
+            return [node("Identity", [x], [y])]
+        if name == "silu":
+            return [node("Sigmoid", [x], [y + "s"]), node("Mul", [x, y + "s"], [y])]
+        return [node(OPERATORS[name], [x], [y])]
+
+    def network(self, task: Network, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
+        nodes: list[Any] = []
+        layers, value = len(task.sizes) - 1, "x"
+        for i in range(layers):
+            last = i == layers - 1
+            gemm = self.onnx.helper.make_node(
+                "Gemm", [value, f"w{i}", f"b{i}"], [f"g{i}"], transB=1
+            )
+            value = "y" if last else f"h{i}"
+            name = task.output if last else task.activation
+            nodes += [gemm, *self._activation(name, f"g{i}", value)]
+        weights = {k: v for k, v in arrays.items() if k != "x"}
+        shape = (task.batch, task.sizes[-1])
+        return self._ready(nodes, weights, {"x": arrays["x"]}, shape)
+
+    def dense(self, task: Dense, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
+        gemm = self.onnx.helper.make_node("Gemm", ["x", "w", "b"], ["g"], transB=1)
+        weights = {k: arrays[k] for k in "wb"}
+        nodes = [gemm, *self._activation("relu", "g", "y")]
+        return self._ready(nodes, weights, {"x": arrays["x"]}, (task.m, task.outputs))
+
+    def matmul(self, task: MatMul, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
+        nodes = [self.onnx.helper.make_node("MatMul", ["a", "b"], ["y"])]
+        return self._ready(nodes, {}, arrays, (task.m, task.n))
+
+    def activation(self, task: Activation, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
+        return self._ready(self._activation(task.function, "x", "y"), {}, arrays, (task.size,))
+
+
+class OnnxRuntimeBound(OnnxRuntime):
+    """The same with input and output bound once: its fastest call."""
+
+    bound = True

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measures every task with every rival and prints the table beside the machine's limits.
+
+    lamella bench [--tasks WORD ...] [--threads 1 2] [--rivals NAME ...] [--json FILE]
+    python benchmarks/run.py ...        the same from the repository
+
+Each rival is a process of its own, pinned to as many cores as threads. In every round each rival
+measures the task once, one after the other; a row shows the best round. The limits (FMA peak, cache
+and memory bandwidth, an empty call) are measured in the same run by lamella's own limit kernels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+if not __package__:  # run as a script: PEP 366
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    __package__ = "benchmarks"
+
+from . import measure, rivals, table, tasks
+from .process import Worker
+
+OURS = "lamella"
+
+
+@dataclass
+class Row:
+    """One task at one thread count; times in seconds per call."""
+
+    task: str
+    threads: int
+    limit: float
+    limit_name: str
+    times: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def best_rival(self) -> str | None:
+        """The fastest of the others, None without others."""
+        others = {name: time for name, time in self.times.items() if name != OURS}
+        return min(others, key=others.__getitem__) if others else None
+
+    def cells(self, names: list[str]) -> list[str]:
+        """The row of the table, with the times of the named rivals."""
+        ours, rival = self.times[OURS], self.best_rival
+        return [
+            self.task,
+            str(self.threads),
+            measure.format_time(ours),
+            measure.format_time(self.limit),
+            self.limit_name,
+            f"{100.0 * self.limit / ours:.0f}",
+            f"{self.times[rival] / ours:.2f} x {rival}" if rival else "-",
+            *(measure.format_time(self.times[n]) if n in self.times else "-" for n in names),
+        ]
+
+
+HEADER = ["task", "threads", "lamella", "limit", "set by", "% of limit", "best rival"]
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `bench`."""
+    counts = sorted({1, min(2, measure.usable_cores())})
+    parser.add_argument(
+        "--tasks", nargs="*", default=[""], metavar="WORD", help="rows whose name contains one"
+    )
+    parser.add_argument(
+        "--rivals", nargs="*", default=list(rivals.RIVALS), choices=list(rivals.RIVALS)
+    )
+    parser.add_argument("--threads", nargs="*", type=_positive, default=counts)
+    parser.add_argument("--rounds", type=_positive, default=9, help="the best one counts")
+    parser.add_argument("--seconds", type=float, default=0.03, help="per rival, task and round")
+    parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
+    parser.add_argument("--json", metavar="FILE", help="also write everything there; - prints it")
+
+
+def start(names: list[str], threads: int, versions: dict[str, str]) -> dict[str, Worker]:
+    """A running worker for every rival that is installed; the others are named with the reason."""
+    workers = {}
+    for name in names:
+        worker = Worker(name, threads)
+        if "missing" in worker.hello:
+            versions[name] = f"skipped: {worker.hello['missing']}"
+            print(f"{name}: {versions[name]}", file=sys.stderr)
+            worker.close()
+        else:
+            versions[name], workers[name] = worker.hello["version"], worker
+    return workers
+
+
+def measure_row(row: Row, workers: dict[str, Worker], rounds: int, seconds: float) -> None:
+    """Fills in the best time of every worker that does this task and gets it right."""
+    ready = []
+    for name, worker in workers.items():
+        reply = worker.ask(prepare=row.task)
+        if reply.get("error", 2.0) <= 1.0:
+            ready.append(name)
+        elif reply.get("missing") != "not offered":
+            print(f"{row.task}: {name} left out: {reply}", file=sys.stderr)
+    for _ in range(rounds):
+        for name in ready:
+            reply = workers[name].ask(measure=row.task, seconds=seconds)
+            if "time" in reply:
+                row.times[name] = min(reply["time"], row.times.get(name, reply["time"]))
+
+
+def measure_rows(
+    chosen: list[tasks.Task], options: argparse.Namespace, threads: int, versions: dict[str, str]
+) -> list[Row]:
+    """All rows at one thread count."""
+    limits, rows = measure.limits(threads), []
+    names = [OURS, *(name for name in options.rivals if name != OURS)]
+    workers = start(names, threads, versions)
+    try:
+        for task in chosen:
+            row = Row(task.name, threads, *measure.governing_limit(task.work, limits))
+            measure_row(row, workers, options.rounds, options.seconds)
+            rows.append(row)
+            print(f"{task.name}, {threads} threads ...", file=sys.stderr, flush=True)
+    finally:
+        for worker in workers.values():
+            worker.close()
+    return rows
+
+
+def run(options: argparse.Namespace) -> int:
+    """Measures and prints; 1 when lamella's own answer is wrong or missing, 2 on wrong usage."""
+    chosen = [t for t in tasks.ALL.values() if any(word in t.name for word in options.tasks)]
+    if not chosen:
+        print(f"lamella bench: no task named like {' or '.join(options.tasks)}", file=sys.stderr)
+        return 2
+    versions: dict[str, str] = {}
+    rows = [
+        row
+        for threads in options.threads
+        for row in measure_rows(chosen, options, threads, versions)
+    ]
+    if wrong := [row.task for row in rows if OURS not in row.times]:
+        print(f"lamella bench: no right answer from lamella for {wrong}", file=sys.stderr)
+        return 1
+
+    card = measure.machine_card()
+    limits = {threads: measure.limits(threads) for threads in options.threads}
+    result = {
+        "machine": card,
+        "versions": versions,
+        "limits": limits,
+        "rows": [asdict(row) for row in rows],
+    }
+    if options.json == "-":
+        print(json.dumps(result, indent=1))
+        return 0
+    if options.json:
+        Path(options.json).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    names = [n for n in versions if n != OURS and any(n in row.times for row in rows)]
+    draw = table.markdown if options.markdown else table.render
+    for threads, rates in limits.items():
+        print(measure.describe(card, rates, threads), end="\n\n")
+    print(draw([*HEADER, *names], [row.cells(names) for row in rows]))
+    return 0
+
+
+def main() -> int:
+    """The command line of the repository."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    add_arguments(parser)
+    return run(parser.parse_args())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

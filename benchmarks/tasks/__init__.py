@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The work that is measured: shapes, data and the check of the answer.
+
+A task knows no library and no clock. Each family is one file with a frozen dataclass and the list
+of its rows; a rival implements a method per family (see `benchmarks/rivals/__init__.py`).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from . import activation, dense, matmul, network
+
+Arrays = dict[str, np.ndarray]
+
+
+class Task(Protocol):
+    """One row of the result table."""
+
+    @property
+    def name(self) -> str:
+        """The row's name, unique among all tasks."""
+
+    @property
+    def family(self) -> str:
+        """The method of a rival that does this work."""
+
+    @property
+    def work(self) -> tuple[float, float, float]:
+        """Floating-point operations, bytes of weights or operands read, and bytes streamed."""
+
+    def data(self) -> Arrays:
+        """Inputs and weights, the same at every call."""
+
+    def error(self, arrays: Arrays, answer: np.ndarray) -> float:
+        """Largest deviation from the float64 answer, in units of what the task tolerates."""
+
+
+ALL: dict[str, Task] = {
+    task.name: task for family in (network, dense, matmul, activation) for task in family.TASKS
+}

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One dense layer with weights that stay: y = relu(x W^T + b)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A layer of `inputs` to `outputs` features on a batch of `m` rows."""
+
+    m: int
+    inputs: int
+    outputs: int
+    family: str = "dense"
+
+    @property
+    def name(self) -> str:
+        return f"dense {self.inputs}-{self.outputs}, batch {self.m}"
+
+    @property
+    def work(self) -> tuple[float, float, float]:
+        weights = self.inputs * self.outputs
+        return 2.0 * self.m * weights, 4.0 * weights, 4.0 * self.m * (self.inputs + self.outputs)
+
+    def data(self) -> dict[str, np.ndarray]:
+        rng = np.random.default_rng(2)
+        scale = 1.0 / np.sqrt(self.inputs)
+        return {
+            "x": rng.standard_normal((self.m, self.inputs)).astype(np.float32),
+            "w": rng.uniform(-scale, scale, (self.outputs, self.inputs)).astype(np.float32),
+            "b": rng.uniform(-scale, scale, self.outputs).astype(np.float32),
+        }
+
+    def error(self, arrays: dict[str, np.ndarray], answer: np.ndarray) -> float:
+        x, w, b = (arrays[k].astype(np.float64) for k in "xwb")
+        scale = np.abs(x) @ np.abs(w).T + np.abs(b)
+        exact = np.maximum(x @ w.T + b, 0.0)
+        return float(np.max(np.abs(answer - exact) / (2.0**-24 * self.inputs * scale)))
+
+
+TASKS = [Dense(m, 512, 512) for m in (1, 8, 64, 256)]

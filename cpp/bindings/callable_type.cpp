@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+// The Python type Callable: its methods, its memory, and the structure epoch.
+//
+// A type made from a spec and not by pybind11, whose instances cannot carry a vectorcall. Subclasses
+// get __dict__ and weak references from Python as usual.
+#include <algorithm>
+#include <cstddef>
+#include <new>
+#include <stdexcept>
+
+#include <pybind11/pybind11.h>
+#include <structmember.h>
+
+#include "base/allocation.h"
+#include "bindings/callable.h"
+#include "bindings/register.h"
+#include "program/epochs.h"
+
+namespace py = pybind11;
+
+namespace lamella::bindings {
+namespace {
+
+// A loop holds the last result while it computes the next one: two arrays serve it. More of them are
+// kept where they cost little memory.
+constexpr std::size_t kSmallResult = std::size_t{64} << 10;
+constexpr std::size_t kLargeRing = 2;
+
+// May the value stand in a signature by identity? Not what can change while it stays the same.
+bool can_be_static(PyObject* value) {
+  if (PyTuple_CheckExact(value)) {
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(value); ++i) {
+      PyObject* item = PyTuple_GET_ITEM(value, i);
+      if (is_exact_array(item) || !can_be_static(item)) return false;
+    }
+    return true;
+  }
+  return !PyList_Check(value) && !PyDict_Check(value) && !PyAnySet_Check(value) &&
+         !PyByteArray_Check(value) && !PyObject_TypeCheck(value, numpy.array_type) &&
+         !PyObject_CheckBuffer(value);
+}
+
+void drop_entries(CallableObject* object) {
+  // Out of reach first: freeing runs the destructors of anything.
+  delete std::exchange(object->entries, nullptr);
+}
+
+PyObject* set_error_from_exception() {
+  try {
+    throw;
+  } catch (py::error_already_set& error) {
+    error.restore();
+  } catch (const py::builtin_exception& error) {
+    error.set_error();
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+  } catch (const std::exception& error) {
+    PyErr_SetString(PyExc_ValueError, error.what());
+  }
+  return nullptr;
+}
+
+PyObject* make(PyTypeObject* type, PyObject*, PyObject*) {
+  PyObject* self = type->tp_alloc(type, 0);
+  if (self == nullptr) return nullptr;
+  callable(self)->vectorcall = call;
+  callable(self)->epoch = program::structure_epoch.load();
+  callable(self)->entries = nullptr;
+  return self;
+}
+
+int traverse(PyObject* self, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(self));
+  if (callable(self)->entries == nullptr) return 0;
+  const Entries& entries = *callable(self)->entries;
+  for (std::size_t i = 0; i < entries.count; ++i) {
+    const Entry* entry = entries.list[i];
+    // A running call holds it too: what it refers to is then alive by more than this object.
+    if (entry->holders > 1) continue;
+    for (const KeyItem& item : entry->items) Py_VISIT(item.value);
+    Py_VISIT(entry->converter);
+    Py_VISIT(entry->keep);
+    Py_VISIT(entry->program_object);
+  }
+  return 0;
+}
+
+int clear(PyObject* self) {
+  drop_entries(callable(self));
+  return 0;
+}
+
+void destroy(PyObject* self) {
+  PyTypeObject* type = Py_TYPE(self);
+  PyObject_GC_UnTrack(self);
+  clear(self);
+  type->tp_free(self);
+  Py_DECREF(type);
+}
+
+PyObject* remember(PyObject* self, PyObject* args, PyObject* kwargs) {
+  static const char* const keywords[] = {"args", "kwnames", "program", "returns", "keep", nullptr};
+  PyObject *values = nullptr, *kwnames = nullptr, *program = nullptr, *returns = nullptr;
+  PyObject* keep = Py_None;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!OO|O:_remember", const_cast<char**>(keywords),
+                                   &PyTuple_Type, &values, &PyTuple_Type, &kwnames, &program,
+                                   &returns, &keep)) {
+    return nullptr;
+  }
+  Entry* replaced = nullptr;
+  try {
+    std::unique_ptr<Entry> entry = make_entry(values, kwnames, program, returns, keep);
+    if (entry == nullptr) Py_RETURN_FALSE;
+    CallableObject* object = callable(self);
+    const std::uint64_t epoch = program::structure_epoch.load(std::memory_order_acquire);
+    if (object->epoch != epoch) drop_entries(object);
+    if (object->entries == nullptr) object->entries = new Entries;
+    replaced = object->entries->add(std::move(entry));
+    object->epoch = epoch;
+  } catch (...) {
+    return set_error_from_exception();
+  }
+  // Last, for it may run anything.
+  if (replaced != nullptr) replaced->release();
+  Py_RETURN_TRUE;
+}
+
+PyObject* forget(PyObject* self, PyObject*) {
+  drop_entries(callable(self));
+  Py_RETURN_NONE;
+}
+
+PyObject* validate(PyObject* self, PyObject*) {
+  callable(self)->epoch = program::structure_epoch.load(std::memory_order_acquire);
+  Py_RETURN_NONE;
+}
+
+PyObject* dispatch_undefined(PyObject* self, PyObject*, PyObject*) {
+  PyErr_Format(PyExc_TypeError, "%s defines no _dispatch", Py_TYPE(self)->tp_name);
+  return nullptr;
+}
+
+// What pickle and copy take along: the attributes, never entries.
+PyObject* getstate(PyObject* self, PyObject*) {
+  PyObject* attributes = PyObject_GetAttrString(self, "__dict__");
+  if (attributes == nullptr && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+    PyErr_Clear();
+    Py_RETURN_NONE;
+  }
+  return attributes;
+}
+
+#if PY_VERSION_HEX < 0x030C0000
+// Before 3.12 only immutable bases hand the flag on.
+PyObject* init_subclass(PyObject* cls, PyObject* args, PyObject* kwargs) {
+  auto* type = reinterpret_cast<PyTypeObject*>(cls);
+  if (PyTuple_GET_SIZE(args) != 0 || (kwargs != nullptr && PyDict_GET_SIZE(kwargs) != 0)) {
+    return PyErr_Format(PyExc_TypeError, "%s.__init_subclass__() takes no keyword arguments",
+                        type->tp_name);
+  }
+  if (type->tp_call == PyVectorcall_Call) type->tp_flags |= Py_TPFLAGS_HAVE_VECTORCALL;
+  Py_RETURN_NONE;
+}
+#endif
+
+template <class Function>
+PyCFunction method(Function* function) {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
+}
+
+PyMethodDef methods[] = {
+    {"_remember", method(remember), METH_VARARGS | METH_KEYWORDS,
+     "_remember($self, args, kwnames, program, returns, keep=None)\n--\n\n"
+     "Answers calls with these arguments by the program from now on; False if they cannot be."},
+    {"_forget", forget, METH_NOARGS, "_forget($self)\n--\n\nDrops everything remembered."},
+    {"_validate", validate, METH_NOARGS,
+     "_validate($self)\n--\n\nDeclares what is remembered right for the present structure epoch."},
+    {"_dispatch", method(dispatch_undefined), METH_VARARGS | METH_KEYWORDS,
+     "_dispatch($self, *args, **kwargs)\n--\n\nAnswers calls that nothing remembered fits."},
+    {"__getstate__", getstate, METH_NOARGS, "__getstate__($self)\n--\n\nThe attributes."},
+#if PY_VERSION_HEX < 0x030C0000
+    {"__init_subclass__", method(init_subclass), METH_CLASS | METH_VARARGS | METH_KEYWORDS,
+     "__init_subclass__()\n--\n\nLets instances be called without a detour."},
+#endif
+    {nullptr, nullptr, 0, nullptr},
+};
+
+PyMemberDef members[] = {
+    {"__vectorcalloffset__", T_PYSSIZET, offsetof(CallableObject, vectorcall), READONLY, nullptr},
+    {nullptr, 0, 0, 0, nullptr},
+};
+
+template <class Function>
+PyType_Slot slot(int id, Function* function) {
+  return {id, reinterpret_cast<void*>(function)};
+}
+
+}  // namespace
+
+std::unique_ptr<Entry> make_entry(PyObject* args, PyObject* kwnames, PyObject* program_object,
+                                  PyObject* returns, PyObject* keep) {
+  const auto count = static_cast<std::size_t>(PyTuple_GET_SIZE(args));
+  const auto named = static_cast<std::size_t>(PyTuple_GET_SIZE(kwnames));
+  if (named > count) throw std::invalid_argument("_remember: more keyword names than arguments");
+  if (!py::isinstance<program::Program>(program_object)) {
+    throw py::type_error("_remember: program is no Program");
+  }
+  base::count_allocation();
+  auto entry = std::make_unique<Entry>();
+  entry->program = py::handle(program_object).cast<const program::Program*>();
+  entry->program_object = Py_NewRef(program_object);
+  entry->keep = Py_NewRef(keep);
+  entry->positional = count - named;
+  for (std::size_t i = 0; i < named; ++i) {
+    PyObject* name = PyTuple_GET_ITEM(kwnames, static_cast<Py_ssize_t>(i));
+    if (!PyUnicode_Check(name) || PyUnicode_Compare(name, names.out) == 0) {
+      throw std::invalid_argument("_remember: keyword names are texts other than 'out'");
+    }
+    entry->keywords.push_back(Py_NewRef(name));
+  }
+  const auto& inputs = entry->program->inputs();
+  std::size_t arrays = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    PyObject* value = PyTuple_GET_ITEM(args, static_cast<Py_ssize_t>(i));
+    if (is_exact_array(value)) {
+      if (arrays == inputs.size() || !matches(value, inputs[arrays], kReadable)) return nullptr;
+      entry->items.push_back({nullptr, ArrayKey(inputs[arrays]), arrays});
+      ++arrays;
+    } else {
+      if (!can_be_static(value)) return nullptr;
+      entry->items.push_back({Py_NewRef(value), {}, 0});
+    }
+  }
+  const auto& outputs = entry->program->outputs();
+  if (arrays != inputs.size()) return nullptr;
+  if (returns == Py_None) {
+    if (outputs.size() != 1) {
+      throw std::invalid_argument("_remember: returns=None needs a program with one output");
+    }
+  } else if (PyUnicode_Check(returns) && PyUnicode_CompareWithASCIIString(returns, "tuple") == 0) {
+    entry->returns = Entry::Returns::kTuple;
+  } else if (PyCallable_Check(returns) != 0) {
+    entry->returns = Entry::Returns::kConverted;
+    entry->converter = Py_NewRef(returns);
+  } else {
+    throw std::invalid_argument("_remember: returns is None, 'tuple' or a callable");
+  }
+  for (const auto& spec : outputs) {
+    ResultRing& ring = entry->rings.emplace_back();
+    ring.key = ArrayKey(spec);
+    if (spec.bytes > kSmallResult) ring.count = kLargeRing;
+  }
+  return entry;
+}
+
+void register_callable(py::module_& module) {
+  names.dispatch = PyUnicode_InternFromString("_dispatch");
+  names.out = PyUnicode_InternFromString("out");
+  if (names.dispatch == nullptr || names.out == nullptr) throw py::error_already_set();
+  static PyType_Slot slots[] = {
+      slot(Py_tp_new, make),
+      slot(Py_tp_dealloc, destroy),
+      slot(Py_tp_traverse, traverse),
+      slot(Py_tp_clear, clear),
+      slot(Py_tp_call, PyVectorcall_Call),
+      {Py_tp_methods, methods},
+      {Py_tp_members, members},
+      {Py_tp_doc, const_cast<char*>("Callable()\n--\n\n"
+                                    "An object whose calls go straight to remembered programs.")},
+      {0, nullptr},
+  };
+  static PyType_Spec spec = {
+      "lamella._core.Callable", static_cast<int>(sizeof(CallableObject)), 0,
+      Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL,
+      slots};
+  PyObject* type = PyType_FromSpec(&spec);
+  if (type == nullptr) throw py::error_already_set();
+  module.attr("Callable") = py::reinterpret_steal<py::object>(type);
+
+  module.def(
+      "structure_epoch", [] { return program::structure_epoch.load(); },
+      "Counts changes of modules' structure.");
+  module.def(
+      "touch_structure", &program::touch_structure,
+      "To be called after a module's structure changed: remembered calls are checked again.");
+}
+
+}  // namespace lamella::bindings

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+// Measures what the machine can do at most: the figure that stands beside every speed.
+//
+// All members of a team work on their own part of the arrays between two barriers; member 0 holds
+// the clock. The best of the rounds that fit into the given time counts, since everything else on
+// the machine can only lower a rate.
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <pybind11/pybind11.h>
+
+#include "base/allocation.h"
+#include "base/parallel.h"
+#include "bindings/register.h"
+#include "dispatch/select.h"
+#include "kernels/table.h"
+
+namespace py = pybind11;
+
+namespace lamella::bindings {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+enum class Kind { kMultiplyAdd, kRead, kCopy };
+
+// A round shorter than this is repeated more often.
+constexpr double kShortestRound = 1e-3;
+
+struct Trial {
+  const kernels::LimitKernels* kernels = nullptr;
+  Kind kind = Kind::kMultiplyAdd;
+  double seconds = 0.0;
+  // Of the library's own memory, huge pages included: results of that size lie in such pages too.
+  std::size_t count = 0;
+  base::Block x, y;
+  std::size_t repeats = 1;
+  double best_rate = 0.0;
+  Clock::time_point begin, end;
+  bool done = false;
+  // One cache line a member, or the sums would travel between the cores.
+  struct alignas(64) Sum {
+    float value = 0.0F;
+  };
+  std::vector<Sum> sums;
+};
+
+float* floats(const base::Block& block) { return reinterpret_cast<float*>(block.get()); }
+
+// What one repeat of one member amounts to: operations, or bytes read and written.
+double work_of(const Trial& trial, std::size_t count) {
+  switch (trial.kind) {
+    case Kind::kMultiplyAdd:
+      return static_cast<double>(trial.kernels->operations_per_iteration) * 1024.0;
+    case Kind::kRead:
+      return static_cast<double>(count * sizeof(float));
+    case Kind::kCopy:
+      return static_cast<double>(2 * count * sizeof(float));
+  }
+  return 0.0;
+}
+
+float repeat_work(Trial& trial, std::size_t first, std::size_t count) {
+  float sum = 0.0F;
+  for (std::size_t i = 0; i < trial.repeats; ++i) {
+    switch (trial.kind) {
+      case Kind::kMultiplyAdd:
+        sum += trial.kernels->multiply_add(1024, 0.5F, 1.0F);
+        break;
+      case Kind::kRead:
+        sum += trial.kernels->read(floats(trial.x) + first, count);
+        break;
+      case Kind::kCopy:
+        std::memcpy(floats(trial.y) + first, floats(trial.x) + first, count * sizeof(float));
+        break;
+    }
+  }
+  return sum;
+}
+
+void measure(void* context, const base::Team& team) {
+  Trial& trial = *static_cast<Trial*>(context);
+  const auto [first, last] = team.share(trial.count, 1024);
+  const auto members = static_cast<double>(team.size);
+  const double total =
+      trial.kind == Kind::kMultiplyAdd ? members * work_of(trial, 0) : work_of(trial, trial.count);
+  double spent = 0.0;
+  while (!trial.done) {
+    team.barrier();
+    if (team.index == 0) trial.begin = Clock::now();
+    team.barrier();
+    trial.sums[static_cast<std::size_t>(team.index)].value +=
+        repeat_work(trial, first, last - first);
+    team.barrier();
+    if (team.index == 0) {
+      trial.end = Clock::now();
+      const double elapsed = std::chrono::duration<double>(trial.end - trial.begin).count();
+      spent += elapsed;
+      if (elapsed < kShortestRound) {
+        trial.repeats *= 2;
+      } else {
+        trial.best_rate =
+            std::max(trial.best_rate, total * static_cast<double>(trial.repeats) / elapsed);
+        trial.done = spent >= trial.seconds;
+      }
+    }
+    team.barrier();
+  }
+}
+
+Kind kind_named(const std::string& name) {
+  if (name == "multiply_add") return Kind::kMultiplyAdd;
+  if (name == "read") return Kind::kRead;
+  if (name == "copy") return Kind::kCopy;
+  throw std::invalid_argument("measure_limit: unknown kind '" + name +
+                              "'; expected multiply_add, read or copy");
+}
+
+double measure_limit(const std::string& kind, std::size_t bytes, int threads, double seconds) {
+  if (threads < 1) throw std::invalid_argument("measure_limit: threads must be at least 1");
+  Trial trial;
+  trial.kernels = dispatch::selected().limits;
+  trial.kind = kind_named(kind);
+  trial.seconds = seconds;
+  // A copy's two arrays share the bytes.
+  const std::size_t arrays = trial.kind == Kind::kCopy ? 2 : 1;
+  if (trial.kind != Kind::kMultiplyAdd) {
+    trial.count = std::max<std::size_t>(bytes / arrays / sizeof(float), 1024);
+    trial.x = base::allocate(trial.count * sizeof(float));
+    std::fill_n(floats(trial.x), trial.count, 1.0F);
+    if (trial.kind == Kind::kCopy) trial.y = base::allocate(trial.count * sizeof(float));
+  }
+  trial.sums.resize(static_cast<std::size_t>(threads));
+  py::gil_scoped_release unlocked;
+  base::run_team(threads, measure, &trial);
+  return trial.best_rate;
+}
+
+}  // namespace
+
+void register_limits(py::module_& module) {
+  module.def("measure_limit", &measure_limit, py::arg("kind"), py::arg("bytes"), py::arg("threads"),
+             py::arg("seconds"),
+             "Measures a limit of the machine with a team of that many threads: multiply_add in "
+             "operations a second, read and copy over so many bytes in bytes a second.");
+}
+
+}  // namespace lamella::bindings

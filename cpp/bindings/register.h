@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// What each file of bindings/ adds to the module; module.cpp calls these and nothing else.
+//
+// Exceptions cross as pybind11 maps them: std::invalid_argument and std::domain_error ->
+// ValueError, std::out_of_range -> IndexError, std::bad_alloc -> MemoryError, std::overflow_error ->
+// OverflowError.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+#include "program/builder.h"
+
+namespace lamella::bindings {
+
+using BuilderClass = pybind11::class_<program::ProgramBuilder>;
+
+// config.cpp: threads, caches, instruction sets, build facts, test hooks.
+void register_config(pybind11::module_& module);
+// program.cpp: Program, random state, parameter epoch.
+void register_program(pybind11::module_& module);
+// builder.cpp: Slot and ProgramBuilder without its steps.
+BuilderClass register_builder(pybind11::module_& module);
+// steps.cpp: one keyword-only method of ProgramBuilder per kind of step, and the kernels' names.
+void register_steps(pybind11::module_& module, BuilderClass& builder);
+// callable_type.cpp: Callable and the structure epoch.
+void register_callable(pybind11::module_& module);
+// limits.cpp: the measured limits of the machine.
+void register_limits(pybind11::module_& module);
+
+}  // namespace lamella::bindings

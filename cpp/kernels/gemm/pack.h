@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// Operands copied into the order in which the tiles read them.
+//
+//   pack_b     panels[p][k][j]  16 columns side by side, k after k; zero behind column n
+//   copy_tile  [k][row]         the rows of one tile side by side
+//   copy_rows  [row][k]         rows whose terms are not neighbours, made so
+//
+// Sources are read a cache line at a time whatever their orientation: a line of 16 rows a power of
+// two apart would not survive in an 8-way cache until its second use.
+#pragma once
+
+#include "kernels/table.h"
+#include "simd/vec.h"
+
+namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {
+
+using simd::LAMELLA_ISA_NAMESPACE::Vec;
+
+// to[c * to_row + r] = from[r * from_row + c]: squares of one register's side at a time, a whole
+// cache line of each source row before the next one.
+template <class T>
+static void transpose_into(const T* from, ptrdiff_t from_row, size_t rows, size_t columns, T* to,
+                           size_t to_row) {
+  constexpr size_t lanes = Vec<T>::lanes;
+  constexpr size_t line = 64 / sizeof(T);
+  size_t c = 0;
+  for (; c + line <= columns; c += line) {
+    size_t r = 0;
+    for (; r + lanes <= rows; r += lanes) {
+      const T* square_from = from + static_cast<ptrdiff_t>(r) * from_row + c;
+#pragma GCC unroll 8
+      for (size_t part = 0; part < line; part += lanes) {
+        Vec<T> square[lanes];
+#pragma GCC unroll 16
+        for (size_t i = 0; i < lanes; ++i) {
+          square[i] = Vec<T>::load(square_from + static_cast<ptrdiff_t>(i) * from_row + part);
+        }
+        transpose(square);
+        T* square_to = to + (c + part) * to_row + r;
+#pragma GCC unroll 16
+        for (size_t i = 0; i < lanes; ++i) square[i].store(square_to + i * to_row);
+      }
+    }
+    for (; r < rows; ++r) {
+      const T* row = from + static_cast<ptrdiff_t>(r) * from_row + c;
+      for (size_t i = 0; i < line; ++i) to[(c + i) * to_row + r] = row[i];
+    }
+  }
+  for (; c < columns; ++c) {
+    const T* column = from + c;
+    for (size_t r = 0; r < rows; ++r) {
+      to[c * to_row + r] = column[static_cast<ptrdiff_t>(r) * from_row];
+    }
+  }
+}
+
+// Columns are neighbours: `Panels` panels side by side, so that a row of b is left as seldom as
+// possible (every row is another page of a wide array).
+template <class T, size_t Panels>
+static void pack_rows(const T* b, ptrdiff_t b_k, size_t k, T* panels) {
+  constexpr size_t lanes = Vec<T>::lanes;
+  for (size_t i = 0; i < k; ++i, b += b_k) {
+#pragma GCC unroll 4
+    for (size_t p = 0; p < Panels; ++p) {
+      T* to = panels + (p * k + i) * kPanel;
+#pragma GCC unroll 16
+      for (size_t v = 0; v < kPanel; v += lanes) Vec<T>::load(b + p * kPanel + v).store(to + v);
+    }
+  }
+}
+
+template <class T>
+static void pack_b(const T* b, ptrdiff_t b_k, ptrdiff_t b_n, size_t k, size_t n, size_t first_panel,
+                   size_t last_panel, T* panels) {
+  size_t p = first_panel;
+  if (b_n == 1 && b_k != 1) {
+    for (; p + 4 <= last_panel && (p + 4) * kPanel <= n; p += 4) {
+      pack_rows<T, 4>(b + p * kPanel, b_k, k, panels + p * k * kPanel);
+    }
+  }
+  for (; p < last_panel; ++p) {
+    const size_t column = p * kPanel;
+    const size_t columns = n - column < kPanel ? n - column : kPanel;
+    const T* from = b + static_cast<ptrdiff_t>(column) * b_n;
+    T* panel = panels + p * k * kPanel;
+    if (columns < kPanel) {
+      for (size_t i = 0; i < k; ++i) {
+        for (size_t j = columns; j < kPanel; ++j) panel[i * kPanel + j] = T(0);
+      }
+    }
+    if (b_k == 1) {
+      transpose_into(from, b_n, columns, k, panel, kPanel);
+    } else if (b_n == 1 && columns == kPanel) {
+      pack_rows<T, 1>(from, b_k, k, panel);
+    } else {
+      for (size_t i = 0; i < k; ++i) {
+        const T* row = from + static_cast<ptrdiff_t>(i) * b_k;
+        for (size_t j = 0; j < columns; ++j) {
+          panel[i * kPanel + j] = row[static_cast<ptrdiff_t>(j) * b_n];
+        }
+      }
+    }
+  }
+}
+
+template <class T, size_t Rows>
+static void copy_neighbours(const T* a, ptrdiff_t a_k, size_t k, T* to) {
+  for (size_t i = 0; i < k; ++i, a += a_k, to += Rows) __builtin_memcpy(to, a, Rows * sizeof(T));
+}
+
+// to[k][row] = a[row * a_row + k * a_k].
+template <class T>
+static void copy_tile(const T* a, ptrdiff_t a_row, ptrdiff_t a_k, size_t rows, size_t k, T* to) {
+  if (a_row == 1 && rows == 6) return copy_neighbours<T, 6>(a, a_k, k, to);
+  if (a_row == 1 && rows == 5) return copy_neighbours<T, 5>(a, a_k, k, to);
+  if (a_row == 1 && rows == 3) return copy_neighbours<T, 3>(a, a_k, k, to);
+  for (size_t i = 0; i < k; ++i, a += a_k) {
+    const T* from = a;
+    for (size_t r = 0; r < rows; ++r, from += a_row) *to++ = *from;
+  }
+}
+
+// to[row][k] = a[row * a_row + k * a_k].
+template <class T>
+static void copy_rows(const T* a, ptrdiff_t a_row, ptrdiff_t a_k, size_t rows, size_t k, T* to) {
+  if (a_row == 1) return transpose_into(a, a_k, k, rows, to, k);
+  for (size_t r = 0; r < rows; ++r, a += a_row) {
+    const T* from = a;
+    for (size_t i = 0; i < k; ++i, from += a_k) *to++ = *from;
+  }
+}
+
+}  // namespace lamella::kernels::LAMELLA_ISA_NAMESPACE

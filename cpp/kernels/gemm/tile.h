@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: Apache-2.0
+// The register tile: Rows rows times Vecs registers of columns of a product, over one K-block.
+//
+// Each element is one chain of mul_add in increasing k starting from zero, in every tile shape, so
+// the shape never shows in the bits. Sums of earlier K-blocks wait in y and are added block by
+// block; bias and residual come after the last. The panel scheme (broadcast a, stream 16 columns of
+// b) is that of BLIS and of Goto and van de Geijn, "Anatomy of high-performance matrix
+// multiplication", 2008.
+#pragma once
+
+#include "kernels/table.h"
+#include "simd/vec.h"
+
+namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {
+
+using simd::LAMELLA_ISA_NAMESPACE::Vec;
+
+// Registers of one panel's width.
+template <class T>
+inline constexpr size_t kPanelVecs = kPanel / Vec<T>::lanes;
+
+// Accumulators a tile may hold so that b, the broadcast and (without FMA) a product find room too.
+#if defined(__AVX512F__) || defined(__aarch64__)
+inline constexpr size_t kAccumulators = 28;
+#elif defined(__FMA__)
+inline constexpr size_t kAccumulators = 12;
+#else
+inline constexpr size_t kAccumulators = 8;
+#endif
+
+// Rows of the widest-used tile: one panel wide where it makes a good tile, else two.
+template <class T>
+inline constexpr size_t kTileRows =
+    kAccumulators / kPanelVecs<T> > 14  ? 14
+    : kAccumulators / kPanelVecs<T> > 0 ? kAccumulators / kPanelVecs<T>
+                                        : 1;
+
+// Panels side by side in a tile of so many rows; few rows need several, or too few chains would be
+// under way to hide the latency of an FMA (a 1 x 16 tile reaches a quarter of the peak).
+template <class T>
+constexpr size_t tile_panels(size_t rows) {
+  const size_t fit = kAccumulators / (rows * kPanelVecs<T>);
+  return fit < 1 ? 1 : fit > 4 ? 4 : fit;
+}
+
+// Keeps a vector that several rows use in its register: GCC 12 otherwise repeats the load in every
+// multiplication, and the loads become the limit.
+template <class T>
+[[gnu::always_inline]] inline void pin(Vec<T>& v) {
+#if defined(__x86_64__)
+  __asm__("" : "+x"(v.v));
+#elif defined(__aarch64__)
+  __asm__("" : "+w"(v.v));
+#endif
+}
+
+// One tile's operands, the pointers at its first element.
+template <class T>
+struct TileArgs {
+  const T* a;
+  ptrdiff_t a_row, a_k;
+  const T* b;
+  ptrdiff_t b_k, b_panel;
+  size_t k;        // terms of this K-block, or of a piece of it
+  const T* ahead;  // fetched into the cache, ahead_k elements on with every k
+  ptrdiff_t ahead_k;
+  const T* start;  // the chains so far, when this piece is not its K-block's first; else null
+  T* park;         // where they wait, when it is not the last; else null
+  bool resume;     // y holds the sum of the blocks before
+  size_t columns;  // how many of the tile's exist in y, bias and residual
+  T* y;
+  ptrdiff_t y_row;
+  const T* bias;      // null before the last K-block
+  const T* residual;  // null before the last K-block
+  ptrdiff_t residual_row;
+};
+
+// Elements between the rows of `start` and `park`.
+inline constexpr size_t kParkedRow = 1024;
+
+template <class T>
+using TileFn = void (*)(const TileArgs<T>& args);
+
+// The end of a tile whose last columns lie outside y: partial loads and stores.
+template <class T>
+[[gnu::noinline]] static void finish_tail(const T* sums, size_t sums_row, size_t rows,
+                                          const TileArgs<T>& args) {
+  constexpr size_t lanes = Vec<T>::lanes;
+  for (size_t i = 0; i < rows; ++i) {
+    T* y = args.y + static_cast<ptrdiff_t>(i) * args.y_row;
+    const T* residual = args.residual + static_cast<ptrdiff_t>(i) * args.residual_row;
+    for (size_t j = 0; j < args.columns; j += lanes) {
+      const size_t left = args.columns - j;
+      Vec<T> v = Vec<T>::load(sums + i * sums_row + j);
+      if (left >= lanes) {
+        if (args.resume) v = Vec<T>::load(y + j) + v;
+        if (args.bias) v = v + Vec<T>::load(args.bias + j);
+        if (args.residual) v = v + Vec<T>::load(residual + j);
+        v.store(y + j);
+      } else {
+        if (args.resume) v = Vec<T>::load_partial(y + j, left) + v;
+        if (args.bias) v = v + Vec<T>::load_partial(args.bias + j, left);
+        if (args.residual) v = v + Vec<T>::load_partial(residual + j, left);
+        v.store_partial(y + j, left);
+      }
+    }
+  }
+}
+
+// Adds what y holds so far, bias and residual, and writes the sums to y.
+template <class T, size_t Rows, size_t Vecs>
+[[gnu::always_inline]] inline void finish(Vec<T> (&sum)[Rows][Vecs], const TileArgs<T>& args) {
+  constexpr size_t lanes = Vec<T>::lanes;
+  if (args.columns < Vecs * lanes) {
+    alignas(64) T sums[Rows * Vecs * lanes];
+#pragma GCC unroll 16
+    for (size_t i = 0; i < Rows; ++i) {
+#pragma GCC unroll 16
+      for (size_t v = 0; v < Vecs; ++v) sum[i][v].store(sums + (i * Vecs + v) * lanes);
+    }
+    finish_tail(sums, Vecs * lanes, Rows, args);
+    return;
+  }
+  if (args.resume) {
+#pragma GCC unroll 16
+    for (size_t i = 0; i < Rows; ++i) {
+      const T* y = args.y + static_cast<ptrdiff_t>(i) * args.y_row;
+#pragma GCC unroll 16
+      for (size_t v = 0; v < Vecs; ++v) sum[i][v] = Vec<T>::load(y + v * lanes) + sum[i][v];
+    }
+  }
+  if (args.bias) {
+#pragma GCC unroll 16
+    for (size_t v = 0; v < Vecs; ++v) {
+      const Vec<T> bias = Vec<T>::load(args.bias + v * lanes);
+#pragma GCC unroll 16
+      for (size_t i = 0; i < Rows; ++i) sum[i][v] = sum[i][v] + bias;
+    }
+  }
+  if (args.residual) {
+#pragma GCC unroll 16
+    for (size_t i = 0; i < Rows; ++i) {
+      const T* residual = args.residual + static_cast<ptrdiff_t>(i) * args.residual_row;
+#pragma GCC unroll 16
+      for (size_t v = 0; v < Vecs; ++v) sum[i][v] = sum[i][v] + Vec<T>::load(residual + v * lanes);
+    }
+  }
+#pragma GCC unroll 16
+  for (size_t i = 0; i < Rows; ++i) {
+    T* y = args.y + static_cast<ptrdiff_t>(i) * args.y_row;
+#pragma GCC unroll 16
+    for (size_t v = 0; v < Vecs; ++v) sum[i][v].store(y + v * lanes);
+  }
+}
+
+template <class T, size_t Rows, size_t Vecs>
+static void tile(const TileArgs<T>& args) {
+  constexpr size_t lanes = Vec<T>::lanes;
+  constexpr size_t panels = (Vecs + kPanelVecs<T> - 1) / kPanelVecs<T>;
+  static_assert(Rows * Vecs <= kAccumulators || (Rows == 1 && panels == 1));
+  Vec<T> sum[Rows][Vecs];
+  if (args.start) {
+#pragma GCC unroll 16
+    for (size_t i = 0; i < Rows; ++i) {
+#pragma GCC unroll 16
+      for (size_t v = 0; v < Vecs; ++v) {
+        sum[i][v] = Vec<T>::load(args.start + i * kParkedRow + v * lanes);
+      }
+    }
+  } else {
+#pragma GCC unroll 16
+    for (size_t i = 0; i < Rows; ++i) {
+#pragma GCC unroll 16
+      for (size_t v = 0; v < Vecs; ++v) sum[i][v] = Vec<T>::zero();
+    }
+  }
+
+  const T* a[Rows];
+#pragma GCC unroll 16
+  for (size_t i = 0; i < Rows; ++i) a[i] = args.a + static_cast<ptrdiff_t>(i) * args.a_row;
+  const T* b[panels];
+#pragma GCC unroll 16
+  for (size_t p = 0; p < panels; ++p) b[p] = args.b + static_cast<ptrdiff_t>(p) * args.b_panel;
+  const ptrdiff_t a_k = args.a_k, b_k = args.b_k;
+  const T* ahead = args.ahead;
+  const ptrdiff_t ahead_k = args.ahead_k;
+  ptrdiff_t at_a = 0, at_b = 0;
+  for (size_t k = args.k; k > 0; --k, at_a += a_k, at_b += b_k) {
+    // The shorter side stays in registers, the longer one passes through a single register.
+    if constexpr (Rows < Vecs) {
+      Vec<T> x[Rows];
+#pragma GCC unroll 16
+      for (size_t i = 0; i < Rows; ++i) x[i] = Vec<T>::broadcast(a[i][at_a]);
+#pragma GCC unroll 16
+      for (size_t v = 0; v < Vecs; ++v) {
+        Vec<T> column = Vec<T>::load(b[v / kPanelVecs<T>] + at_b + v % kPanelVecs<T> * lanes);
+        if constexpr (Rows > 1) pin(column);
+#pragma GCC unroll 16
+        for (size_t i = 0; i < Rows; ++i) sum[i][v] = mul_add(x[i], column, sum[i][v]);
+      }
+    } else {
+      Vec<T> column[Vecs];
+#pragma GCC unroll 16
+      for (size_t v = 0; v < Vecs; ++v) {
+        column[v] = Vec<T>::load(b[v / kPanelVecs<T>] + at_b + v % kPanelVecs<T> * lanes);
+        if constexpr (Rows > 1) pin(column[v]);
+      }
+      if constexpr (Rows > 3) {
+        __builtin_prefetch(ahead);
+        ahead += ahead_k;
+      }
+#pragma GCC unroll 16
+      for (size_t i = 0; i < Rows; ++i) {
+        const Vec<T> x = Vec<T>::broadcast(a[i][at_a]);
+#pragma GCC unroll 16
+        for (size_t v = 0; v < Vecs; ++v) sum[i][v] = mul_add(x, column[v], sum[i][v]);
+      }
+    }
+  }
+
+  if (args.park) {
+#pragma GCC unroll 16
+    for (size_t i = 0; i < Rows; ++i) {
+#pragma GCC unroll 16
+      for (size_t v = 0; v < Vecs; ++v) sum[i][v].store(args.park + i * kParkedRow + v * lanes);
+    }
+    return;
+  }
+  finish(sum, args);
+}
+
+}  // namespace lamella::kernels::LAMELLA_ISA_NAMESPACE

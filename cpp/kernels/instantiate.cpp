@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of one instruction set: compiled once per ISA, holding addresses and nothing to run.
+#include "kernels/families.h"
+#include "simd/vec.h"
+
+#define LAMELLA_STRING_OF(name) #name
+#define LAMELLA_NAME_OF(macro) LAMELLA_STRING_OF(macro)
+
+namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {
+
+inline constexpr size_t kVectorBytes =
+    sizeof(float) * simd::LAMELLA_ISA_NAMESPACE::Vec<float>::lanes;
+
+constinit const KernelTable kTable = {
+    .isa = LAMELLA_NAME_OF(LAMELLA_ISA_NAMESPACE),
+    .vector_bytes = kVectorBytes,
+    .fused_multiply_add = simd::LAMELLA_ISA_NAMESPACE::kHasFma,
+    .f32 = {&kElementwiseF32, &kRowsF32, &kGemmF32},
+    .f64 = {&kElementwiseF64, &kRowsF64, &kGemmF64},
+    .cast = &kCasts,
+    .truth = &kTruth,
+    .limits = &kLimits,
+};
+
+}  // namespace lamella::kernels::LAMELLA_ISA_NAMESPACE

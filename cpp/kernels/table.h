@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+// The kernel table: every kernel of one instruction set, as plain function pointers.
+//
+// This header is the only way into kernels/. It holds data types and no function, so that both the
+// per-ISA units and the rest of the library may include it. Kernels are single-threaded, total on
+// their stated range, allocate nothing, throw nothing, and read and write no byte outside the
+// arrays they are given. Strides and steps count elements, never bytes. n = 0 is always legal.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace lamella::kernels {
+
+using std::ptrdiff_t;
+using std::size_t;
+
+// Columns of one packed panel, lanes of every reduction, and terms of one K-block: constants of the
+// numerical contract, equal on every ISA (DESIGN.md, "Same bits").
+inline constexpr size_t kPanel = 16;
+inline constexpr size_t kReduceLanes = 16;
+inline constexpr size_t kBlockK = 256;
+
+// y[i] = f(x[i]); y == x is allowed, any other overlap is not.
+// params: the activation's own numbers (slope, alpha, bounds), in the order of its Python row.
+template <class T>
+using UnaryFn = void (*)(const T* x, T* y, size_t n, const T* params);
+
+// y[i] = f(a[i * a_step], b[i * b_step]) with steps 0 (one value for all) or 1.
+template <class T>
+using BinaryFn = void (*)(const T* a, ptrdiff_t a_step, const T* b, ptrdiff_t b_step, T* y,
+                          size_t n);
+
+// The same with a truth value, 0 or 1, as result.
+template <class T>
+using CompareFn = void (*)(const T* a, ptrdiff_t a_step, const T* b, ptrdiff_t b_step,
+                           std::uint8_t* y, size_t n);
+
+// y[i] = condition[i] ? a[i] : b[i]; steps as in BinaryFn.
+template <class T>
+using SelectFn = void (*)(const std::uint8_t* condition, ptrdiff_t condition_step, const T* a,
+                          ptrdiff_t a_step, const T* b, ptrdiff_t b_step, T* y, size_t n);
+
+// y[i] = (To)x[i].
+template <class From, class To>
+using CastFn = void (*)(const From* x, To* y, size_t n);
+
+// Rows: x is rows x cols, row r starts at x + r * row_step; one result per row. The columns are
+// folded into kReduceLanes running values (lane = column mod kReduceLanes) and those by the tree
+// l + 8, + 4, + 2, + 1, whatever the vector width.
+template <class T>
+using ReduceRowsFn = void (*)(const T* x, ptrdiff_t row_step, size_t rows, size_t cols, T* y);
+
+// Columns: one result per column, cols results; rows are folded in fixed chunks, in index order.
+template <class T>
+using ReduceColumnsFn = void (*)(const T* x, ptrdiff_t row_step, size_t rows, size_t cols, T* y);
+
+// Row index of the first largest (smallest) element, NaN counting as both.
+template <class T>
+using ArgReduceFn = void (*)(const T* x, ptrdiff_t row_step, size_t rows, size_t cols,
+                             std::int64_t* y);
+
+// y = softmax(x) per row, or its logarithm; both contiguous rows x cols; y == x is allowed.
+template <class T>
+using SoftmaxFn = void (*)(const T* x, T* y, size_t rows, size_t cols);
+
+// Sum of squared deviations from the row's mean divided by `divisor`, two passes.
+template <class T>
+using VarianceFn = void (*)(const T* x, ptrdiff_t row_step, size_t rows, size_t cols, T divisor,
+                            T* y);
+
+// y = (x - mean) / sqrt(var + epsilon) * weight + bias per row; weight and bias may be null.
+template <class T>
+using LayerNormFn = void (*)(const T* x, T* y, size_t rows, size_t cols, const T* weight,
+                             const T* bias, T epsilon);
+
+// y[i] = keep(i) ? x[i] * scale : 0 for i in [0, n), where keep(i) depends on (key, stream,
+// first + i) alone: Philox 4x32-10, one 32-bit word an element, kept when word >= threshold.
+template <class T>
+using DropoutFn = void (*)(const T* x, T* y, size_t n, std::uint64_t first, std::uint64_t key,
+                           std::uint64_t stream, std::uint32_t threshold, T scale);
+
+// One product of a row block and a range of packed columns:
+//   y[i, j] = activation(sum_k a[i, k] * b[k, j] + bias[j] + residual[i, j])
+// The sum is the contract's: K-blocks of kBlockK added in order, each block one chain in
+// increasing k starting from zero. bias, residual and activation may be null. y overlaps no other
+// array: between two K-blocks it holds unfinished sums.
+template <class T>
+struct GemmArgs {
+  size_t m, n, k;
+  const T* a;
+  ptrdiff_t a_row, a_k;  // a[i, k] = a[i * a_row + k * a_k]
+  // Column j lives in panel p = j / kPanel: b[k, j] = b[p * b_panel + k * b_k + j % kPanel].
+  // Packed panels (pack_b) have b_k = kPanel and zero padding behind column n; plain row-major
+  // arrays have b_panel = kPanel and are only legal when n is a multiple of kPanel.
+  const T* b;
+  ptrdiff_t b_k, b_panel;
+  T* y;
+  ptrdiff_t y_row;  // columns of y are contiguous
+  const T* bias;
+  const T* residual;
+  ptrdiff_t residual_row;
+  UnaryFn<T> activation;
+  const T* activation_params;
+};
+
+template <class T>
+struct GemmKernels {
+  void (*gemm)(const GemmArgs<T>& args);
+  // Narrow products, n < kPanel: b holds n rows of k contiguous terms (b[k, j] = b[j * b_panel + k],
+  // b_k unused); each element is a kReduceLanes-lane dot product with the fixed tree.
+  void (*dot)(const GemmArgs<T>& args);
+  // panels[p][k][j] = b[k * b_k + (p * kPanel + j) * b_n], zero for columns behind n.
+  // Takes panels first..last so that threads can share the work.
+  void (*pack_b)(const T* b, ptrdiff_t b_k, ptrdiff_t b_n, size_t k, size_t n, size_t first_panel,
+                 size_t last_panel, T* panels);
+};
+
+template <class Fn>
+struct Entry {
+  const char* name;
+  size_t params;  // how many numbers the kernel reads from `params` (unary only)
+  Fn fn;
+};
+
+// A family's kernels by name; names are the Python rows' names.
+template <class Fn>
+struct Family {
+  const Entry<Fn>* entries;
+  size_t count;
+};
+
+// The families of one element type, each filled by its own translation unit (families.h).
+template <class T>
+struct ElementwiseKernels {
+  Family<UnaryFn<T>> unary;
+  Family<BinaryFn<T>> binary;
+  Family<CompareFn<T>> compare;
+  SelectFn<T> select;
+  DropoutFn<T> dropout;
+};
+
+template <class T>
+struct RowKernels {
+  Family<ReduceRowsFn<T>> reduce_rows;        // sum mean max min prod logsumexp
+  Family<ReduceColumnsFn<T>> reduce_columns;  // sum mean max min prod
+  Family<ArgReduceFn<T>> arg_reduce;          // argmax argmin
+  VarianceFn<T> variance;
+  SoftmaxFn<T> softmax;
+  SoftmaxFn<T> log_softmax;
+  LayerNormFn<T> layer_norm;
+};
+
+template <class T>
+struct TypedKernels {
+  const ElementwiseKernels<T>* elementwise;
+  const RowKernels<T>* rows;
+  const GemmKernels<T>* gemm;
+};
+
+struct CastKernels {
+  CastFn<float, double> f32_to_f64;
+  CastFn<double, float> f64_to_f32;
+  CastFn<std::uint8_t, float> bool_to_f32;
+  CastFn<std::uint8_t, double> bool_to_f64;
+  CastFn<std::int64_t, float> i64_to_f32;
+  CastFn<std::int64_t, double> i64_to_f64;
+  CastFn<float, std::uint8_t> f32_to_bool;
+  CastFn<double, std::uint8_t> f64_to_bool;
+};
+
+// Truth values (0 or 1): logical_and, logical_or, logical_xor; logical_not reads `a` only.
+using LogicalFn = void (*)(const std::uint8_t* a, ptrdiff_t a_step, const std::uint8_t* b,
+                           ptrdiff_t b_step, std::uint8_t* y, size_t n);
+
+struct TruthKernels {
+  Family<LogicalFn> logical;
+  SelectFn<std::uint8_t> select;
+};
+
+// Loops to be timed, for the limits that a speed is compared with (limits.h).
+struct LimitKernels {
+  float (*multiply_add)(size_t iterations, float factor, float term);
+  size_t operations_per_iteration;
+  float (*read)(const float* x, size_t n);
+};
+
+struct KernelTable {
+  const char* isa;
+  size_t vector_bytes;
+  bool fused_multiply_add;
+  TypedKernels<float> f32;
+  TypedKernels<double> f64;
+  const CastKernels* cast;
+  const TruthKernels* truth;
+  const LimitKernels* limits;
+};
+
+}  // namespace lamella::kernels

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+// Collects steps and the arrays they work on, checks them, and turns them into a Program.
+//
+// Buffers are numbered in the order of a Frame: 0 is the arena, then the inputs, the outputs, and
+// then constants and prepared arrays as they are added. A step constructor asks check() for every
+// array it will touch; nothing is checked any more while running. No Python in here: an owner of
+// foreign memory is a shared_ptr<const void>.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "kernels/table.h"
+#include "steps/dtype.h"
+#include "steps/step.h"
+
+namespace lamella::program {
+
+class Program;
+using steps::Slot;
+
+// One input or output: C-contiguous, of exactly this type and shape.
+struct ArraySpec {
+  steps::DType dtype = steps::DType::f32;
+  std::vector<std::size_t> shape;
+  std::size_t bytes = 0;
+};
+ArraySpec make_array_spec(steps::DType dtype, std::vector<std::size_t> shape);
+
+// Fills a prepared array from its sources (which arrive in the order given to add_prepared). Called
+// once by build() and again whenever the version of a source changed; single-threaded.
+using Prepare = std::function<void(const std::byte* const* sources, std::byte* target)>;
+
+// Memory outside the program that a run reads (or, for an update step, writes).
+struct ConstantArray {
+  std::byte* data = nullptr;
+  std::size_t bytes = 0;
+  const std::int64_t* version = nullptr;  // null: never changes
+  std::shared_ptr<const void> owner;      // keeps data and version alive
+};
+
+// Memory of the program that is computed from constants (packed weights).
+struct PreparedArray {
+  std::size_t bytes = 0;
+  std::vector<Slot> sources;
+  Prepare prepare;
+};
+
+// A buffer behind the outputs: either a constant or a prepared array, and which one.
+struct ExtraBuffer {
+  bool prepared = false;
+  std::size_t index = 0;
+};
+
+// A range of the arena between two guard zones.
+struct GuardedRange {
+  std::size_t offset = 0;
+  std::size_t bytes = 0;
+};
+
+class ProgramBuilder {
+ public:
+  ProgramBuilder(std::vector<ArraySpec> inputs, std::vector<ArraySpec> outputs,
+                 std::size_t arena_bytes, const kernels::KernelTable& table);
+
+  // The kernels every step of this program uses.
+  const kernels::KernelTable& table() const { return *table_; }
+
+  Slot arena(std::size_t offset) const;
+  Slot input(std::size_t index) const;
+  Slot output(std::size_t index) const;
+  Slot constant(ConstantArray array);
+
+  // Throws std::invalid_argument unless the buffer holds `bytes` bytes from the slot on.
+  void check(Slot slot, std::size_t bytes) const;
+  // The same for an array that is written: inputs and prepared arrays are not.
+  void check_write(Slot slot, std::size_t bytes) const;
+
+  void add(std::unique_ptr<steps::Step> step);
+
+  // A new array of `bytes` bytes (64-byte aligned) that `prepare` fills from constants.
+  Slot add_prepared(std::size_t bytes, std::vector<Slot> sources, Prepare prepare);
+
+  // Puts guard zones of base::guard_bytes() around this range of the arena; the caller leaves room.
+  void guard(Slot slot, std::size_t bytes);
+
+  // Ends the building; the builder is empty afterwards and refuses everything.
+  std::shared_ptr<Program> build();
+
+ private:
+  friend class Program;
+
+  std::size_t buffer_bytes(std::uint32_t buffer) const;
+  Slot add_extra(ExtraBuffer extra);
+  void refuse_if_built() const;
+
+  std::vector<ArraySpec> inputs_, outputs_;
+  std::size_t arena_bytes_ = 0;
+  const kernels::KernelTable* table_ = nullptr;
+  std::vector<ConstantArray> constants_;
+  std::vector<PreparedArray> prepared_;
+  std::vector<ExtraBuffer> extras_;
+  std::vector<GuardedRange> guards_;
+  std::vector<std::unique_ptr<steps::Step>> steps_;
+  bool built_ = false;
+};
+
+}  // namespace lamella::program

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// The memory of runs: one workspace per run in flight, and the prepared arrays they share.
+//
+// A workspace holds the arena and the whole pointer table of a Frame, constants and prepared arrays
+// filled in, so that a run only adds its inputs and outputs. Prepared arrays (packed weights) follow
+// the version cells of their sources: they are filled again in place when no run is using them, else
+// into new memory that later runs take over.
+// Taking and giving back happens under one lock of the callers (the GIL), never while running; that
+// is why there is none in here.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/arena.h"
+#include "program/builder.h"
+#include "program/epochs.h"
+#include "program/random_state.h"
+#include "steps/step.h"
+
+namespace lamella::program {
+
+// The prepared arrays of one state of the parameters.
+struct PreparedSet {
+  struct Item {
+    std::shared_ptr<std::byte[]> memory;
+    std::vector<std::int64_t> versions;  // of the sources, as they were when it was filled
+  };
+  std::vector<Item> items;
+};
+
+struct Workspace {
+  Workspace(std::size_t arena_bytes, std::span<const base::ArenaRange> zones, std::size_t buffers);
+
+  base::Arena arena;
+  std::vector<std::byte*> buffers;
+  std::shared_ptr<const PreparedSet> prepared;
+  std::uint64_t epoch = 0;  // parameter epoch the prepared arrays were checked against
+  RandomState random;
+  steps::Failure failure;
+  std::atomic<int> failed_step{-1};
+};
+
+// All workspaces of one program.
+class WorkspacePool {
+ public:
+  WorkspacePool(std::size_t arena_bytes, std::vector<base::ArenaRange> zones,
+                std::size_t first_extra, std::vector<ConstantArray> constants,
+                std::vector<PreparedArray> prepared, std::vector<ExtraBuffer> extras);
+
+  // A workspace nobody else uses, up to date with the parameters. Throws std::bad_alloc.
+  Workspace* acquire() {
+    Workspace* workspace = idle_.empty() ? make() : idle_.back();
+    if (workspace->epoch != parameter_epoch.load(std::memory_order_acquire)) refresh(workspace);
+    idle_.pop_back();
+    return workspace;
+  }
+
+  void release(Workspace* workspace) noexcept { idle_.push_back(workspace); }
+
+  const std::vector<ConstantArray>& constants() const { return constants_; }
+
+ private:
+  Workspace* make();
+  void refresh(Workspace* workspace);
+  void refill(bool in_place);
+  bool stale(std::size_t index) const;
+  std::vector<std::int64_t> source_versions(std::size_t index) const;
+  void fill(std::size_t index, std::byte* target) const;
+
+  const std::size_t arena_bytes_;
+  const std::vector<base::ArenaRange> zones_;
+  const std::size_t first_extra_;
+  const std::vector<ConstantArray> constants_;
+  const std::vector<PreparedArray> prepared_;
+  const std::vector<ExtraBuffer> extras_;
+
+  std::vector<std::unique_ptr<Workspace>> all_;
+  std::vector<Workspace*> idle_;  // capacity for all of them, so that giving back cannot fail
+  std::shared_ptr<PreparedSet> current_;
+  std::uint64_t checked_epoch_ = 0;
+};
+
+}  // namespace lamella::program

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+// float: exp, expm1 and the negative branches of elu, selu and celu.
+//
+// exp(x) = 2^n exp(r) with n = round(x / ln 2) and |r| <= ln 2 / 2. n is rounded by adding 1.5 times
+// a power of two; the same constant carries the exponent bias, so that shifting the sum's bits
+// left gives 2^n without further arithmetic (Cody and Waite, "Software Manual for the Elementary
+// Functions", 1980, for the reduction).
+#pragma once
+
+#include "simd/polynomial.h"
+
+namespace lamella::simd::LAMELLA_ISA_NAMESPACE {
+
+inline constexpr double kLog2E = 0x1.71547652b82fep+0;
+inline constexpr double kLn2 = 0x1.62e42fefa39efp-1;
+inline constexpr double kWideBias = 0x1.8p+52 + 1023.0;
+
+// (exp(r) - 1 - r) / r^2 for |r| <= ln 2 / 2: 2^-28.2 relative to exp(r).
+inline constexpr double kExpWide[] = {0x1.00000051c428fp-1, 0x1.55548eec53d7bp-3,
+                                      0x1.55545de85943bp-5, 0x1.123b550fe56f4p-7,
+                                      0x1.6db4292ef8ac1p-10};
+
+// The same, 2^-31.9 relative to exp(r) - 1.
+inline constexpr double kExpm1Wide[] = {0x1.00000025efc3dp-1,  0x1.555554ef8d3e6p-3,
+                                        0x1.5554b12ef04b4p-5,  0x1.1111896aeb1fdp-7,
+                                        0x1.6d71f75b090b1p-10, 0x1.a032b896611cep-13};
+
+// exp(sign x) = 2^n (1 + fraction), n <= 1023 in size. The sign costs nothing: it is absorbed by
+// the constants, r being carried as sign * r.
+struct ExpParts {
+  Vec<double> fraction, power;
+};
+
+template <int sign, size_t N>
+[[gnu::always_inline]] inline ExpParts exp_parts(Vec<double> x, const double (&c)[N]) {
+  using V = Vec<double>;
+  const V biased = mul_add(x, V::broadcast(sign * kLog2E), V::broadcast(kWideBias));
+  const V n = biased - V::broadcast(kWideBias);
+  const V r = mul_add(n, V::broadcast(-sign * kLn2), x);
+  V q = V::broadcast((N % 2 == 1 ? 1 : sign) * c[N - 1]);
+#pragma GCC unroll 8
+  for (size_t i = N - 1; i > 0; --i) {
+    q = mul_add(q, r, V::broadcast((i % 2 == 1 ? 1 : sign) * c[i - 1]));
+  }
+  return {mul_add(q, r, V::broadcast(sign)) * r, from_bits(shift_left<52>(bits(biased)))};
+}
+
+// exp(sign x), |x| <= 700.
+template <int sign = 1>
+[[gnu::always_inline]] inline Vec<double> exp_wide(Vec<double> x) {
+  const ExpParts e = exp_parts<sign>(x, kExpWide);
+  return mul_add(e.fraction, e.power, e.power);
+}
+
+// |x| <= 700.
+[[gnu::always_inline]] inline Vec<double> expm1_wide(Vec<double> x) {
+  const ExpParts e = exp_parts<1>(x, kExpm1Wide);
+  return mul_add(e.fraction, e.power, -(Vec<double>::broadcast(1.0) - e.power));  // keeps -0
+}
+
+// exp(r) and the sum that holds n + 127 in its last bits; exp(x) = 2^n exp(r).
+// n ln 2 is taken off in two parts: after the first, x - n ln2High is exact, and what the second
+// adds joins the small terms, so that only the last two additions round visibly.
+struct ExpFloatParts {
+  Vec<float> value, biased;
+};
+[[gnu::always_inline]] inline ExpFloatParts exp_float_parts(Vec<float> x) {
+  using V = Vec<float>;
+  constexpr float kBias = 0x1.8p+23f + 127.0f;
+  constexpr float kLn2High = 0x1.62e430p-1f, kLn2Low = -0x1.05c610p-29f;
+  // (exp(r) - 1 - r) / r^2: 2^-28.2 relative to exp(r), each coefficient fitted after those before
+  // it were rounded to float.
+  constexpr float kExp[] = {0x1.fffffcp-2f, 0x1.555492p-3f, 0x1.5558b0p-5f, 0x1.12398ep-7f,
+                            0x1.6a4d56p-10f};
+  const V biased = fma(x, V::broadcast(static_cast<float>(kLog2E)), V::broadcast(kBias));
+  const V n = biased - V::broadcast(kBias);
+  const V high = fma(n, V::broadcast(-kLn2High), x), low = n * V::broadcast(-kLn2Low);
+  const V r = high + low;
+  return {V::broadcast(1.0f) + (high + fma(r * r, horner(r, kExp), low)), biased};
+}
+
+// exp where the result is normal, and the test for it (false for NaN). The bits are exp's. Without
+// an FMA instruction the double evaluation is four times as fast.
+[[gnu::always_inline]] inline Mask<float> exp_is_usual(Vec<float> x) {
+  return abs(x) <= Vec<float>::broadcast(87.0f);
+}
+[[gnu::always_inline]] inline Vec<float> exp_usual(Vec<float> x) {
+  if constexpr (!kHasFma) return narrow(exp_wide(widen_low(x)), exp_wide(widen_high(x)));
+  const ExpFloatParts e = exp_float_parts(x);
+  return e.value * from_bits(shift_left<23>(bits(e.biased)));
+}
+
+// Any x: the power of two is applied in two factors. The first product is exact, the second rounds
+// once, into the subnormal range or to infinity.
+[[gnu::always_inline]] inline Vec<float> exp(Vec<float> x) {
+  using I = VecInt<float>;
+  const Vec<float> limited = at_most(89.0f, at_least(-104.0f, x));
+  if constexpr (!kHasFma) return exp_usual(limited);
+  const ExpFloatParts e = exp_float_parts(limited);
+  const I n = bits(e.biased) - I::broadcast(0x4B400000 + 127);
+  const I half = shift_right_sign<1>(n), bias = I::broadcast(127);
+  const Vec<float> first = from_bits(shift_left<23>(half + bias));
+  const Vec<float> second = from_bits(shift_left<23>(n - half + bias));
+  return e.value * first * second;
+}
+
+[[gnu::always_inline]] inline Vec<float> expm1(Vec<float> x) {
+  const Vec<float> limited = at_most(104.0f, at_least(-104.0f, x));
+  return narrow(expm1_wide(widen_low(limited)), expm1_wide(widen_high(limited)));
+}
+
+// scale * expm1(x), rounded once: the negative branch of elu and selu.
+[[gnu::always_inline]] inline Vec<float> scaled_expm1(Vec<float> x, Vec<float> scale) {
+  const Vec<float> limited = at_most(700.0f, at_least(-700.0f, x));
+  return narrow(widen_low(scale) * expm1_wide(widen_low(limited)),
+                widen_high(scale) * expm1_wide(widen_high(limited)));
+}
+
+// scale * (x > 0 ? x : alpha expm1(x)), Klambauer et al., "Self-normalizing neural networks", 2017.
+inline constexpr double kSeluScale = 1.0507009873554804934193349852946;
+inline constexpr double kSeluAlpha = 1.6732632423543772848170429916717;
+[[gnu::always_inline]] inline Vec<double> selu_wide(Vec<double> x) {
+  using V = Vec<double>;
+  const V below = V::broadcast(kSeluAlpha) * expm1_wide(at_most(0.0, at_least(-700.0, x)));
+  return V::broadcast(kSeluScale) * select(x > V::zero(), x, below);
+}
+[[gnu::always_inline]] inline Vec<float> selu(Vec<float> x) {
+  return narrow(selu_wide(widen_low(x)), selu_wide(widen_high(x)));
+}
+
+// alpha * expm1(x / alpha), rounded once: the negative branch of celu. alpha holds one value in all
+// lanes.
+[[gnu::always_inline]] inline Vec<float> expm1_of_ratio(Vec<float> x, Vec<float> alpha) {
+  const Vec<double> scale = widen_low(alpha), inverse = Vec<double>::broadcast(1.0) / scale;
+  const Vec<double> low = at_most(700.0, at_least(-700.0, widen_low(x) * inverse));
+  const Vec<double> high = at_most(700.0, at_least(-700.0, widen_high(x) * inverse));
+  return narrow(scale * expm1_wide(low), scale * expm1_wide(high));
+}
+
+}  // namespace lamella::simd::LAMELLA_ISA_NAMESPACE

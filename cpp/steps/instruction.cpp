@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "steps/instruction.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <stdexcept>
+#include <string_view>
+
+#include "steps/lookup.h"
+
+namespace lamella::steps {
+
+namespace {
+
+template <class T>
+const T* arg(const Operation& op, std::byte* const* at, std::size_t i) {
+  return reinterpret_cast<const T*>(at[op.args[i]]);
+}
+
+template <class T>
+T* result(const Operation& op, std::byte* const* at) {
+  return reinterpret_cast<T*>(at[op.result]);
+}
+
+template <class T>
+void call_unary(const Operation& op, std::byte* const* at, std::size_t n) {
+  reinterpret_cast<kernels::UnaryFn<T>>(op.kernel)(arg<T>(op, at, 0), result<T>(op, at), n,
+                                                   reinterpret_cast<const T*>(op.params));
+}
+
+template <class T>
+void call_binary(const Operation& op, std::byte* const* at, std::size_t n) {
+  reinterpret_cast<kernels::BinaryFn<T>>(op.kernel)(
+      arg<T>(op, at, 0), op.steps[0], arg<T>(op, at, 1), op.steps[1], result<T>(op, at), n);
+}
+
+template <class T>
+void call_compare(const Operation& op, std::byte* const* at, std::size_t n) {
+  reinterpret_cast<kernels::CompareFn<T>>(op.kernel)(arg<T>(op, at, 0), op.steps[0],
+                                                     arg<T>(op, at, 1), op.steps[1],
+                                                     result<std::uint8_t>(op, at), n);
+}
+
+template <class T>
+void call_select(const Operation& op, std::byte* const* at, std::size_t n) {
+  reinterpret_cast<kernels::SelectFn<T>>(op.kernel)(
+      arg<std::uint8_t>(op, at, 0), op.steps[0], arg<T>(op, at, 1), op.steps[1], arg<T>(op, at, 2),
+      op.steps[2], result<T>(op, at), n);
+}
+
+void call_logical(const Operation& op, std::byte* const* at, std::size_t n) {
+  const std::size_t second = op.arg_count - 1;  // logical_not has one argument, passed twice
+  reinterpret_cast<kernels::LogicalFn>(op.kernel)(
+      arg<std::uint8_t>(op, at, 0), op.steps[0], arg<std::uint8_t>(op, at, second),
+      op.steps[second], result<std::uint8_t>(op, at), n);
+}
+
+template <class From, class To>
+void call_cast(const Operation& op, std::byte* const* at, std::size_t n) {
+  reinterpret_cast<kernels::CastFn<From, To>>(op.kernel)(arg<From>(op, at, 0), result<To>(op, at),
+                                                         n);
+}
+
+[[noreturn]] void reject(const Instruction& instruction, const std::vector<DType>& arg_types,
+                         const std::string& expected) {
+  std::string got;
+  for (const DType type : arg_types)
+    got += (got.empty() ? "" : ", ") + std::string(dtype_name(type));
+  throw std::invalid_argument("elementwise: no kernel '" + instruction.op + "' (" + got + ") -> " +
+                              dtype_name(instruction.dtype) + "; expected " + expected);
+}
+
+void expect_args(const Instruction& instruction, const std::vector<DType>& arg_types,
+                 const std::vector<DType>& expected) {
+  if (arg_types == expected) return;
+  std::string text;
+  for (const DType type : expected)
+    text += (text.empty() ? "" : ", ") + std::string(dtype_name(type));
+  reject(instruction, arg_types, "(" + text + ")");
+}
+
+template <class Fn>
+Operation::AnyKernel any(Fn kernel) {
+  return reinterpret_cast<Operation::AnyKernel>(kernel);
+}
+
+// Writes the instruction's numbers in the kernel's type.
+template <class T>
+void set_params(Operation& op, const Instruction& instruction, std::size_t expected) {
+  if (instruction.params.size() != expected || expected > Operation::kMaxParams) {
+    throw std::invalid_argument("elementwise: '" + instruction.op + "' takes " +
+                                std::to_string(expected) + " parameters; got " +
+                                std::to_string(instruction.params.size()));
+  }
+  for (std::size_t i = 0; i < expected; ++i) {
+    const T value = static_cast<T>(instruction.params[i]);
+    std::memcpy(op.params + i * sizeof(T), &value, sizeof(T));
+  }
+}
+
+// Families whose result has the type of their arguments.
+template <class T>
+bool find_same_type(const kernels::ElementwiseKernels<T>& family, const Instruction& instruction,
+                    const std::vector<DType>& arg_types, Operation& op) {
+  const DType type = instruction.dtype;
+  if (const auto* unary = find_kernel(family.unary, instruction.op)) {
+    expect_args(instruction, arg_types, {type});
+    op.invoke = call_unary<T>;
+    op.kernel = any(unary->fn);
+    set_params<T>(op, instruction, unary->params);
+    return true;
+  }
+  op.broadcasts = true;
+  if (const auto* binary = find_kernel(family.binary, instruction.op)) {
+    expect_args(instruction, arg_types, {type, type});
+    op.invoke = call_binary<T>;
+    op.kernel = any(binary->fn);
+    return true;
+  }
+  if (instruction.op == "select") {
+    expect_args(instruction, arg_types, {DType::boolean, type, type});
+    op.invoke = call_select<T>;
+    op.kernel = any(family.select);
+    return true;
+  }
+  return false;
+}
+
+template <class T>
+bool find_compare(const kernels::ElementwiseKernels<T>& family, const Instruction& instruction,
+                  const std::vector<DType>& arg_types, Operation& op) {
+  const auto* compare = find_kernel(family.compare, instruction.op);
+  if (compare == nullptr) return false;
+  expect_args(instruction, arg_types, {arg_types[0], arg_types[0]});
+  op.broadcasts = true;
+  op.invoke = call_compare<T>;
+  op.kernel = any(compare->fn);
+  return true;
+}
+
+// Families of truth values; logical_not has one argument.
+bool find_truth(const kernels::TruthKernels& family, const Instruction& instruction,
+                const std::vector<DType>& arg_types, Operation& op) {
+  op.broadcasts = true;
+  if (const auto* logical = find_kernel(family.logical, instruction.op)) {
+    const std::size_t count = instruction.op == "logical_not" ? 1 : 2;
+    expect_args(instruction, arg_types, std::vector<DType>(count, DType::boolean));
+    op.invoke = call_logical;
+    op.kernel = any(logical->fn);
+    return true;
+  }
+  if (instruction.op == "select") {
+    expect_args(instruction, arg_types, std::vector<DType>(3, DType::boolean));
+    op.invoke = call_select<std::uint8_t>;
+    op.kernel = any(family.select);
+    return true;
+  }
+  return false;
+}
+
+void find_cast(const kernels::CastKernels& casts, const Instruction& instruction,
+               const std::vector<DType>& arg_types, Operation& op) {
+  const auto bind = [&op]<class From, class To>(kernels::CastFn<From, To> kernel) {
+    op.invoke = call_cast<From, To>;
+    op.kernel = any(kernel);
+  };
+  op.broadcasts = false;
+  if (arg_types.size() == 1) {
+    const DType from = arg_types[0], to = instruction.dtype;
+    if (from == DType::f32 && to == DType::f64) return bind(casts.f32_to_f64);
+    if (from == DType::f64 && to == DType::f32) return bind(casts.f64_to_f32);
+    if (from == DType::boolean && to == DType::f32) return bind(casts.bool_to_f32);
+    if (from == DType::boolean && to == DType::f64) return bind(casts.bool_to_f64);
+    if (from == DType::i64 && to == DType::f32) return bind(casts.i64_to_f32);
+    if (from == DType::i64 && to == DType::f64) return bind(casts.i64_to_f64);
+    if (from == DType::f32 && to == DType::boolean) return bind(casts.f32_to_bool);
+    if (from == DType::f64 && to == DType::boolean) return bind(casts.f64_to_bool);
+  }
+  reject(instruction, arg_types, "one argument of another type that casts to the result's");
+}
+
+bool find_by_type(const kernels::KernelTable& table, const Instruction& instruction,
+                  const std::vector<DType>& arg_types, Operation& op) {
+  const DType type = instruction.dtype;
+  if (type == DType::f32) {
+    return find_same_type(*table.f32.elementwise, instruction, arg_types, op);
+  }
+  if (type == DType::f64) {
+    return find_same_type(*table.f64.elementwise, instruction, arg_types, op);
+  }
+  if (type != DType::boolean) return false;
+  if (arg_types[0] == DType::f32) {
+    return find_compare(*table.f32.elementwise, instruction, arg_types, op);
+  }
+  if (arg_types[0] == DType::f64) {
+    return find_compare(*table.f64.elementwise, instruction, arg_types, op);
+  }
+  return find_truth(*table.truth, instruction, arg_types, op);
+}
+
+}  // namespace
+
+Operation find_operation(const kernels::KernelTable& table, const Instruction& instruction,
+                         const std::vector<DType>& arg_types) {
+  if (arg_types.empty() || arg_types.size() > Operation::kMaxArgs) {
+    throw std::invalid_argument("elementwise: '" + instruction.op +
+                                "' needs 1 to 3 arguments; got " +
+                                std::to_string(arg_types.size()));
+  }
+  Operation op;
+  op.arg_count = arg_types.size();
+  if (instruction.op == "cast") {
+    find_cast(*table.cast, instruction, arg_types, op);
+  } else if (!find_by_type(table, instruction, arg_types, op)) {
+    reject(instruction, arg_types, "a name and types that some kernel family has");
+  }
+  return op;
+}
+
+// Measured with AVX2 on Zen 3 and 4, 10 000 to 100 000 elements of float32 in cache: relu, add 0.05;
+// divide and sqrt 0.12; log 0.28, exp 0.33, tanh 0.56, erf 0.68, gelu 1.1; remainder 2.4; pow 4.4
+// and sin 6 ns an element. In float64 exp takes 4 and tanh 16: the C library's, lane by lane. Only
+// the order of magnitude matters: the sum decides how many threads a program is worth.
+double operation_cost(const kernels::KernelTable& table, const Instruction& instruction) {
+  static constexpr std::array<std::string_view, 27> kSimple = {
+      "abs",        "neg",         "sign",        "square",     "floor",    "ceil",
+      "round",      "relu",        "relu6",       "leaky_relu", "hardtanh", "hardsigmoid",
+      "hardswish",  "softshrink",  "hardshrink",  "threshold",  "add",      "sub",
+      "mul",        "maximum",     "minimum",     "select",     "cast",     "logical_and",
+      "logical_or", "logical_xor", "logical_not",
+  };
+  static constexpr std::array<std::string_view, 6> kCompare = {"eq", "ne", "lt", "le", "gt", "ge"};
+  static constexpr std::array<std::string_view, 5> kDivide = {"div", "sqrt", "rsqrt", "reciprocal",
+                                                              "softsign"};
+  static constexpr std::array<std::string_view, 5> kHeavy = {"pow", "sin", "cos", "remainder",
+                                                             "floor_divide"};
+  const auto one_of = [&](const auto& names) {
+    return std::find(names.begin(), names.end(), instruction.op) != names.end();
+  };
+  const bool wide = item_bytes(instruction.dtype) == 8;
+  double cost = wide ? 5.0 : 0.6;
+  if (one_of(kSimple) || one_of(kCompare)) cost = wide ? 0.1 : 0.05;
+  if (one_of(kDivide)) cost = wide ? 0.3 : 0.12;
+  if (one_of(kHeavy)) cost = wide ? 10.0 : 4.0;
+  return cost * (table.vector_bytes < 32 ? 2.5 : 1.0);
+}
+
+}  // namespace lamella::steps

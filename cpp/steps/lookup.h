@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Finds a kernel of a family by its name: used in constructors only, never while running.
+#pragma once
+
+#include <stdexcept>
+#include <string>
+#include <string_view>
+
+#include "kernels/table.h"
+
+namespace lamella::steps {
+
+// The family's entry of that name, or null.
+template <class Fn>
+const kernels::Entry<Fn>* find_kernel(const kernels::Family<Fn>& family, std::string_view name) {
+  for (std::size_t i = 0; i < family.count; ++i) {
+    if (name == family.entries[i].name) return &family.entries[i];
+  }
+  return nullptr;
+}
+
+// The same, but a missing name throws std::invalid_argument "<step>: no kernel named '<name>'".
+template <class Fn>
+const kernels::Entry<Fn>& require_kernel(const kernels::Family<Fn>& family, std::string_view name,
+                                         const char* step) {
+  if (const auto* entry = find_kernel(family, name)) return *entry;
+  throw std::invalid_argument(std::string(step) + ": no kernel named '" + std::string(name) + "'");
+}
+
+// The kernels of one element type.
+template <class T>
+const kernels::TypedKernels<T>& typed_kernels(const kernels::KernelTable& table);
+template <>
+inline const kernels::TypedKernels<float>& typed_kernels(const kernels::KernelTable& table) {
+  return table.f32;
+}
+template <>
+inline const kernels::TypedKernels<double>& typed_kernels(const kernels::KernelTable& table) {
+  return table.f64;
+}
+
+}  // namespace lamella::steps

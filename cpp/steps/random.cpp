@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "steps/random.h"
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
+#include "base/checked.h"
+#include "steps/lookup.h"
+
+namespace lamella::steps {
+
+namespace {
+
+// Streams of one run; the runs are counted in the 48 bits above.
+constexpr std::uint64_t kStreams = std::uint64_t{1} << 16;
+
+// Elements between members' boundaries: a whole number of the generator's four-word blocks.
+constexpr std::size_t kDropoutGrain = 64;
+
+template <class T>
+class Dropout final : public Step {
+ public:
+  Dropout(const kernels::KernelTable& table, const DropoutSpec& spec)
+      : spec_(spec),
+        // p is rounded to a multiple of 2^-32; 1 itself is no threshold and handled apart.
+        threshold_(static_cast<std::uint32_t>(std::min(spec.p * 0x1p32, 0x1p32 - 1))),
+        scale_(static_cast<T>(1.0 / (1.0 - spec.p))),
+        kernel_(typed_kernels<T>(table).elementwise->dropout) {
+    base::checked_mul(spec.count, sizeof(T));
+  }
+
+  void run(const Frame& frame, const base::Team& team) const override {
+    const auto [begin, end] = team.share(spec_.count, kDropoutGrain);
+    T* const y = frame.at<T>(spec_.y) + begin;
+    if (spec_.p == 1.0) {
+      std::fill_n(y, end - begin, T(0));
+      return;
+    }
+    const std::uint64_t stream = frame.random_call * kStreams + spec_.stream;
+    kernel_(frame.at<T>(spec_.x) + begin, y, end - begin, begin, frame.random_key, stream,
+            threshold_, scale_);
+  }
+
+  // Ten rounds of two 32-bit multiplications for four elements: 0.9 ns an element with AVX2.
+  double cost() const override { return 20.0 + 1.0 * static_cast<double>(spec_.count); }
+  const char* name() const override { return "dropout"; }
+  bool draws() const override { return true; }
+
+ private:
+  DropoutSpec spec_;
+  std::uint32_t threshold_;
+  T scale_;
+  kernels::DropoutFn<T> kernel_;
+};
+
+}  // namespace
+
+std::unique_ptr<Step> make_dropout(const kernels::KernelTable& table, const DropoutSpec& spec) {
+  if (!(spec.p >= 0.0 && spec.p <= 1.0)) {
+    throw std::invalid_argument("dropout: p is a probability in [0, 1]; got " +
+                                std::to_string(spec.p));
+  }
+  if (spec.stream >= kStreams) {
+    throw std::invalid_argument("dropout: at most 65536 streams to a program; got stream " +
+                                std::to_string(spec.stream));
+  }
+  if (spec.dtype == DType::f32) return std::make_unique<Dropout<float>>(table, spec);
+  if (spec.dtype == DType::f64) return std::make_unique<Dropout<double>>(table, spec);
+  throw std::invalid_argument(std::string("dropout: dtype must be floating; got ") +
+                              dtype_name(spec.dtype));
+}
+
+}  // namespace lamella::steps

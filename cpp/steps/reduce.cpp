@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "steps/reduce.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "base/checked.h"
+#include "steps/lookup.h"
+
+namespace lamella::steps {
+
+namespace {
+
+// Boundaries between members fall on multiples of so many results, to keep them off each other's
+// cache lines; rows of kLongRow elements take so long that one shared line does not matter.
+constexpr std::size_t kResultGrain = 16;
+constexpr std::size_t kLongRow = 256;
+
+// Columns that one call of a columns kernel takes: its own tile (kernels/reduce.h).
+constexpr std::size_t kColumnGrain = 512;
+
+// Nanoseconds per element of x, in cache with AVX2: sums are bound by loads, maxima by the NaN and
+// zero rules, logsumexp by exp (in float64 the C library's).
+double element_cost(const kernels::KernelTable& table, const ReduceSpec& spec) {
+  double cost = 0.06;
+  if (spec.kind == "logsumexp") cost = spec.dtype == DType::f64 ? 2.5 : 0.5;
+  if (spec.kind == "var") cost = 0.2;
+  if (spec.kind == "argmax" || spec.kind == "argmin") cost = 0.2;
+  if (spec.dtype == DType::f64) cost *= 2.0;
+  return cost * (table.vector_bytes < 32 ? 2.0 : 1.0);
+}
+
+double reduce_cost(const kernels::KernelTable& table, const ReduceSpec& spec) {
+  const auto results = static_cast<double>(spec.outer) * static_cast<double>(spec.inner);
+  return 20.0 + results * (5.0 + static_cast<double>(spec.size) * element_cost(table, spec));
+}
+
+// One result per contiguous run of `size` elements. Kernel is one of the table's rows kernels.
+template <class T, class Result, class Kernel>
+class ReduceRows final : public Step {
+ public:
+  ReduceRows(const kernels::KernelTable& table, const ReduceSpec& spec, Kernel kernel)
+      : spec_(spec), kernel_(kernel), cost_(reduce_cost(table, spec)) {}
+
+  void run(const Frame& frame, const base::Team& team) const override {
+    const auto [begin, end] = team.share(spec_.outer, spec_.size < kLongRow ? kResultGrain : 1);
+    if (begin == end) return;
+    kernel_(frame.at<T>(spec_.x) + begin * spec_.size, static_cast<std::ptrdiff_t>(spec_.size),
+            end - begin, spec_.size, frame.at<Result>(spec_.y) + begin);
+  }
+  double cost() const override { return cost_; }
+  const char* name() const override { return "reduce"; }
+
+ private:
+  ReduceSpec spec_;
+  Kernel kernel_;
+  double cost_;
+};
+
+template <class T, class Result, class Kernel>
+std::unique_ptr<Step> make_rows(const kernels::KernelTable& table, const ReduceSpec& spec,
+                                Kernel kernel) {
+  return std::make_unique<ReduceRows<T, Result, Kernel>>(table, spec, kernel);
+}
+
+// One result per column of each (size, inner) matrix. The unit of work is a tile of columns.
+template <class T>
+class ReduceColumns final : public Step {
+ public:
+  ReduceColumns(const kernels::KernelTable& table, const ReduceSpec& spec,
+                kernels::ReduceColumnsFn<T> kernel)
+      : spec_(spec),
+        kernel_(kernel),
+        tiles_((spec.inner + kColumnGrain - 1) / kColumnGrain),
+        grain_(spec.inner < kResultGrain ? kResultGrain : 1),
+        cost_(reduce_cost(table, spec)) {}
+
+  void run(const Frame& frame, const base::Team& team) const override {
+    const auto [begin, end] = team.share(spec_.outer * tiles_, grain_);
+    const auto step = static_cast<std::ptrdiff_t>(spec_.inner);
+    for (std::size_t unit = begin; unit < end;) {
+      const std::size_t outer = unit / tiles_, tile = unit % tiles_;
+      const std::size_t tiles = std::min(tiles_ - tile, end - unit);
+      const std::size_t column = tile * kColumnGrain;
+      const std::size_t columns = std::min(tiles * kColumnGrain, spec_.inner - column);
+      kernel_(frame.at<T>(spec_.x) + outer * spec_.size * spec_.inner + column, step, spec_.size,
+              columns, frame.at<T>(spec_.y) + outer * spec_.inner + column);
+      unit += tiles;
+    }
+  }
+  double cost() const override { return cost_; }
+  const char* name() const override { return "reduce"; }
+
+ private:
+  ReduceSpec spec_;
+  kernels::ReduceColumnsFn<T> kernel_;
+  std::size_t tiles_, grain_;
+  double cost_;
+};
+
+bool is_arg(const std::string& kind) { return kind == "argmax" || kind == "argmin"; }
+
+// Variance is a rows kernel with one number more.
+template <class T>
+auto variance_kernel(const kernels::KernelTable& table, const ReduceSpec& spec) {
+  const double divisor = std::max(0.0, static_cast<double>(spec.size) - spec.correction);
+  return [kernel = typed_kernels<T>(table).rows->variance, divisor = static_cast<T>(divisor)](
+             const T* x, std::ptrdiff_t row_step, std::size_t rows, std::size_t cols, T* y) {
+    kernel(x, row_step, rows, cols, divisor, y);
+  };
+}
+
+template <class T>
+std::unique_ptr<Step> make_typed(const kernels::KernelTable& table, const ReduceSpec& spec) {
+  const kernels::RowKernels<T>& kernels = *typed_kernels<T>(table).rows;
+  if (spec.columns || spec.inner != 1) {
+    if (const auto* columns = find_kernel(kernels.reduce_columns, spec.kind)) {
+      return std::make_unique<ReduceColumns<T>>(table, spec, columns->fn);
+    }
+    if (spec.kind == "var" || is_arg(spec.kind) || find_kernel(kernels.reduce_rows, spec.kind)) {
+      throw std::invalid_argument("reduce: '" + spec.kind +
+                                  "' has no columns form; got inner=" + std::to_string(spec.inner));
+    }
+  }
+  if (spec.kind == "var") return make_rows<T, T>(table, spec, variance_kernel<T>(table, spec));
+  if (is_arg(spec.kind)) {
+    const auto& entry = require_kernel(kernels.arg_reduce, spec.kind, "reduce");
+    return make_rows<T, std::int64_t>(table, spec, entry.fn);
+  }
+  return make_rows<T, T>(table, spec, require_kernel(kernels.reduce_rows, spec.kind, "reduce").fn);
+}
+
+}  // namespace
+
+DType reduce_result(const ReduceSpec& spec) { return is_arg(spec.kind) ? DType::i64 : spec.dtype; }
+
+std::unique_ptr<Step> make_reduce(const kernels::KernelTable& table, const ReduceSpec& spec) {
+  base::checked_mul(base::checked_mul(spec.outer, spec.size), spec.inner);
+  base::checked_mul(spec.outer, spec.inner);
+  const bool has_identity = spec.kind != "max" && spec.kind != "min" && !is_arg(spec.kind);
+  if (spec.size == 0 && !has_identity) {
+    throw std::invalid_argument("reduce: '" + spec.kind + "' of no elements has no value");
+  }
+  if (spec.dtype == DType::f32) return make_typed<float>(table, spec);
+  if (spec.dtype == DType::f64) return make_typed<double>(table, spec);
+  throw std::invalid_argument(std::string("reduce: dtype must be floating; got ") +
+                              dtype_name(spec.dtype));
+}
+
+}  // namespace lamella::steps

@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reductions over the middle of a contiguous (outer, size, inner) array, giving (outer, inner).
+//
+// A rows kernel folds reduced elements that are neighbours (inner = 1); a columns kernel walks down
+// them. Members share whole results only, so the bits depend on neither the outer size nor the team,
+// nor on which column of how many a result is. Rows and columns are summed in different orders
+// (kernels/reduce.h), so the caller says which they are: a batch of one column is a column too.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "kernels/table.h"
+#include "steps/dtype.h"
+#include "steps/step.h"
+
+namespace lamella::steps {
+
+struct ReduceSpec {
+  std::string kind;  // sum mean max min prod logsumexp var argmax argmin
+  DType dtype;       // of x: float32 or float64
+  std::size_t outer = 0, size = 0, inner = 0;
+  Slot x;                   // (outer, size, inner)
+  Slot y;                   // (outer, inner), of x's type; int64 for argmax and argmin
+  bool columns = false;     // with inner > 1 always
+  double correction = 1.0;  // var divides by size - correction, or by 0 if that is negative
+};
+
+// The type of y.
+DType reduce_result(const ReduceSpec& spec);
+
+// Throws std::invalid_argument for an unknown kind, for max, min, argmax and argmin of nothing, and
+// for inner > 1 where the kind has no columns kernel (logsumexp, var, argmax, argmin).
+std::unique_ptr<Step> make_reduce(const kernels::KernelTable& table, const ReduceSpec& spec);
+
+}  // namespace lamella::steps

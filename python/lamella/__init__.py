@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""lamella: neural-network layers on the CPU, at the speed the CPU has.
+
+>>> import numpy as np, lamella as lm
+>>> from lamella import nn, functional as F
+>>> net = nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 10))
+>>> net(np.zeros((1, 784), np.float32)).shape
+(1, 10)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lamella import functional, nn
+from lamella._core import build_info as _build_info
+from lamella.config import (
+    clear_cache,
+    config,
+    get_num_threads,
+    manual_seed,
+    set_num_threads,
+    show_config,
+)
+from lamella.errors import DTypeError, FormatError, ShapeError, UnsupportedError
+from lamella.nn.summary import summary
+from lamella.runtime.function import function
+from lamella.runtime.session import Session, compile
+
+__version__: str = _build_info()["version"]
+
+__all__ = [
+    "DTypeError",
+    "FormatError",
+    "Session",
+    "ShapeError",
+    "UnsupportedError",
+    "__version__",
+    "clear_cache",
+    "compile",
+    "config",
+    "function",
+    "functional",
+    "get_num_threads",
+    "manual_seed",
+    "nn",
+    "set_num_threads",
+    "show_config",
+    "summary",
+]
+
+# The doors import foreign libraries, so each opens when it is first named.
+_DOORS = ("sklearn",)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _DOORS:
+        import importlib
+
+        return importlib.import_module(f"lamella.{name}")
+    raise AttributeError(f"module 'lamella' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_DOORS})

@@ -1,0 +1,422 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The native core of lamella: programs, their steps, and threads.
+
+Generated from the compiled module by `make stub`; `make lint` compares.
+"""
+
+import collections.abc
+import typing
+
+import numpy.typing
+
+__all__: list[str] = [
+    "Callable",
+    "Program",
+    "ProgramBuilder",
+    "Slot",
+    "binary_names",
+    "build_info",
+    "cache_sizes",
+    "compare_names",
+    "default_threads",
+    "fail_allocation",
+    "guard_bytes",
+    "isa",
+    "isas",
+    "logical_names",
+    "measure_limit",
+    "mxcsr",
+    "num_threads",
+    "random_state",
+    "reduce_names",
+    "seed",
+    "select_isa",
+    "set_num_threads",
+    "set_random_state",
+    "structure_epoch",
+    "touch_parameters",
+    "touch_structure",
+    "unary_names",
+]
+
+class Program:
+    """
+    Ordered steps over numbered buffers; immutable, callable by any thread.
+    """
+    def run(
+        self,
+        inputs: collections.abc.Sequence[numpy.typing.NDArray[typing.Any]],
+        outputs: collections.abc.Sequence[numpy.typing.NDArray[typing.Any]] | None = None,
+    ) -> tuple[numpy.typing.NDArray[typing.Any], ...]:
+        """
+        Runs once. Arrays must have exactly the program's types and shapes and be C-contiguous and aligned; outputs are made unless given.
+        """
+    @property
+    def arena_bytes(self) -> int:
+        """
+        Scratch memory of one run.
+        """
+    @property
+    def cost_ns(self) -> float:
+        """
+        Estimated time of a run on one thread, in nanoseconds.
+        """
+    @property
+    def inputs(self) -> list[tuple[str, tuple[int, ...]]]:
+        """
+        (dtype name, shape) of each input.
+        """
+    @property
+    def isa(self) -> str:
+        """
+        The instruction set it was built for.
+        """
+    @property
+    def outputs(self) -> list[tuple[str, tuple[int, ...]]]:
+        """
+        (dtype name, shape) of each output.
+        """
+    @property
+    def steps(self) -> list[str]:
+        """
+        The kinds of its steps, in order.
+        """
+
+class Slot:
+    """
+    Where an array lives: a buffer and a byte offset in it.
+    """
+    def __eq__(self, arg0: object) -> bool: ...
+    def __hash__(self) -> int: ...
+    def shifted(self, bytes: int) -> Slot:
+        """
+        The slot that many bytes further on.
+        """
+    @property
+    def buffer(self) -> int:
+        """
+        0 is the arena; inputs, outputs, constants follow.
+        """
+    @property
+    def offset(self) -> int:
+        """
+        Bytes from the buffer's start.
+        """
+
+class ProgramBuilder:
+    """
+    Collects steps and the arrays they work on, and builds a Program.
+    """
+
+    elementwise_registers: typing.ClassVar[int] = 32
+    @staticmethod
+    def matmul_scratch(
+        *,
+        dtype: str,
+        batch: collections.abc.Sequence[int],
+        m: int,
+        n: int,
+        k: int,
+        b_strides: tuple[int, int],
+        b_constant: bool,
+    ) -> int:
+        """
+        Bytes of arena that such a product wants as scratch.
+        """
+    def __init__(
+        self,
+        *,
+        inputs: collections.abc.Sequence[tuple[str, collections.abc.Sequence[int]]],
+        outputs: collections.abc.Sequence[tuple[str, collections.abc.Sequence[int]]],
+        arena_bytes: int,
+        isa: str | None = None,
+    ) -> None:
+        """
+        Inputs and outputs are (dtype name, shape) pairs.
+        """
+    def arena(self, offset: int) -> Slot:
+        """
+        A slot of the arena.
+        """
+    def build(self) -> Program:
+        """
+        Ends the building and returns the Program.
+        """
+    def constant(
+        self,
+        array: numpy.typing.NDArray[typing.Any],
+        version: numpy.typing.NDArray[typing.Any] | None = None,
+    ) -> Slot:
+        """
+        The slot of an array that every run reads where it is; it is kept alive. `version` is an int64 array of shape (1,), changed whenever the array's contents change.
+        """
+    def copy(
+        self,
+        *,
+        item_bytes: int,
+        shape: collections.abc.Sequence[int],
+        x: Slot,
+        x_strides: collections.abc.Sequence[int],
+        y: Slot,
+        y_strides: collections.abc.Sequence[int],
+    ) -> None:
+        """
+        Adds a strided copy; strides count items.
+        """
+    def dropout(self, *, dtype: str, count: int, p: float, stream: int, x: Slot, y: Slot) -> None:
+        """
+        Adds y = x * keep / (1 - p); each run draws a new mask.
+        """
+    def elementwise(
+        self,
+        *,
+        shape: collections.abc.Sequence[int],
+        inputs: collections.abc.Sequence[tuple[Slot, collections.abc.Sequence[int], str]],
+        code: collections.abc.Sequence[
+            tuple[str, str, collections.abc.Sequence[int], collections.abc.Sequence[float]]
+        ],
+        output: Slot,
+    ) -> None:
+        """
+        Adds a fused chain. Registers are the inputs (slot, strides in elements, dtype), then one per instruction (op, result dtype, argument registers, parameters); the last one is stored contiguously.
+        """
+    def fill(self, *, dtype: str, count: int, value: float, y: Slot) -> None:
+        """
+        Adds the filling of an array with one value.
+        """
+    def gather(
+        self, *, row_bytes: int, rows: int, table: Slot, count: int, indices: Slot, y: Slot
+    ) -> None:
+        """
+        Adds y[i] = table[indices[i]]; a run with an index outside [0, rows) raises IndexError.
+        """
+    def guard(self, slot: Slot, nbytes: int) -> None:
+        """
+        Puts guard zones around a range of the arena.
+        """
+    def input(self, index: int) -> Slot:
+        """
+        The slot of an input.
+        """
+    def layer_norm(
+        self,
+        *,
+        dtype: str,
+        rows: int,
+        cols: int,
+        x: Slot,
+        weight: Slot | None = None,
+        bias: Slot | None = None,
+        epsilon: float,
+        y: Slot,
+    ) -> None:
+        """
+        Adds (x - mean) / sqrt(var + epsilon) * weight + bias for each row.
+        """
+    def matmul(
+        self,
+        *,
+        dtype: str,
+        batch: collections.abc.Sequence[int],
+        m: int,
+        n: int,
+        k: int,
+        a: Slot,
+        a_batch: collections.abc.Sequence[int],
+        a_strides: tuple[int, int],
+        b: Slot,
+        b_batch: collections.abc.Sequence[int],
+        b_strides: tuple[int, int],
+        b_constant: bool,
+        bias: Slot | None = None,
+        residual: Slot | None = None,
+        activation: tuple[str, collections.abc.Sequence[float]] | None = None,
+        y: Slot,
+        scratch: Slot | None = None,
+    ) -> None:
+        """
+        Adds y = activation(a @ b + bias + residual). Strides count elements: a's are (row, k), b's (k, column). A constant b is packed ahead.
+        """
+    def output(self, index: int) -> Slot:
+        """
+        The slot of an output.
+        """
+    def reduce(
+        self,
+        *,
+        kind: str,
+        dtype: str,
+        outer: int,
+        size: int,
+        inner: int,
+        columns: bool = False,
+        x: Slot,
+        y: Slot,
+        correction: float = 1.0,
+    ) -> None:
+        """
+        Adds a reduction of contiguous (outer, size, inner) to (outer, inner). columns: by the order of columns even if inner is 1.
+        """
+    def softmax(self, *, dtype: str, rows: int, cols: int, log: bool, x: Slot, y: Slot) -> None:
+        """
+        Adds the softmax of each row, or its logarithm.
+        """
+
+class Callable:
+    """
+    An object whose calls go straight to remembered programs.
+    """
+    def __init_subclass__(cls, **kwargs: typing.Any) -> None:
+        """
+        Lets instances be called without a detour.
+        """
+    def __new__(cls, *args: typing.Any, **kwargs: typing.Any) -> typing.Self:
+        """
+        Create and return a new object.  See help(type) for accurate signature.
+        """
+    def __call__(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any:
+        """
+        Call self as a function.
+        """
+    def __getstate__(self) -> typing.Any:
+        """
+        The attributes.
+        """
+    def _dispatch(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any:
+        """
+        Answers calls that nothing remembered fits.
+        """
+    def _forget(self) -> None:
+        """
+        Drops everything remembered.
+        """
+    def _remember(
+        self,
+        args: tuple[typing.Any, ...],
+        kwnames: tuple[str, ...],
+        program: Program,
+        returns: typing.Any,
+        keep: typing.Any = None,
+    ) -> bool:
+        """
+        Answers calls with these arguments by the program from now on; False if they cannot be.
+        """
+    def _validate(self) -> None:
+        """
+        Declares what is remembered right for the present structure epoch.
+        """
+
+def binary_names() -> list[str]:
+    """
+    Binary kernels.
+    """
+
+def build_info() -> dict[str, str]:
+    """
+    Compiler, flags, thread back end and version.
+    """
+
+def cache_sizes(root: str | None = None) -> dict[str, int]:
+    """
+    Sizes in bytes of the data caches of one core; `root` replaces the kernel's folder.
+    """
+
+def compare_names() -> list[str]:
+    """
+    Comparisons.
+    """
+
+def default_threads(root: str = "") -> dict[str, typing.Any]:
+    """
+    The limits the default number of threads is the smallest of, and which one it was; `root` is put before /proc and /sys.
+    """
+
+def fail_allocation(n: int) -> None:
+    """
+    Test hook: the n-th allocation from now fails; 0 switches it off.
+    """
+
+def guard_bytes() -> int:
+    """
+    Width of the guard zones around planned arrays, 0 when they are off.
+    """
+
+def isa() -> str:
+    """
+    The instruction set of new programs.
+    """
+
+def isas() -> list[str]:
+    """
+    Instruction sets this machine runs, best last.
+    """
+
+def logical_names() -> list[str]:
+    """
+    Kernels on truth values.
+    """
+
+def measure_limit(kind: str, bytes: int, threads: int, seconds: float) -> float:
+    """
+    Measures a limit of the machine with a team of that many threads: multiply_add in operations a second, read and copy over so many bytes in bytes a second.
+    """
+
+def mxcsr() -> int:
+    """
+    Test hook: the floating-point control register.
+    """
+
+def num_threads() -> int:
+    """
+    How many threads a large program uses.
+    """
+
+def random_state() -> tuple[int, int]:
+    """
+    The generator's (key, number of runs that drew from it).
+    """
+
+def reduce_names() -> list[str]:
+    """
+    Kinds of reduction.
+    """
+
+def seed(key: int) -> None:
+    """
+    Starts the random generator again.
+    """
+
+def select_isa(name: str) -> None:
+    """
+    Chooses the instruction set of programs built from now on.
+    """
+
+def set_num_threads(count: int) -> None:
+    """
+    Sets how many threads a large program uses, from 1 to 1024.
+    """
+
+def set_random_state(key: int, calls: int) -> None:
+    """
+    Continues from what random_state() returned.
+    """
+
+def structure_epoch() -> int:
+    """
+    Counts changes of modules' structure.
+    """
+
+def touch_parameters() -> None:
+    """
+    To be called after version cells changed: programs look at theirs again.
+    """
+
+def touch_structure() -> None:
+    """
+    To be called after a module's structure changed: remembered calls are checked again.
+    """
+
+def unary_names() -> list[tuple[str, int]]:
+    """
+    Unary kernels and how many parameters each takes.
+    """

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this installation is and does: versions, instruction sets, caches, threads, and the seeds.
+
+The environment is read once, at import: LAMELLA_ISA chooses the kernels, LAMELLA_NUM_THREADS or
+OMP_NUM_THREADS the number of threads.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from lamella import _core, functional
+from lamella.errors import message
+from lamella.nn import compiled, init
+from lamella.runtime.function import Function
+
+__all__ = [
+    "clear_cache",
+    "config",
+    "get_num_threads",
+    "manual_seed",
+    "set_num_threads",
+    "show_config",
+]
+
+
+def config() -> dict[str, Any]:
+    """What show_config prints, as a dictionary of dictionaries.
+
+    >>> import lamella as lm
+    >>> sorted(lm.config())
+    ['build', 'caches', 'instruction sets', 'threads', 'versions']
+    """
+    build = dict(_core.build_info())
+    return {
+        "versions": {
+            "lamella": build.pop("version"),
+            "numpy": np.__version__,
+            "python": ".".join(map(str, sys.version_info[:3])),
+        },
+        "build": build,
+        "instruction sets": {"in use": _core.isa(), "runnable here": ", ".join(_core.isas())},
+        "caches": {level: _bytes(size) for level, size in _core.cache_sizes().items()},
+        "threads": {"in use": _core.num_threads(), **_core.default_threads()},
+    }
+
+
+def _bytes(size: int) -> str:
+    for unit, scale in (("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if size >= scale and size % scale == 0:
+            return f"{size // scale} {unit}"
+    return f"{size} B"
+
+
+def show_config() -> None:
+    """Prints versions, compiler, instruction sets, caches, and the threads with the reason why."""
+    for section, entries in config().items():
+        print(section)
+        width = max(map(len, map(str, entries)), default=0)
+        for name, value in entries.items():
+            print(f"  {name!s:<{width}}  {value}")
+
+
+def set_num_threads(count: int) -> None:
+    """Sets how many threads a large program may use; small ones run on one.
+
+    Parameters: count >= 1. Raises: TypeError, ValueError.
+
+    >>> import lamella as lm
+    >>> lm.set_num_threads(lm.get_num_threads())
+    """
+    _core.set_num_threads(_whole("set_num_threads", "count", count, 1))
+
+
+def get_num_threads() -> int:
+    """How many threads a large program may use.
+
+    >>> import lamella as lm
+    >>> lm.get_num_threads() >= 1
+    True
+    """
+    return int(_core.num_threads())
+
+
+def manual_seed(seed: int) -> None:
+    """Restarts every random generator of lamella: initialisers, dropout.
+
+    The same seed gives the same numbers on every machine and for any number of threads.
+
+    Parameters: seed, 0 <= seed < 2**64. Raises: TypeError, ValueError.
+
+    >>> import lamella as lm
+    >>> lm.manual_seed(0)
+    """
+    value = _whole("manual_seed", "seed", seed, 0, 2**64)
+    init.seed(value)
+    _core.seed(value)
+
+
+def _whole(op: str, name: str, value: Any, low: int, high: int | None = None) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(message(op, "not a whole number", {name: repr(value)}, "int"))
+    number = int(value.__index__())
+    if number < low or (high is not None and number >= high):
+        below = "" if high is None else f" < {high}"
+        raise ValueError(message(op, "out of range", {name: number}, f"{low} <= {name}{below}"))
+    return number
+
+
+def clear_cache() -> None:
+    """Forgets every compiled program; later calls compile anew.
+
+    Useful to give memory back, and after something that lamella cannot see has changed: a list
+    that a forward reads was edited in place.
+
+    >>> import lamella as lm
+    >>> lm.clear_cache()
+    """
+    compiled.clear()
+    for member in vars(functional).values():
+        if isinstance(member, Function):
+            member.clear()
+    _core.touch_structure()

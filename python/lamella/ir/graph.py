@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Values, nodes and the immutable graph; the builder that makes them.
+
+A Value is a leaf (Input, Constant, Parameter) or one Result of a Node. A Graph lists its nodes in
+topological order and is never edited: a pass builds a new one. The builder hash-conses: the same
+op on the same values is one node, unless the op has effects. Values compare by identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+
+from lamella.ir.types import Array, DType, TensorType
+
+__all__ = [
+    "Constant",
+    "Graph",
+    "GraphBuilder",
+    "Input",
+    "Node",
+    "Operation",
+    "Parameter",
+    "Place",
+    "Result",
+    "Source",
+    "Value",
+]
+
+# Constants up to this many bytes are compared by content, so that equal scalars are one leaf.
+_SHARED_CONSTANT_BYTES = 1024
+
+
+class Operation(Protocol):
+    """What the graph knows of an op: its outputs' types, and whether equal nodes are one node."""
+
+    @property
+    def effects(self) -> bool:
+        """True for ops whose every occurrence counts (random draws)."""
+
+    def infer(self, inputs: Sequence[TensorType], /) -> tuple[TensorType, ...]:
+        """The types of the outputs; raises ShapeError or DTypeError."""
+
+
+class Source(Protocol):
+    """The storage behind a Parameter leaf: owned, C-contiguous, with a version that counts changes.
+
+    `version` is an int64 array of shape (1,), bumped by the owner on every change.
+    """
+
+    @property
+    def array(self) -> Array:
+        """The elements."""
+
+    @property
+    def version(self) -> Array:
+        """How often they changed."""
+
+    @property
+    def name(self) -> str:
+        """What listings call it."""
+
+
+class Value:
+    """A tensor in a graph."""
+
+    __slots__ = ("type",)
+    type: TensorType
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The extents."""
+        return self.type.shape
+
+    @property
+    def dtype(self) -> DType:
+        """The element type."""
+        return self.type.dtype
+
+
+class Input(Value):
+    """An array given at every call."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, type: TensorType, name: str) -> None:
+        self.type = type
+        self.name = name
+
+
+class Constant(Value):
+    """An array known when the graph is built; C-contiguous and read-only."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: Array) -> None:
+        # ascontiguousarray would make a 0-d array 1-d.
+        array = np.array(array, order="C", copy=None if array.flags.c_contiguous else True)
+        self.array = array.view()
+        self.array.flags.writeable = False
+        self.type = TensorType(array.shape, DType.of(array.dtype))
+
+
+class Parameter(Value):
+    """An array that stays in place between calls and may change: a weight or a statistic."""
+
+    __slots__ = ("source",)
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.type = TensorType(source.array.shape, DType.of(source.array.dtype))
+
+
+class Result(Value):
+    """Output number `index` of `node`."""
+
+    __slots__ = ("index", "node")
+
+    def __init__(self, type: TensorType, node: Node, index: int) -> None:
+        self.type = type
+        self.node = node
+        self.index = index
+
+
+class Node:
+    """One op applied to values. `path` names the module that placed it, for messages."""
+
+    __slots__ = ("inputs", "op", "outputs", "path")
+
+    def __init__(
+        self, op: Any, inputs: tuple[Value, ...], types: tuple[TensorType, ...], path: str
+    ) -> None:
+        self.op = op
+        self.inputs = inputs
+        self.outputs = tuple(Result(type, self, index) for index, type in enumerate(types))
+        self.path = path
+
+
+# How ops and passes add a node with one output: place(op, *inputs) -> output.
+Place: TypeAlias = Callable[..., Value]
+
+
+class Graph:
+    """Inputs, nodes in topological order, outputs, and what is written back after a run.
+
+    updates: (source, value) pairs; after the run the value is copied into the source's array.
+    """
+
+    __slots__ = ("inputs", "nodes", "outputs", "updates")
+
+    def __init__(
+        self,
+        inputs: tuple[Input, ...],
+        outputs: tuple[Value, ...],
+        nodes: tuple[Node, ...],
+        updates: tuple[tuple[Source, Value], ...] = (),
+    ) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
+        self.nodes = nodes
+        self.updates = updates
+
+    def roots(self) -> tuple[Value, ...]:
+        """Every value that must exist after a run: the outputs, then the updates' values."""
+        return self.outputs + tuple(value for _, value in self.updates)
+
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The Parameter leaves, each source once, in order of first use."""
+        found: dict[int, Parameter] = {}
+        for node in self.nodes:
+            for value in node.inputs:
+                if isinstance(value, Parameter):
+                    found.setdefault(id(value.source), value)
+        for value in self.roots():
+            if isinstance(value, Parameter):
+                found.setdefault(id(value.source), value)
+        return tuple(found.values())
+
+    def consumers(self) -> dict[Value, list[Node]]:
+        """The nodes that read each value, each node once, in order."""
+        readers: dict[Value, list[Node]] = {}
+        for node in self.nodes:
+            for value in dict.fromkeys(node.inputs):
+                readers.setdefault(value, []).append(node)
+        return readers
+
+
+class GraphBuilder:
+    """Collects nodes in the order in which they are placed."""
+
+    __slots__ = ("_constants", "_inputs", "_nodes", "_parameters", "_shared")
+
+    def __init__(self) -> None:
+        self._inputs: list[Input] = []
+        self._nodes: list[Node] = []
+        self._constants: dict[Hashable, Constant] = {}
+        self._parameters: dict[int, Parameter] = {}
+        self._shared: dict[Hashable, Node] = {}
+
+    def input(self, type: TensorType, name: str) -> Input:
+        """A new input, after those already there."""
+        value = Input(type, name)
+        self._inputs.append(value)
+        return value
+
+    def adopt(self, inputs: Iterable[Input]) -> None:
+        """Takes over the input leaves of another graph, as they are."""
+        self._inputs.extend(inputs)
+
+    def constant(self, array: Array) -> Constant:
+        """The leaf of `array`, which must not change any more; small equal arrays share one."""
+        if array.nbytes > _SHARED_CONSTANT_BYTES:
+            return Constant(array)
+        key = (array.dtype.str, array.shape, array.tobytes())
+        found = self._constants.get(key)
+        if found is None:
+            found = self._constants[key] = Constant(array)
+        return found
+
+    def parameter(self, source: Source) -> Parameter:
+        """The leaf of `source`; always the same for the same source."""
+        found = self._parameters.get(id(source))
+        if found is None:
+            found = self._parameters[id(source)] = Parameter(source)
+        return found
+
+    def apply(self, op: Operation, inputs: Sequence[Value], path: str = "") -> tuple[Result, ...]:
+        """Places `op` on `inputs` after judging their types; gives its outputs."""
+        return self.add(op, tuple(inputs), None, path)
+
+    def add(
+        self,
+        op: Operation,
+        inputs: tuple[Value, ...],
+        types: tuple[TensorType, ...] | None,
+        path: str,
+    ) -> tuple[Result, ...]:
+        """As `apply`, with the output types where the caller already knows them."""
+        if op.effects:
+            return self._append(op, inputs, types, path).outputs
+        key = (op, *map(id, inputs))
+        found = self._shared.get(key)
+        if found is None:
+            found = self._shared[key] = self._append(op, inputs, types, path)
+        elif repr(found.op) != repr(op):
+            # Equal but not the same: numbers such as 0.0 and -0.0.
+            return self._append(op, inputs, types, path).outputs
+        return found.outputs
+
+    def _append(
+        self,
+        op: Operation,
+        inputs: tuple[Value, ...],
+        types: tuple[TensorType, ...] | None,
+        path: str,
+    ) -> Node:
+        if types is None:
+            types = op.infer([value.type for value in inputs])
+        node = Node(op, inputs, types, path)
+        self._nodes.append(node)
+        return node
+
+    def build(
+        self, outputs: Sequence[Value], updates: Sequence[tuple[Source, Value]] = ()
+    ) -> Graph:
+        """The graph of what `outputs` and `updates` need; nodes nobody needs are left out."""
+        live: set[Value] = set(outputs)
+        live.update(value for _, value in updates)
+        kept: list[Node] = []
+        for node in reversed(self._nodes):
+            if not live.isdisjoint(node.outputs):
+                live.update(node.inputs)
+                kept.append(node)
+        kept.reverse()
+        return Graph(tuple(self._inputs), tuple(outputs), tuple(kept), tuple(updates))

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layers, containers and models, with torch.nn's classes, arguments, names and layouts.
+
+>>> import numpy as np
+>>> from lamella import nn
+>>> nn.Sequential(nn.Linear(784, 128), nn.ReLU())(np.zeros((1, 784), np.float32)).shape
+(1, 128)
+
+A model's forward runs once per input signature, on symbolic tensors; each call afterwards is one
+native program.
+"""
+
+from lamella.nn import init, parameter
+from lamella.nn.activation import (
+    CELU,
+    ELU,
+    GELU,
+    SELU,
+    Hardshrink,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
+    LeakyReLU,
+    LogSigmoid,
+    Mish,
+    PReLU,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softplus,
+    Softshrink,
+    Softsign,
+    Tanh,
+    Tanhshrink,
+    Threshold,
+)
+from lamella.nn.container import ModuleDict, ModuleList, ParameterList, Sequential
+from lamella.nn.dropout import Dropout
+from lamella.nn.embedding import Embedding
+from lamella.nn.linear import Bilinear, Flatten, Identity, Linear, Unflatten
+from lamella.nn.module import Module
+from lamella.nn.norm import BatchNorm1d, LayerNorm
+from lamella.nn.parameter import Buffer, Parameter
+from lamella.nn.softmax import GLU, LogSoftmax, Maxout, Softmax, Softmin
+
+__all__ = [
+    "CELU",
+    "ELU",
+    "GELU",
+    "GLU",
+    "SELU",
+    "BatchNorm1d",
+    "Bilinear",
+    "Buffer",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "Hardshrink",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
+    "Identity",
+    "LayerNorm",
+    "LeakyReLU",
+    "Linear",
+    "LogSigmoid",
+    "LogSoftmax",
+    "Maxout",
+    "Mish",
+    "Module",
+    "ModuleDict",
+    "ModuleList",
+    "PReLU",
+    "Parameter",
+    "ParameterList",
+    "ReLU",
+    "ReLU6",
+    "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softmin",
+    "Softplus",
+    "Softshrink",
+    "Softsign",
+    "Tanh",
+    "Tanhshrink",
+    "Threshold",
+    "Unflatten",
+    "init",
+    "parameter",
+]

@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arrays that stay in place between calls: parameters, buffers and counters.
+
+Each owns C-contiguous storage and a version that counts its changes; compiled programs read the
+storage where it lies and repack what they derived from it when the version moves on. The storage is
+therefore seen through read-only views (`p.data`, `np.asarray(p)`) and changed by assignment
+(`p.data = a`), which copies.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lamella import _core
+from lamella.errors import DTypeError, ShapeError, UnsupportedError, message
+from lamella.ir.graph import Value
+from lamella.ir.types import Array, DType, TensorType
+from lamella.runtime.tensor import Operand
+from lamella.runtime.trace import Trace
+
+__all__ = ["Buffer", "Counter", "Parameter", "Stored", "new_array"]
+
+
+def floating(op: str, dtype: Any) -> np.dtype[Any]:
+    """The NumPy dtype of a layer's `dtype=` argument: float32 (the default, None) or float64."""
+    found = DType.of(np.float32 if dtype is None else dtype)
+    if not found.is_floating:
+        raise DTypeError(message(op, "not a floating type", {"dtype": found}, "float32 or float64"))
+    return found.numpy
+
+
+def new_array(op: str, shape: tuple[int, ...], device: Any, dtype: Any) -> Array:
+    """Zeros for a layer's parameter; judges the layer's sizes, `device=` and `dtype=`.
+
+    >>> from lamella import nn
+    >>> nn.parameter.new_array("Linear", (2, 3), None, None).dtype
+    dtype('float32')
+    """
+    if device is not None and str(device) != "cpu":
+        raise UnsupportedError(message(op, "only CPUs", {"device": device}, "None or 'cpu'"))
+    if any(isinstance(size, bool) or not hasattr(size, "__index__") for size in shape):
+        raise DTypeError(message(op, "sizes are integers", {"sizes": shape}, "int"))
+    if any(size < 0 for size in shape):
+        raise ShapeError(message(op, "negative size", {"sizes": shape}, "sizes >= 0"))
+    element = floating(op, dtype)
+    TensorType(shape, DType.of(element))
+    return np.zeros(shape, element)
+
+
+def own(op: str, data: Any, dtype: Any = None) -> Array:
+    """A contiguous native copy of `data` in one of lamella's dtypes.
+
+    Lists, numbers and float16 become float32, small integers int64; the rest keeps its dtype.
+    """
+    array = data.array if isinstance(data, Stored) else np.asarray(data)
+    if dtype is not None:
+        target = DType.of(dtype).numpy
+    elif array.dtype.kind == "f":
+        wide = array.dtype.itemsize >= 8 and hasattr(data, "dtype")
+        target = np.dtype(np.float64 if wide else np.float32)
+    elif array.dtype.kind in "iu":
+        target = np.dtype(np.int64)
+    else:
+        target = array.dtype
+    if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
+        raise DTypeError(
+            message(op, "no such element type", {"data": array.dtype}, "numbers or truth values")
+        )
+    if array.dtype.kind == "f" and target.kind != "f":
+        raise DTypeError(message(op, "would drop fractions", {"data": array.dtype}, str(target)))
+    return np.array(array, dtype=target, order="C", copy=True)
+
+
+class Stored(Operand):
+    """Storage shared by a model and its compiled programs; see Parameter and Buffer."""
+
+    __slots__ = ("__weakref__", "array", "name", "version")
+
+    array: Array
+    version: Array
+    name: str
+
+    def __init__(self, array: Array) -> None:
+        # Read-only itself, so that no view of it can be made writeable.
+        array.flags.writeable = False
+        self.array = array
+        self.version = np.zeros(1, np.int64)
+        self.name = ""
+
+    @property
+    def data(self) -> Array:
+        """The values, as a read-only view; assign to change them."""
+        return self.array.view()
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        array = value.array if isinstance(value, Stored) else np.asarray(value)
+        self.check(type(self).__name__, array)
+        self._write(array)
+
+    def _write(self, array: Array) -> None:
+        self.array.flags.writeable = True
+        try:
+            np.copyto(self.array, array, casting="unsafe")
+        finally:
+            self.array.flags.writeable = False
+        self.changed()
+
+    def check(self, op: str, array: Array) -> None:
+        """Raises unless `array` may be assigned: same shape, and a type that fits."""
+        if array.shape != self.shape:
+            raise ShapeError(message(op, "another shape", {"value": array.shape}, f"{self.shape}"))
+        kinds = {"f": "fiub", "i": "iub", "b": "b"}[self.array.dtype.kind]
+        if array.dtype.kind not in kinds:
+            raise DTypeError(
+                message(op, "no safe cast", {"value": array.dtype}, f"{self.array.dtype}")
+            )
+
+    def changed(self) -> None:
+        """Says that the storage was written to."""
+        self.version += 1
+        _core.touch_parameters()
+
+    def cast(self, dtype: np.dtype[Any]) -> None:
+        """Converts floating storage; programs compiled for the old dtype are compiled anew."""
+        if self.array.dtype.kind == "f" and self.array.dtype != dtype:
+            self.array = self.array.astype(dtype)
+            self.array.flags.writeable = False
+            self.version = np.zeros(1, np.int64)
+            _core.touch_structure()
+
+    def _value(self, trace: Trace) -> Value:
+        # Behind an assignment within the same forward it is what was assigned.
+        for source, value in trace.updates:
+            if source is self:
+                return value
+        return trace.parameter(self)
+
+    @property
+    def dtype(self) -> DType:
+        return DType.of(self.array.dtype)
+
+    def numpy(self) -> Array:
+        """The values, as a read-only view; the same as `data`."""
+        return self.data
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if dtype is None or np.dtype(dtype) == self.array.dtype:
+            return self.array.copy() if copy else self.data
+        if copy is False:
+            raise ValueError(
+                message(
+                    type(self).__name__,
+                    "another dtype needs a copy",
+                    {"dtype": dtype},
+                    f"{self.array.dtype}",
+                )
+            )
+        return self.array.astype(dtype)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} containing:\n{self.data!r}"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Stored:
+        build, state = self.__reduce__()
+        copy: Stored = build(*state)
+        return copy
+
+    def __copy__(self) -> Stored:
+        return self.__deepcopy__({})
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return type(self), (np.array(self.array),)
+
+
+class Parameter(Stored):
+    """A learnt array; assigned to a module's attribute it becomes one of its parameters.
+
+    Parameters: data, an array, list or number, copied (lists and float16 become float32);
+    requires_grad, whether optimisers may change it; dtype, float32 or float64, data's by default.
+    Raises: DTypeError when data is not floating.
+    Source: torch.nn.Parameter.
+
+    >>> import numpy as np
+    >>> from lamella import nn
+    >>> p = nn.Parameter([1.0, 2.0])
+    >>> p.data = p.data * 2
+    >>> np.asarray(p)
+    array([2., 4.], dtype=float32)
+    """
+
+    __slots__ = ("requires_grad",)
+
+    def __init__(self, data: Any, requires_grad: bool = True, *, dtype: Any = None) -> None:
+        array = own("Parameter", data, dtype)
+        if array.dtype.kind != "f":
+            raise DTypeError(
+                message(
+                    "Parameter",
+                    "only floating arrays can be learnt",
+                    {"data": array.dtype},
+                    "float32 or float64",
+                    "Pass dtype=np.float32, or use nn.Buffer for counts and masks.",
+                )
+            )
+        super().__init__(array)
+        self.requires_grad = bool(requires_grad)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Parameter:
+        """Sets whether optimisers may change it; returns self.
+
+        >>> from lamella import nn
+        >>> nn.Parameter([1.0]).requires_grad_(False).requires_grad
+        False
+        """
+        self.requires_grad = bool(requires_grad)
+        _core.touch_structure()
+        return self
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return type(self), (np.array(self.array), self.requires_grad)
+
+
+class Buffer(Stored):
+    """An array that belongs to a module's state without being learnt: statistics, masks, tables.
+
+    Parameters: data, an array, list or number, copied; persistent, whether state_dict holds it;
+    dtype, data's by default.
+    Source: torch.nn.Buffer.
+
+    >>> from lamella import nn
+    >>> nn.Buffer([0.0, 1.0]).shape
+    (2,)
+    """
+
+    __slots__ = ("persistent",)
+
+    def __init__(self, data: Any, persistent: bool = True, *, dtype: Any = None) -> None:
+        super().__init__(own("Buffer", data, dtype))
+        self.persistent = bool(persistent)
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return type(self), (np.array(self.array), self.persistent)
+
+
+class Counter(Buffer):
+    """A whole number that programs count up: an int64 scalar outside, float64 storage inside.
+
+    Programs add floating numbers only; float64 counts exactly up to 2**53.
+
+    >>> from lamella import nn
+    >>> int(nn.parameter.Counter().data)
+    0
+    """
+
+    __slots__ = ()
+
+    def __init__(self, data: Any = 0, persistent: bool = True) -> None:
+        super().__init__(np.asarray(data, np.float64), persistent)
+
+    @property
+    def data(self) -> Array:
+        """The count, an int64 array of shape ()."""
+        count = self.array.astype(np.int64)
+        count.flags.writeable = False
+        return count
+
+    @data.setter
+    def data(self, value: Any) -> None:
+        array = value.data if isinstance(value, Stored) else np.asarray(value)
+        self.check("Counter", array)
+        self._write(array)
+
+    def check(self, op: str, array: Array) -> None:
+        """Raises unless `array` is one integer."""
+        if array.shape != () or array.dtype.kind not in "iu":
+            raise DTypeError(
+                message(op, "a count is one integer", {"value": array.dtype}, "int64 of shape ()")
+            )
+
+    def cast(self, dtype: np.dtype[Any]) -> None:
+        """A count keeps its type."""
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return self.data.astype(np.int64 if dtype is None else dtype)

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A module's state as named arrays: collecting it, and copying it back in all or not at all.
+
+Names and layouts are torch's. Nothing is written before every entry has been judged, and one error
+names everything that is wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lamella.errors import DTypeError, FormatError, ShapeError, message
+from lamella.ir.types import Array
+from lamella.nn.parameter import Buffer, Parameter, Stored
+
+if TYPE_CHECKING:
+    from lamella.nn.module import Module
+
+__all__ = ["collect", "load", "validate"]
+
+
+def _entries(module: Module, prefix: str = "") -> Iterator[tuple[str, Stored]]:
+    """Parameters and persistent buffers with their names, in torch's order; shared ones often."""
+    for path, owner in module.named_modules(prefix=prefix, remove_duplicate=False):
+        dot = f"{path}." if path and not path.endswith(".") else path
+        for name, parameter in owner._parameters.items():
+            if parameter is not None:
+                yield dot + name, parameter
+        for name, buffer in owner._buffers.items():
+            if buffer is not None and buffer.persistent:
+                yield dot + name, buffer
+
+
+def collect(module: Module, prefix: str) -> dict[str, Array]:
+    """Read-only copies of all entries, by name."""
+    arrays = {name: np.array(stored.data) for name, stored in _entries(module, prefix.rstrip("."))}
+    for array in arrays.values():
+        array.flags.writeable = False
+    return arrays
+
+
+def load(module: Module, given: Mapping[str, Any], strict: bool) -> tuple[list[str], list[str]]:
+    """Copies `given` into the module; gives the missing and the unexpected names."""
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            message(
+                "load_state_dict",
+                "not a mapping",
+                {"state_dict": type(given).__name__},
+                "names and arrays, as state_dict() and lamella.load give them",
+            )
+        )
+    entries = dict(_entries(module))
+    missing = [name for name in entries if name not in given]
+    unexpected = [str(name) for name in given if name not in entries]
+    wrong: list[str] = []
+    arrays: list[tuple[Stored, Array]] = []
+    for name, stored in entries.items():
+        if name in given:
+            try:
+                array = np.asarray(given[name])
+                stored.check(name, array)
+                arrays.append((stored, array))
+            except (ShapeError, DTypeError) as error:
+                wrong.append(str(error))
+            except (TypeError, ValueError, RuntimeError) as error:
+                wrong.append(f"{name}: not an array ({error})")
+    faults = [f"missing {name}" for name in missing] if strict else []
+    faults += [f"unexpected {name}" for name in unexpected] if strict else []
+    faults += wrong
+    if faults:
+        raise FormatError(
+            message(
+                "load_state_dict",
+                f"the state does not fit this {type(module).__name__}; " + " | ".join(faults),
+                None,
+                "the names and shapes of state_dict()",
+                "Nothing was changed."
+                + (" strict=False ignores missing and unexpected names." if strict else ""),
+            )
+        )
+    for stored, array in arrays:
+        stored.data = array
+    return missing, unexpected
+
+
+_KINDS: dict[str, type[Any]] = {"_parameters": Parameter, "_buffers": Buffer}
+
+
+def validate(module: Module, saved: Any) -> None:
+    """Raises FormatError unless `saved` is what __getstate__ of such a module gives."""
+    from lamella.nn.module import Module
+
+    kinds = {**_KINDS, "_modules": Module}
+    sound = isinstance(saved, dict) and isinstance(saved.get("training"), bool)
+    for table, kind in kinds.items():
+        entries = saved.get(table) if sound else None
+        sound = isinstance(entries, dict) and all(
+            isinstance(name, str) and (entry is None or isinstance(entry, kind))
+            for name, entry in entries.items()
+        )
+    if not sound or "_compiled" in saved:
+        raise FormatError(
+            message(
+                type(module).__name__,
+                "not the pickled state of a module",
+                {"state": type(saved).__name__},
+                "training, _parameters, _buffers and _modules as this version writes them",
+            )
+        )

@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""summary: what a model consists of and costs, layer by layer, without running it.
+
+The model's forward runs once on symbolic tensors; shapes come from there, multiply-accumulates
+from the matrix products in the graph, each counted for the module that placed it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lamella.errors import ShapeError, message
+from lamella.ir.graph import Graph
+from lamella.ir.types import DType, TensorType
+from lamella.nn import compiled
+from lamella.nn.module import Module
+from lamella.nn.parameter import Stored
+from lamella.ops.matmul import MatMul
+
+__all__ = ["Row", "Summary", "summary"]
+
+
+@dataclass
+class Row:
+    """One module: where it is, what it gives, what it holds and costs, children not included.
+
+    path, its dotted name ('' for the model); kind, its class; output, the shapes of its first
+    call's outputs; calls; parameters and trainable, numbers of elements, shared ones counted where
+    they first occur; macs, multiply-accumulates of its products; bytes, of its parameters,
+    buffers not included.
+    """
+
+    path: str
+    kind: str
+    output: list[tuple[int, ...]] = field(default_factory=list)
+    calls: int = 0
+    parameters: int = 0
+    trainable: int = 0
+    macs: int = 0
+    bytes: int = 0
+
+
+@dataclass
+class Summary:
+    """A model's rows in the order of its tree, and the totals; print it for a table.
+
+    input_bytes, output_bytes: of the model; activation_bytes: of all outputs of layers without
+    children, what training has to keep at most.
+    """
+
+    rows: list[Row]
+    input_bytes: int
+    output_bytes: int
+    activation_bytes: int
+    buffer_bytes: int
+
+    @property
+    def total_params(self) -> int:
+        """Number of parameters, shared ones once."""
+        return sum(row.parameters for row in self.rows)
+
+    @property
+    def trainable_params(self) -> int:
+        """Number of parameters with requires_grad."""
+        return sum(row.trainable for row in self.rows)
+
+    @property
+    def total_macs(self) -> int:
+        """Multiply-accumulates of one call."""
+        return sum(row.macs for row in self.rows)
+
+    @property
+    def param_bytes(self) -> int:
+        """Bytes of the parameters."""
+        return sum(row.bytes for row in self.rows)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Rows and totals as plain numbers, strings, lists and dictionaries.
+
+        >>> from lamella import nn
+        >>> nn.Linear(3, 4).summary((2, 3)).as_dict()["total_macs"]
+        24
+        """
+        totals = ("total_params", "trainable_params", "total_macs", "param_bytes")
+        return {**asdict(self), **{name: getattr(self, name) for name in totals}}
+
+    def __str__(self) -> str:
+        cells: list[tuple[str, ...]] = [("layer", "output", "parameters", "MACs", "bytes")]
+        for row in self.rows:
+            depth = row.path.count(".") + 1 if row.path else 0
+            name = row.path.rpartition(".")[2]
+            label = "  " * depth + (f"{name}: {row.kind}" if name else row.kind)
+            times = f" x{row.calls}" if row.calls > 1 else ""
+            shapes = ", ".join(str(shape) for shape in row.output) or "-"
+            numbers = (row.parameters, row.macs, row.bytes)
+            cells.append((label, shapes + times, *(f"{n:,}" if n else "-" for n in numbers)))
+        widths = [max(len(row[i]) for row in cells) for i in range(5)]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if i < 2 else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in cells
+        ]
+        rule = "-" * max(map(len, lines))
+        frozen = self.total_params - self.trainable_params
+        return "\n".join(
+            [
+                lines[0],
+                rule,
+                *lines[1:],
+                rule,
+                f"parameters  {self.total_params:,}: {self.trainable_params:,} trainable,"
+                f" {frozen:,} not",
+                f"MACs        {self.total_macs:,}",
+                f"memory      parameters {_size(self.param_bytes)}, buffers"
+                f" {_size(self.buffer_bytes)}, input {_size(self.input_bytes)}, activations"
+                f" {_size(self.activation_bytes)}",
+            ]
+        )
+
+    __repr__ = __str__
+
+
+def summary(module: Module, *inputs: Any) -> Summary:
+    """Shapes, parameters, multiply-accumulates and bytes of a model for inputs of given shapes.
+
+    Parameters: module, an nn.Module; inputs, one for each argument of its forward: a shape (a
+    tuple of ints, then of the model's dtype), or an array.
+    Returns: a Summary: print it, read its attributes, or take as_dict().
+    Raises: what the model's forward raises for such inputs; ShapeError for another kind of input.
+
+    >>> import lamella as lm
+    >>> net = lm.nn.Sequential(lm.nn.Linear(4, 8), lm.nn.ReLU(), lm.nn.Linear(8, 2))
+    >>> print(lm.summary(net, (1, 4)))
+    layer        output  parameters  MACs  bytes
+    --------------------------------------------
+    Sequential   (1, 2)           -     -      -
+      0: Linear  (1, 8)          40    32    160
+      1: ReLU    (1, 8)           -     -      -
+      2: Linear  (1, 2)          18    16     72
+    --------------------------------------------
+    parameters  58: 58 trainable, 0 not
+    MACs        48
+    memory      parameters 232 B, buffers 0 B, input 16 B, activations 72 B
+    """
+    dtype = compiled.dtype_of(module) or DType.float32
+    args = [_example(one, dtype) for one in inputs]
+    calls: list[compiled.Call] = []
+    graph = compiled.trace_module(module, args, {}, calls)
+    rows: dict[int, Row] = {}
+    counted: set[int] = set()
+    for path, child in module.named_modules():
+        row = rows[id(child)] = Row(path, type(child).__name__)
+        for parameter in child._parameters.values():
+            if parameter is not None and id(parameter) not in counted:
+                counted.add(id(parameter))
+                _count(row, parameter, parameter.requires_grad)
+    activations = 0
+    for call in calls:
+        row = rows.setdefault(id(call.module), Row(call.path, type(call.module).__name__))
+        if not row.calls:
+            row.output = [type.shape for type in call.outputs]
+        row.calls += 1
+        if not any(True for _ in call.module.children()):
+            activations += sum(type.nbytes for type in call.outputs)
+    _charge(graph, {call.path: rows[id(call.module)] for call in calls})
+    return Summary(
+        list(rows.values()),
+        sum(value.type.nbytes for value in graph.inputs),
+        sum(value.type.nbytes for value in graph.outputs),
+        activations,
+        sum(buffer.data.nbytes for buffer in module.buffers()),
+    )
+
+
+def _example(given: Any, dtype: DType) -> Any:
+    if isinstance(given, np.ndarray):
+        floats = given.dtype.kind == "f"
+        kinds = {"i": DType.int64, "u": DType.int64, "b": DType.bool}
+        return TensorType(given.shape, dtype if floats else kinds.get(given.dtype.kind, dtype))
+    if isinstance(given, tuple | list) and all(isinstance(extent, int) for extent in given):
+        return TensorType(tuple(given), dtype)
+    raise ShapeError(
+        message("summary", "not a shape", {"input": repr(given)}, "a tuple of ints, or an array")
+    )
+
+
+def _count(row: Row, parameter: Stored, trainable: bool) -> None:
+    size = math.prod(parameter.shape)
+    row.parameters += size
+    row.trainable += size if trainable else 0
+    row.bytes += parameter.data.nbytes
+
+
+def _charge(graph: Graph, rows: dict[str, Row]) -> None:
+    """Adds each product's multiply-accumulates to the row of the module that placed it."""
+    for node in graph.nodes:
+        if isinstance(node.op, MatMul):
+            x = node.inputs[0].shape
+            terms = x[-2] if node.op.transpose_a and len(x) > 1 else x[-1]
+            rows[node.path].macs += math.prod(node.outputs[0].shape) * terms
+
+
+def _size(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024 or unit == "MiB":
+            break
+        size /= 1024
+    return f"{size:.4g} {unit}"

@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The protocol every op keeps, and what it is given when it is lowered.
+
+An op is a frozen dataclass whose fields are plain values, so that equal ops compare equal. `infer`
+is the only place where shapes and dtypes are judged; `reference` is the meaning, in NumPy float64;
+`lower` turns the op into steps of a program. Ops import no C++: the builder comes as an argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
+
+import numpy as np
+
+from lamella.errors import DTypeError, ShapeError, UnsupportedError, message
+from lamella.ir.graph import Place, Value
+from lamella.ir.types import Array, DType, TensorType
+
+if TYPE_CHECKING:
+    from lamella._core import ProgramBuilder, Slot
+
+__all__ = [
+    "Lowered",
+    "Op",
+    "ProgramBuilder",
+    "require_count",
+    "require_floating",
+    "unit",
+    "widened",
+]
+
+
+class Lowered(NamedTuple):
+    """A value as the steps see it: where it lies and its type; contiguous, always.
+
+    constant: the storage belongs to the program's constants (a weight), so that a step may keep
+    its own packed copy.
+    """
+
+    slot: Slot
+    type: TensorType
+    constant: bool = False
+
+
+class Op:
+    """Base of all ops."""
+
+    # Every occurrence counts; equal nodes stay two nodes.
+    effects: ClassVar[bool] = False
+    # The output is the first input's memory under another shape.
+    view: ClassVar[bool] = False
+    # The output may lie on any input of its own type that nobody needs afterwards.
+    overwrites: ClassVar[bool] = False
+    # Truth values among the inputs count as 0 and 1 when another input is floating.
+    arithmetic: ClassVar[bool] = False
+
+    @property
+    def label(self) -> str:
+        """How listings and messages call this op."""
+        return type(self).__name__.lower()
+
+    def __str__(self) -> str:
+        return self.label
+
+    def infer(self, inputs: Sequence[TensorType], /) -> tuple[TensorType, ...]:
+        """The output types; raises ShapeError or DTypeError when the inputs do not fit."""
+        raise NotImplementedError
+
+    def grad(
+        self,
+        place: Place,
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        dys: Sequence[Value],
+    ) -> tuple[Value | None, ...]:
+        """The gradients of the inputs, placed in the graph; None where there is none."""
+        raise UnsupportedError(message(self.label, "no gradient rule yet"))
+
+    def reference(self, arrays: Sequence[Array], /) -> tuple[Array, ...]:
+        """The outputs, computed in float64 where the inputs are floating."""
+        raise NotImplementedError
+
+    def tolerance(self, arrays: Sequence[Array], results: Sequence[Array], /) -> tuple[Array, ...]:
+        """How far each output element may be from `results`, the reference on `arrays`.
+
+        The default is exact.
+        """
+        return tuple(np.zeros(result.shape) for result in results)
+
+    def lower(
+        self,
+        program: ProgramBuilder,
+        inputs: Sequence[Lowered],
+        outputs: Sequence[Lowered],
+        scratch: Slot | None,
+        /,
+    ) -> None:
+        """Appends this op's steps. `scratch` has the bytes that `scratch_bytes` asked for."""
+        raise NotImplementedError
+
+    def scratch_bytes(
+        self, builder: type[ProgramBuilder], inputs: Sequence[TensorType], constant: Sequence[bool]
+    ) -> int:
+        """Bytes of arena that the steps need while they run; constant: which inputs are weights."""
+        return 0
+
+
+def require_count(op: str, inputs: Sequence[TensorType], low: int, high: int | None = None) -> None:
+    """Raises ShapeError unless an op got between `low` and `high` inputs."""
+    if low <= len(inputs) <= (low if high is None else high):
+        return
+    expected = str(low) if high is None else f"{low} to {high}"
+    raise ShapeError(message(op, "wrong number of operands", {"operands": len(inputs)}, expected))
+
+
+def require_floating(op: str, names: Sequence[str], inputs: Sequence[TensorType]) -> DType:
+    """The one floating dtype of `inputs`; DTypeError if they are not floating or differ."""
+    dtype = inputs[0].dtype
+    for type in inputs:
+        if type.dtype is not dtype or not type.dtype.is_floating:
+            raise DTypeError(
+                message(
+                    op,
+                    "element types do not fit",
+                    {name: type.dtype for name, type in zip(names, inputs, strict=False)},
+                    "float32 or float64 everywhere",
+                    "Integers and booleans are for indices and masks; convert with"
+                    " astype(np.float32) or .float()",
+                )
+            )
+    return dtype
+
+
+def widened(array: Array) -> Array:
+    """Floating arrays as float64, in which references compute; others as they are."""
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+
+def unit(dtype: np.dtype[np.generic] | DType) -> float:
+    """The unit roundoff of a floating dtype: half the gap above one; 0 for other dtypes."""
+    resolved = dtype.numpy if isinstance(dtype, DType) else dtype
+    return float(np.finfo(resolved).eps) / 2 if resolved.kind == "f" else 0.0

@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layer normalisation over the last axes. Batch normalisation at inference is a composite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lamella.errors import ShapeError, message
+from lamella.ir.types import Array, TensorType
+from lamella.ops.base import Lowered, Op, require_count, require_floating, unit
+
+if TYPE_CHECKING:
+    from lamella._core import ProgramBuilder, Slot
+
+__all__ = ["LayerNorm"]
+
+
+@dataclass(frozen=True, slots=True)
+class LayerNorm(Op):
+    """y = (x - mean) / sqrt(var + epsilon) * weight + bias over the last `axes` axes.
+
+    var is the mean squared deviation. Operands: x, then weight and bias where they are used, both
+    of the shape of the normalised axes. Source: Ba, Kiros, Hinton, "Layer Normalization", 2016.
+    """
+
+    axes: int
+    epsilon: float = 1e-5
+    weight: bool = False
+    bias: bool = False
+
+    @property
+    def label(self) -> str:
+        return "layer_norm"
+
+    def __str__(self) -> str:
+        return f"layer_norm({self.axes}, epsilon={self.epsilon:g})"
+
+    def _extras(self) -> list[str]:
+        return [name for name in ("weight", "bias") if getattr(self, name)]
+
+    def infer(self, inputs: Sequence[TensorType], /) -> tuple[TensorType, ...]:
+        require_count(self.label, inputs, 1 + self.weight + self.bias)
+        names = ("x", *self._extras())
+        require_floating(self.label, names, inputs)
+        shape = inputs[0].shape
+        if not 1 <= self.axes <= len(shape):
+            raise ShapeError(
+                message(
+                    self.label,
+                    "no such axes",
+                    {"x": shape, "axes": self.axes},
+                    f"1 <= axes <= {len(shape)}",
+                )
+            )
+        expected = shape[len(shape) - self.axes :]
+        for name, type in zip(names[1:], inputs[1:], strict=True):
+            if type.shape != expected:
+                raise ShapeError(
+                    message(
+                        self.label,
+                        f"{name} does not fit the normalised axes",
+                        {"x": shape, name: type.shape},
+                        f"{name}.shape == {expected}",
+                    )
+                )
+        return (inputs[0],)
+
+    def reference(self, arrays: Sequence[Array], /) -> tuple[Array, ...]:
+        x = arrays[0].astype(np.float64)
+        axes = tuple(range(-self.axes, 0))
+        extras = dict(zip(self._extras(), arrays[1:], strict=True))
+        with np.errstate(all="ignore"):
+            deviation = x - x.mean(axis=axes, keepdims=True)
+            variance = np.square(deviation).mean(axis=axes, keepdims=True)
+            y = deviation / np.sqrt(variance + self.epsilon)
+            if "weight" in extras:
+                y = y * extras["weight"]
+            if "bias" in extras:
+                y = y + extras["bias"]
+        return (y,)
+
+    def tolerance(self, arrays: Sequence[Array], results: Sequence[Array], /) -> tuple[Array, ...]:
+        x = arrays[0].astype(np.float64)
+        u = unit(arrays[0].dtype)
+        axes = tuple(range(-self.axes, 0))
+        size = prod(x.shape[x.ndim - self.axes :])
+        extras = dict(zip(self._extras(), arrays[1:], strict=True))
+        with np.errstate(all="ignore"):
+            # The mean is off by up to size * u * mean|x|, which the division by the deviation
+            # scales; everything after that is relative.
+            mean = np.abs(x).mean(axis=axes, keepdims=True)
+            deviation = x - x.mean(axis=axes, keepdims=True)
+            scale = np.sqrt(np.square(deviation).mean(axis=axes, keepdims=True) + self.epsilon)
+            shift = (size + 4) * u * mean / scale + u * np.abs(x) / scale
+            relative = (2 * size + 16) * u * np.abs(deviation / scale)
+            # A shifted mean also enlarges the variance, in second order.
+            bound = shift + relative + np.abs(deviation / scale) * np.square(shift)
+            bound = bound * np.abs(extras.get("weight", np.ones(())))
+            bound = bound + 4 * u * (np.abs(results[0]) + np.abs(extras.get("bias", np.zeros(()))))
+            return (np.where(np.isfinite(bound), bound, 0.0),)
+
+    def lower(
+        self,
+        program: ProgramBuilder,
+        inputs: Sequence[Lowered],
+        outputs: Sequence[Lowered],
+        scratch: Slot | None,
+        /,
+    ) -> None:
+        shape = inputs[0].type.shape
+        split = len(shape) - self.axes
+        extras = dict(zip(self._extras(), (item.slot for item in inputs[1:]), strict=True))
+        program.layer_norm(
+            dtype=inputs[0].type.dtype.value,
+            rows=prod(shape[:split]),
+            cols=prod(shape[split:]),
+            x=inputs[0].slot,
+            weight=extras.get("weight"),
+            bias=extras.get("bias"),
+            epsilon=self.epsilon,
+            y=outputs[0].slot,
+        )

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reductions over neighbouring axes: the operand is seen as (outer, size, inner).
+
+Other sets of axes are composites with a Permute (composites.py). Sums run in a fixed order that
+depends on size and on whether inner is one, never on outer: a row's bits do not depend on its
+neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lamella.errors import ShapeError, message
+from lamella.ir.types import Array, DType, Shape, TensorType
+from lamella.ops.base import Lowered, Op, require_count, require_floating, unit
+
+if TYPE_CHECKING:
+    from lamella._core import ProgramBuilder, Slot
+
+__all__ = ["REDUCE", "Reduce", "ReduceRow"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReduceRow:
+    """A reduction of the last axis: `reference(x, correction)`.
+
+    columns: whether a kernel reduces an axis that is not the last one. empty: whether the
+    reduction of nothing has a value. index: the result is a position.
+    """
+
+    reference: Callable[[Array, float], Array]
+    columns: bool = True
+    empty: bool = True
+    index: bool = False
+
+
+def _logsumexp(x: Array, _correction: float) -> Array:
+    if x.shape[-1] == 0:
+        return np.full(x.shape[:-1], -np.inf)
+    peak = x.max(axis=-1, keepdims=True)
+    shift = np.where(np.isfinite(peak), peak, 0.0)
+    result: Array = np.log(np.exp(x - shift).sum(axis=-1)) + shift[..., 0]
+    return result
+
+
+def _var(x: Array, correction: float) -> Array:
+    squares = np.square(x - x.mean(axis=-1, keepdims=True)).sum(axis=-1)
+    result: Array = squares / np.float64(max(0.0, x.shape[-1] - correction))
+    return result
+
+
+def _mean(x: Array, _correction: float) -> Array:
+    total: Array = x.sum(axis=-1) / np.float64(x.shape[-1])
+    return total
+
+
+REDUCE: dict[str, ReduceRow] = {
+    "sum": ReduceRow(lambda x, _: x.sum(axis=-1)),
+    "mean": ReduceRow(_mean),
+    "prod": ReduceRow(lambda x, _: x.prod(axis=-1)),
+    "max": ReduceRow(lambda x, _: x.max(axis=-1), empty=False),
+    "min": ReduceRow(lambda x, _: x.min(axis=-1), empty=False),
+    "logsumexp": ReduceRow(_logsumexp, columns=False),
+    "var": ReduceRow(_var, columns=False),
+    "argmax": ReduceRow(lambda x, _: x.argmax(axis=-1), columns=False, empty=False, index=True),
+    "argmin": ReduceRow(lambda x, _: x.argmin(axis=-1), columns=False, empty=False, index=True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reduce(Op):
+    """y = kind of x over the axes first..last; correction is subtracted from var's divisor."""
+
+    kind: str
+    first: int
+    last: int
+    keepdim: bool = False
+    correction: float = 1.0
+
+    @property
+    def label(self) -> str:
+        return self.kind
+
+    def __str__(self) -> str:
+        axes = f"{self.first}" if self.first == self.last else f"{self.first}..{self.last}"
+        extra = f", correction={self.correction:g}" if self.kind == "var" else ""
+        return f"{self.kind}({axes}{', keepdim' if self.keepdim else ''}{extra})"
+
+    def extents(self, shape: Shape) -> tuple[int, int, int]:
+        """(outer, size, inner) of a shape."""
+        return (
+            prod(shape[: self.first]),
+            prod(shape[self.first : self.last + 1]),
+            prod(shape[self.last + 1 :]),
+        )
+
+    def infer(self, inputs: Sequence[TensorType], /) -> tuple[TensorType, ...]:
+        require_count(self.kind, inputs, 1)
+        dtype = require_floating(self.kind, ("x",), inputs)
+        row = REDUCE[self.kind]
+        shape = inputs[0].shape
+        if not 0 <= self.first <= self.last < len(shape):
+            raise ShapeError(
+                message(
+                    self.kind,
+                    "no such axes",
+                    {"x": shape, "axes": (self.first, self.last)},
+                    f"axes below {len(shape)}",
+                )
+            )
+        _, size, inner = self.extents(shape)
+        if size == 0 and not row.empty:
+            raise ShapeError(
+                message(self.kind, "nothing to choose from", {"x": shape}, "a non-empty axis")
+            )
+        if inner != 1 and not row.columns:
+            raise ShapeError(
+                message(
+                    self.kind,
+                    "the reduced axes are not the last ones",
+                    {"x": shape, "axes": (self.first, self.last)},
+                    f"axes up to {len(shape) - 1}",
+                )
+            )
+        kept = (1,) * (self.last + 1 - self.first) if self.keepdim else ()
+        result = shape[: self.first] + kept + shape[self.last + 1 :]
+        return (TensorType(result, DType.int64 if row.index else dtype),)
+
+    def reference(self, arrays: Sequence[Array], /) -> tuple[Array, ...]:
+        x = arrays[0].astype(np.float64)
+        rows = x.reshape(self.extents(x.shape)).swapaxes(1, 2)
+        with np.errstate(all="ignore"):
+            y = np.asarray(REDUCE[self.kind].reference(rows, self.correction))
+        kept = (1,) * (self.last + 1 - self.first) if self.keepdim else ()
+        return (y.reshape(x.shape[: self.first] + kept + x.shape[self.last + 1 :]),)
+
+    def tolerance(self, arrays: Sequence[Array], results: Sequence[Array], /) -> tuple[Array, ...]:
+        x = np.abs(arrays[0].astype(np.float64))
+        y = np.abs(results[0].astype(np.float64))
+        u = unit(arrays[0].dtype)
+        size = self.extents(x.shape)[1]
+        rounding = (size + 2) * u
+        with np.errstate(all="ignore"):
+            if self.kind in ("sum", "mean"):
+                (magnitude,) = Reduce(self.kind, self.first, self.last, self.keepdim).reference(
+                    (x,)
+                )
+                bound = rounding * magnitude + 2 * u * y
+            elif self.kind == "prod":
+                bound = rounding * y
+            elif self.kind == "var":
+                # Two passes: the mean's own error enters squared, beside a relative error.
+                (mean,) = Reduce("mean", self.first, self.last, self.keepdim).reference((x,))
+                bound = 3 * rounding * y + 4 * np.square(rounding * mean)
+            elif self.kind == "logsumexp":
+                # The sum lies in [1, size]: its logarithm's error is absolute, the peak's relative.
+                bound = rounding + 4 * u * y
+            else:
+                return super(Reduce, self).tolerance(arrays, results)
+            bound = bound + np.finfo(arrays[0].dtype).smallest_subnormal
+            return (np.where(np.isfinite(bound), bound, 0.0),)
+
+    def lower(
+        self,
+        program: ProgramBuilder,
+        inputs: Sequence[Lowered],
+        outputs: Sequence[Lowered],
+        scratch: Slot | None,
+        /,
+    ) -> None:
+        outer, size, inner = self.extents(inputs[0].type.shape)
+        program.reduce(
+            kind=self.kind,
+            dtype=inputs[0].type.dtype.value,
+            outer=outer,
+            size=size,
+            inner=inner,
+            # By rank, not by extent: a batch of one column is summed like a column of many.
+            columns=REDUCE[self.kind].columns and self.last + 1 < len(inputs[0].type.shape),
+            x=inputs[0].slot,
+            y=outputs[0].slot,
+            correction=self.correction,
+        )

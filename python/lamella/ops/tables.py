@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The tables of elementwise functions: name, numbers, meaning, accuracy.
+
+One row here and one functor in C++ make a function: eager call, fused epilogue, every instruction
+set and every test follow. Names and parameter names are torch's. References are NumPy float64 and
+keep NaN, infinities and signed zeros as IEEE 754 does. `ulp` bounds the float32 kernel's error in
+units in the last place, rounding included; `domain` is where test data is drawn from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lamella.ir.types import Array
+
+__all__ = ["BINARY", "COMPARE", "LOGICAL", "UNARY", "BinaryRow", "UnaryRow"]
+
+
+@dataclass(frozen=True, slots=True)
+class UnaryRow:
+    """A function of one number and of constants: `reference(x, *params)`."""
+
+    reference: Callable[..., Array]
+    domain: tuple[float, float] = (-10.0, 10.0)
+    ulp: float = 1.0
+    params: tuple[str, ...] = ()
+    defaults: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BinaryRow:
+    """A function of two numbers: `reference(a, b)`; domains of the first and the second."""
+
+    reference: Callable[[Array, Array], Array]
+    ulp: float = 0.5
+    domains: tuple[tuple[float, float], tuple[float, float]] = ((-10.0, 10.0), (-10.0, 10.0))
+
+
+_vector_erf = np.vectorize(math.erf, otypes=[np.float64])
+_vector_erfc = np.vectorize(math.erfc, otypes=[np.float64])
+
+# Klambauer et al., "Self-Normalizing Neural Networks", 2017, to double precision.
+SELU_ALPHA = 1.6732632423543772848170429916717
+SELU_SCALE = 1.0507009873554804934193349852946
+
+
+def _relu(x: Array) -> Array:
+    return np.where(x > 0, x, np.where(np.isnan(x), x, 0.0))
+
+
+def _sigmoid(x: Array) -> Array:
+    # Both branches from exp(-|x|) <= 1: nothing overflows and small results keep their digits.
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1.0, e) / (1.0 + e)
+
+
+def _softplus(x: Array, beta: float, threshold: float) -> Array:
+    scaled = x * beta
+    smooth = (np.maximum(scaled, 0.0) + np.log1p(np.exp(-np.abs(scaled)))) / beta
+    return np.where(scaled > threshold, x, smooth)
+
+
+def _logsigmoid(x: Array) -> Array:
+    return np.minimum(x, 0.0) - np.log1p(np.exp(-np.abs(x)))
+
+
+def _gelu(x: Array) -> Array:
+    # Through erfc, which keeps the digits of the negative tail; -inf gives -0.
+    tail = 0.5 * _vector_erfc(-x / math.sqrt(2.0))
+    return np.where(np.isneginf(x), -0.0, x * tail)
+
+
+def _gelu_tanh(x: Array) -> Array:
+    # 0.5 (1 + tanh u) = sigmoid(2u), which keeps the digits of the negative tail.
+    inner = math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)
+    return np.where(np.isneginf(x), -0.0, x * _sigmoid(2.0 * inner))
+
+
+def _silu(x: Array) -> Array:
+    return np.where(np.isneginf(x), -0.0, x * _sigmoid(x))
+
+
+def _mish(x: Array) -> Array:
+    # tanh(log1p(e^x)) = (w^2 - 1) / (w^2 + 1) with w = 1 + e^x, written without cancellation.
+    e = np.exp(-np.abs(x))
+    positive = (1.0 + 2.0 * e) / (1.0 + 2.0 * e + 2.0 * e * e)
+    negative = e * (e + 2.0) / (e * (e + 2.0) + 2.0)
+    return np.where(np.isneginf(x), -0.0, x * np.where(x >= 0, positive, negative))
+
+
+def _elu(x: Array, alpha: float) -> Array:
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0.0)))
+
+
+def _celu(x: Array, alpha: float) -> Array:
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0.0) / alpha))
+
+
+def _selu(x: Array) -> Array:
+    return np.where(x > 0, SELU_SCALE * x, SELU_SCALE * SELU_ALPHA * np.expm1(np.minimum(x, 0.0)))
+
+
+def _hardtanh(x: Array, min_val: float, max_val: float) -> Array:
+    return np.minimum(np.maximum(x, min_val), max_val)
+
+
+def _hardsigmoid(x: Array) -> Array:
+    return np.minimum(np.maximum(x + 3.0, 0.0), 6.0) / 6.0
+
+
+def _hardswish(x: Array) -> Array:
+    return np.where(x <= -3.0, np.copysign(0.0, x), np.where(x >= 3.0, x, x * _hardsigmoid(x)))
+
+
+def _softshrink(x: Array, lambd: float) -> Array:
+    shrunk = np.where(x > lambd, x - lambd, np.where(x < -lambd, x + lambd, 0.0))
+    return np.where(np.isnan(x), x, shrunk)
+
+
+def _hardshrink(x: Array, lambd: float) -> Array:
+    return np.where((x >= -lambd) & (x <= lambd), 0.0, x)
+
+
+def _threshold(x: Array, threshold: float, value: float) -> Array:
+    return np.where(x <= threshold, value, x)
+
+
+def _softsign(x: Array) -> Array:
+    # x / (1 + |x|) would be NaN at the infinities; its limit is meant.
+    return np.where(np.isinf(x), np.sign(x), x / (1.0 + np.abs(x)))
+
+
+UNARY: dict[str, UnaryRow] = {
+    "abs": UnaryRow(np.abs, ulp=0.0),
+    "neg": UnaryRow(np.negative, ulp=0.0),
+    "sign": UnaryRow(np.sign, ulp=0.0),
+    "square": UnaryRow(np.square, ulp=0.5),
+    "sqrt": UnaryRow(np.sqrt, domain=(0.0, 100.0), ulp=0.5),
+    "rsqrt": UnaryRow(lambda x: 1.0 / np.sqrt(x), domain=(1e-3, 100.0), ulp=1.5),
+    "reciprocal": UnaryRow(np.reciprocal, domain=(0.1, 10.0), ulp=0.5),
+    "exp": UnaryRow(np.exp, domain=(-87.0, 88.0)),
+    "expm1": UnaryRow(np.expm1, domain=(-10.0, 80.0)),
+    "log": UnaryRow(np.log, domain=(1e-6, 1e6)),
+    "log1p": UnaryRow(np.log1p, domain=(-0.99, 1e3)),
+    "erf": UnaryRow(_vector_erf, domain=(-4.0, 4.0)),
+    "erfc": UnaryRow(_vector_erfc, domain=(-4.0, 9.0), ulp=2.0),
+    "sin": UnaryRow(np.sin, domain=(-100.0, 100.0)),
+    "cos": UnaryRow(np.cos, domain=(-100.0, 100.0)),
+    "floor": UnaryRow(np.floor, ulp=0.0),
+    "ceil": UnaryRow(np.ceil, ulp=0.0),
+    "round": UnaryRow(np.rint, ulp=0.0),
+    "tanh": UnaryRow(np.tanh),
+    "sigmoid": UnaryRow(_sigmoid, domain=(-80.0, 80.0)),
+    "relu": UnaryRow(_relu, ulp=0.0),
+    "relu6": UnaryRow(lambda x: _hardtanh(x, 0.0, 6.0), ulp=0.0),
+    "relu_squared": UnaryRow(lambda x: _relu(x) ** 2, ulp=0.5),
+    "leaky_relu": UnaryRow(
+        lambda x, negative_slope: np.where(x > 0, x, x * negative_slope),
+        ulp=0.5,
+        params=("negative_slope",),
+        defaults=(0.01,),
+    ),
+    "elu": UnaryRow(_elu, ulp=2.0, params=("alpha",), defaults=(1.0,)),
+    "selu": UnaryRow(_selu, ulp=2.0),
+    "celu": UnaryRow(_celu, ulp=2.0, params=("alpha",), defaults=(1.0,)),
+    "gelu": UnaryRow(_gelu, ulp=2.0),
+    "gelu_tanh": UnaryRow(_gelu_tanh, domain=(-4.0, 10.0), ulp=2.0),
+    "silu": UnaryRow(_silu, domain=(-80.0, 80.0), ulp=2.0),
+    "mish": UnaryRow(_mish, domain=(-80.0, 80.0), ulp=2.0),
+    "softplus": UnaryRow(
+        _softplus,
+        domain=(-80.0, 40.0),
+        ulp=2.0,
+        params=("beta", "threshold"),
+        defaults=(1.0, 20.0),
+    ),
+    "softsign": UnaryRow(_softsign, ulp=1.5),
+    "hardtanh": UnaryRow(_hardtanh, ulp=0.0, params=("min_val", "max_val"), defaults=(-1.0, 1.0)),
+    "hardsigmoid": UnaryRow(_hardsigmoid, domain=(-2.9, 10.0), ulp=1.5),
+    "hardswish": UnaryRow(_hardswish, domain=(-2.9, 10.0), ulp=2.0),
+    "tanhshrink": UnaryRow(lambda x: x - np.tanh(x), domain=(1.0, 10.0), ulp=2.0),
+    "softshrink": UnaryRow(_softshrink, ulp=0.5, params=("lambd",), defaults=(0.5,)),
+    "hardshrink": UnaryRow(_hardshrink, ulp=0.0, params=("lambd",), defaults=(0.5,)),
+    # torch has no defaults for these two; the row's are relu.
+    "threshold": UnaryRow(_threshold, ulp=0.0, params=("threshold", "value"), defaults=(0.0, 0.0)),
+    "logsigmoid": UnaryRow(_logsigmoid, domain=(-80.0, 80.0), ulp=2.0),
+}
+
+_NONZERO = (0.1, 10.0)
+
+BINARY: dict[str, BinaryRow] = {
+    "add": BinaryRow(np.add),
+    "sub": BinaryRow(np.subtract),
+    "mul": BinaryRow(np.multiply),
+    "div": BinaryRow(np.divide, domains=((-10.0, 10.0), _NONZERO)),
+    "pow": BinaryRow(np.power, ulp=1.0, domains=(_NONZERO, (-5.0, 5.0))),
+    "maximum": BinaryRow(np.maximum, ulp=0.0),
+    "minimum": BinaryRow(np.minimum, ulp=0.0),
+    "remainder": BinaryRow(np.remainder, ulp=0.5, domains=((-10.0, 10.0), _NONZERO)),
+    "floor_divide": BinaryRow(np.floor_divide, ulp=0.0, domains=((-10.0, 10.0), _NONZERO)),
+}
+
+COMPARE: dict[str, Callable[[Any, Any], Array]] = {
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+}
+
+LOGICAL: dict[str, Callable[..., Array]] = {
+    "logical_and": np.logical_and,
+    "logical_or": np.logical_or,
+    "logical_xor": np.logical_xor,
+    "logical_not": np.logical_not,
+}

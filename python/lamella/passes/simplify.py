@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Simplify: constants computed, duplicates merged, no-ops and dead nodes removed.
+
+One walk in order into a new builder, which merges equal nodes and, at the end, leaves dead ones
+out. A rule looks at one node with its new inputs and names the value that replaces it, or another
+op to place instead. Rules keep every bit: x + 0 stays, because -0 + 0 is +0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from lamella.ir.graph import Constant, Graph, GraphBuilder, Node, Result, Value
+from lamella.ir.types import TensorType
+from lamella.ops.base import Op
+from lamella.ops.elementwise import Binary, Cast, Compare, Unary, Where, unary
+from lamella.ops.matmul import MatMul
+from lamella.ops.shape import Concat, Expand, Permute, Reshape, Slice
+
+__all__ = ["simplify"]
+
+# Results up to this many bytes are computed ahead; larger ones would swell the program.
+FOLDED_BYTES = 1 << 20
+
+# What a rule gives: nothing, the value that stands for the node, or another op and its inputs.
+Rewrite = Value | tuple[Op, tuple[Value, ...]] | None
+
+
+def simplify(graph: Graph) -> Graph:
+    """An equal graph with less to do."""
+    builder = GraphBuilder()
+    builder.adopt(graph.inputs)
+    new: dict[Value, Value] = {}
+    for node in graph.nodes:
+        inputs = tuple([new.get(value, value) for value in node.inputs])
+        types = tuple([value.type for value in node.outputs])
+        placed = _place(builder, node.op, inputs, types, node.path)
+        new.update(zip(node.outputs, placed, strict=True))
+    return builder.build(
+        [new.get(value, value) for value in graph.outputs],
+        [(source, new.get(value, value)) for source, value in graph.updates],
+    )
+
+
+def _place(
+    builder: GraphBuilder,
+    op: Op,
+    inputs: tuple[Value, ...],
+    types: tuple[TensorType, ...] | None,
+    path: str,
+) -> Sequence[Value]:
+    """Places `op` after applying the rules until none applies."""
+    while True:
+        rule = _RULES.get(type(op))
+        rewrite = None if rule is None else rule(op, inputs)
+        if rewrite is None:
+            break
+        if isinstance(rewrite, Value):
+            return (rewrite,)
+        op, inputs = rewrite
+    folded = _fold(builder, op, inputs, types)
+    return folded or builder.add(op, inputs, types, path)
+
+
+def _fold(
+    builder: GraphBuilder,
+    op: Op,
+    inputs: tuple[Value, ...],
+    types: tuple[TensorType, ...] | None,
+) -> Sequence[Value]:
+    """The outputs as constants when all inputs are and the result is small; else nothing."""
+    for value in inputs:
+        if type(value) is not Constant:
+            return ()
+    if op.effects or not inputs:
+        return ()
+    types = types or op.infer([value.type for value in inputs])
+    if sum(type.nbytes for type in types) > FOLDED_BYTES:
+        return ()
+    try:
+        results = op.reference([value.array for value in inputs if isinstance(value, Constant)])
+    except IndexError:
+        # A bad index is the program's to report.
+        return ()
+    with np.errstate(all="ignore"):
+        return [
+            builder.constant(np.array(result, dtype=type.dtype.numpy, order="C"))
+            for result, type in zip(results, types, strict=True)
+        ]
+
+
+def _producer(value: Value, kind: type[Op]) -> Node | None:
+    """The node that made `value`, if its op is of this kind."""
+    if type(value) is Result and type(value.node.op) is kind:
+        return value.node
+    return None
+
+
+def _uniform(value: Value) -> float | None:
+    """The number of a floating constant of one element."""
+    if type(value) is Constant and value.array.size == 1 and value.dtype.is_floating:
+        return float(value.array.reshape(())[()])
+    return None
+
+
+def _is(number: float | None, wanted: float) -> bool:
+    """Equal including the sign of zero."""
+    return number == wanted and np.signbit(number) == np.signbit(wanted)
+
+
+def _binary(op: Op, inputs: tuple[Value, ...]) -> Rewrite:
+    assert isinstance(op, Binary)
+    expanded = _skip_expand(op, inputs)
+    if expanded is not None:
+        return expanded
+    x, y = inputs
+    right = _uniform(y)
+    name = op.name
+    if right is not None and len(y.shape) <= len(x.shape):
+        if name in ("mul", "div", "pow") and right == 1.0:
+            return x
+        if (name == "add" and _is(right, -0.0)) or (name == "sub" and _is(right, 0.0)):
+            return x
+    left = _uniform(x)
+    if left is not None and len(x.shape) <= len(y.shape):
+        if (name == "mul" and left == 1.0) or (name == "add" and _is(left, -0.0)):
+            return y
+        if name == "div" and left == 1.0:
+            return Unary("reciprocal"), (y,)
+    return None
+
+
+def _skip_expand(op: Op, inputs: tuple[Value, ...]) -> Rewrite:
+    """Reads an expanded operand as it was where broadcasting gives the same shape anyway."""
+    for position, value in enumerate(inputs):
+        node = _producer(value, Expand)
+        if node is None:
+            continue
+        direct = (*inputs[:position], node.inputs[0], *inputs[position + 1 :])
+        before = op.infer([value.type for value in inputs])
+        if op.infer([value.type for value in direct]) == before:
+            return op, direct
+    return None
+
+
+def _unary(op: Op, inputs: tuple[Value, ...]) -> Rewrite:
+    assert isinstance(op, Unary)
+    node = _producer(inputs[0], Unary)
+    if node is None:
+        return None
+    assert isinstance(node.op, Unary)
+    inner = node.op.name
+    if op.name == "neg" and inner == "neg":
+        return node.inputs[0]
+    if op.name == "abs" and inner in ("neg", "abs"):
+        return unary("abs"), node.inputs
+    return None
+
+
+def _cast(op: Op, inputs: tuple[Value, ...]) -> Rewrite:
+    assert isinstance(op, Cast)
+    (x,) = inputs
+    if x.dtype is op.dtype:
+        return x
+    node = _producer(x, Cast)
+    # Only a widening followed by its narrowing loses nothing.
+    if node is not None and node.inputs[0].dtype is op.dtype and op.dtype.is_floating:
+        if x.dtype.is_floating and x.dtype.itemsize > op.dtype.itemsize:
+            return node.inputs[0]
+    return None
+
+
+def _reshape(op: Op, inputs: tuple[Value, ...]) -> Rewrite:
+    assert isinstance(op, Reshape)
+    (x,) = inputs
+    if x.shape == op.shape:
+        return x
+    node = _producer(x, Reshape)
+    return None if node is None else (op, node.inputs)
+
+
+def _permute(op: Op, inputs: tuple[Value, ...]) -> Rewrite:
+    assert isinstance(op, Permute)
+    (x,) = inputs
+    order = op.order
+    if order == tuple(range(len(order))):
+        return x
+    node = _producer(x, Permute)
+    if node is not None:
+        assert isinstance(node.op, Permute)
+        inner = node.op.order
+        return Permute(tuple(inner[axis] for axis in order)), node.inputs
+    moved = [axis for axis in order if x.shape[axis] != 1]
+    if moved == sorted(moved):
+        # Only axes of extent one change places.
+        return Reshape(tuple(x.shape[axis] for axis in order)), inputs
+    return None
+
+
+def _expand(op: Op, inputs: tuple[Value, ...]) -> Rewrite:
+    assert isinstance(op, Expand)
+    (x,) = inputs
+    if x.shape == op.shape:
+        return x
+    node = _producer(x, Expand)
+    if node is not None:
+        return op, node.inputs
+    if x.type.size == TensorType(op.shape, x.dtype).size:
+        return Reshape(op.shape), inputs
+    return None
+
+
+def _slice(op: Op, inputs: tuple[Value, ...]) -> Rewrite:
+    assert isinstance(op, Slice)
+    (x,) = inputs
+    if op.sizes == x.shape and all(
+        step == 1 or size <= 1 for step, size in zip(op.steps, op.sizes, strict=True)
+    ):
+        return x
+    return None
+
+
+def _concat(op: Op, inputs: tuple[Value, ...]) -> Rewrite:
+    assert isinstance(op, Concat)
+    if len(inputs) == 1:
+        return inputs[0]
+    kept = tuple(value for value in inputs if value.shape[op.axis] != 0)
+    return (op, kept) if kept and len(kept) < len(inputs) else None
+
+
+def _matmul(op: Op, inputs: tuple[Value, ...]) -> Rewrite:
+    """A Permute of the last two axes becomes the product's own transposition."""
+    assert isinstance(op, MatMul)
+    flags = [op.transpose_a, op.transpose_b]
+    operands = list(inputs)
+    for position, value in enumerate(inputs):
+        node = _producer(value, Permute)
+        rank = len(value.shape)
+        if node is None or rank < 2:
+            continue
+        assert isinstance(node.op, Permute)
+        if node.op.order == (*range(rank - 2), rank - 1, rank - 2):
+            operands[position] = node.inputs[0]
+            flags[position] = not flags[position]
+    if operands == list(inputs):
+        return None
+    return MatMul(*flags), tuple(operands)
+
+
+_RULES: dict[type[Op], Callable[[Op, tuple[Value, ...]], Rewrite]] = {
+    Binary: _binary,
+    Compare: _skip_expand,
+    Where: _skip_expand,
+    Unary: _unary,
+    Cast: _cast,
+    Reshape: _reshape,
+    Permute: _permute,
+    Expand: _expand,
+    Slice: _slice,
+    Concat: _concat,
+    MatMul: _matmul,
+}

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Emit: an optimised graph as a program of the C++ core.
+
+Plans the memory, gives every value its slot, lets each op append its steps, copies what could not
+be computed in place, and last of all writes updates back to their sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lamella import _core
+from lamella.ir.graph import Constant, Graph, Node, Parameter, Result, Source, Value
+from lamella.ops.base import Lowered, Op
+from lamella.passes.plan import Place, Plan, Region, plan
+
+__all__ = ["emit"]
+
+
+def emit(graph: Graph) -> _core.Program:
+    """The program of `graph`, for the instruction set selected now."""
+    memory = plan(graph, _scratch_bytes, _core.guard_bytes())
+    return _Emitter(graph, memory).emit()
+
+
+def _scratch_bytes(node: Node) -> int:
+    op: Op = node.op
+    return op.scratch_bytes(
+        _core.ProgramBuilder,
+        [value.type for value in node.inputs],
+        [_is_constant(value) for value in node.inputs],
+    )
+
+
+def _is_constant(value: Value) -> bool:
+    """True when the value lies in the memory of a weight, under whatever shape."""
+    while isinstance(value, Result) and value.node.op.view:
+        value = value.node.inputs[0]
+    return isinstance(value, Parameter | Constant)
+
+
+class _Emitter:
+    __slots__ = ("_builder", "_graph", "_leaves", "_memory", "_sources")
+
+    def __init__(self, graph: Graph, memory: Plan) -> None:
+        self._graph = graph
+        self._memory = memory
+        self._builder = _core.ProgramBuilder(
+            inputs=[(value.dtype.value, value.shape) for value in graph.inputs],
+            outputs=[(value.dtype.value, value.shape) for value in graph.outputs],
+            arena_bytes=memory.arena_bytes,
+        )
+        self._leaves: dict[Value, _core.Slot] = {
+            value: self._builder.input(number) for number, value in enumerate(graph.inputs)
+        }
+        self._sources: dict[int, _core.Slot] = {}
+
+    def emit(self) -> _core.Program:
+        for offset, nbytes in self._memory.reserved:
+            self._builder.guard(self._builder.arena(offset), nbytes)
+        for node in self._graph.nodes:
+            if node.op.view:
+                continue
+            scratch = self._memory.scratch.get(node)
+            node.op.lower(
+                self._builder,
+                [self._lowered(value) for value in node.inputs],
+                [self._lowered(value) for value in node.outputs],
+                None if scratch is None else self._builder.arena(scratch),
+            )
+        for copy in self._memory.copies:
+            self._copy(self._lowered(copy.value), self._builder.output(copy.output))
+        self._update(self._graph.updates)
+        return self._builder.build()
+
+    def _update(self, updates: Sequence[tuple[Source, Value]]) -> None:
+        for value, offset in self._memory.saved.items():
+            self._copy(self._lowered(value), self._builder.arena(offset))
+        for source, value in updates:
+            origin, target = self._lowered(value), self._source(source)
+            saved = self._memory.saved.get(value)
+            if saved is not None:
+                origin = origin._replace(slot=self._builder.arena(saved))
+            if origin.slot != target:
+                self._copy(origin, target)
+
+    def _copy(self, source: Lowered, target: _core.Slot) -> None:
+        self._builder.copy(
+            item_bytes=source.type.dtype.itemsize,
+            shape=(source.type.size,),
+            x=source.slot,
+            x_strides=(1,),
+            y=target,
+            y_strides=(1,),
+        )
+
+    def _lowered(self, value: Value) -> Lowered:
+        place = self._memory.places.get(value)
+        if place is None:
+            return Lowered(self._leaf(value), value.type, _is_constant(value))
+        if place.leaf is not None:
+            return Lowered(self._leaf(place.leaf), value.type, _is_constant(place.leaf))
+        return Lowered(self._slot(place), value.type)
+
+    def _slot(self, place: Place) -> _core.Slot:
+        if place.region is Region.OUTPUT:
+            return self._builder.output(place.number)
+        return self._builder.arena(place.number)
+
+    def _leaf(self, value: Value) -> _core.Slot:
+        slot = self._leaves.get(value)
+        if slot is None:
+            if isinstance(value, Parameter):
+                slot = self._source(value.source)
+            else:
+                assert isinstance(value, Constant)
+                slot = self._builder.constant(value.array)
+            self._leaves[value] = slot
+        return slot
+
+    def _source(self, source: Source) -> _core.Slot:
+        slot = self._sources.get(id(source))
+        if slot is None:
+            slot = self._builder.constant(source.array, source.version)
+            self._sources[id(source)] = slot
+        return slot

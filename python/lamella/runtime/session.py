@@ -1,0 +1,296 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Compiling: a traced function, its optimised graph and its program as one callable.
+
+`compile_call` is the common way from a body and example arguments to a Compiled; functions and
+modules cache its results per signature. `compile` wraps one Compiled into a Session for users.
+A Session holds its program and is not picklable; what it was made from may be.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lamella import _core
+from lamella.errors import DTypeError, ShapeError, message
+from lamella.ir.graph import Graph, Value
+from lamella.ir.show import show
+from lamella.ir.types import Array, DType, TensorType
+from lamella.passes import optimize
+from lamella.runtime.debug import Checker
+from lamella.runtime.emit import emit
+from lamella.runtime.promotion import place_values
+from lamella.runtime.signature import LEAF, Branch, Structure, flatten, normalize, unflatten
+from lamella.runtime.tensor import Tensor
+from lamella.runtime.trace import Trace, begin
+
+__all__ = ["Compiled", "Session", "compile", "compile_call", "trace"]
+
+
+def trace(
+    body: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None = None,
+    names: Sequence[str] = (),
+) -> tuple[Graph, Structure]:
+    """Runs `body` on symbols; gives its graph and the structure of what it returned.
+
+    NumPy arrays and TensorTypes anywhere in `args` and `kwargs` become inputs, in order (positional
+    first); everything else is handed over as it is. names: what messages call the inputs.
+    """
+    leaves, structure = flatten((tuple(args), dict(kwargs or {})))
+    with begin() as context:
+        count = 0
+        for position, leaf in enumerate(leaves):
+            if isinstance(leaf, np.ndarray):
+                leaf = TensorType(leaf.shape, DType.of(leaf.dtype))
+            if isinstance(leaf, TensorType):
+                name = names[count] if count < len(names) else f"input{count}"
+                leaves[position] = Tensor(context.builder.input(leaf, name), context)
+                count += 1
+        symbols, named = unflatten(structure, leaves)
+        results, returned = flatten(body(*symbols, **named))
+        return context.build([_result(context, result) for result in results]), returned
+
+
+def _result(context: Trace, result: Any) -> Value:
+    return place_values(context, [result], False)[0]
+
+
+class Compiled:
+    """The program of one signature, and how its outputs are handed back.
+
+    traced: the graph as the body left it; graph: the same, optimised; outputs: the structure of
+    the result.
+    """
+
+    __slots__ = ("graph", "outputs", "program", "traced")
+
+    def __init__(self, traced: Graph, outputs: Structure, check: bool = False) -> None:
+        self.traced = traced
+        registers: int = _core.ProgramBuilder.elementwise_registers
+        # LAMELLA_VERIFY=1 (the tests set it) checks the graph after every pass, as debug does.
+        check = check or os.environ.get("LAMELLA_VERIFY") == "1"
+        self.graph = optimize(traced, registers, check)
+        self.outputs = outputs
+        self.program = emit(self.graph)
+
+    @property
+    def updates(self) -> bool:
+        """True when a run changes buffers: such a program must be run by `run`, here."""
+        return bool(self.graph.updates)
+
+    @property
+    def returns(self) -> Any:
+        """How the C++ base class shall hand the outputs back: see `Callable._remember`."""
+        if self.outputs == LEAF:
+            return None
+        if isinstance(self.outputs, Branch) and self.outputs.type is tuple:
+            if all(child == LEAF for child in self.outputs.children):
+                return "tuple"
+        return self.restore
+
+    def restore(self, arrays: Sequence[Array]) -> Any:
+        """The outputs in the structure that the body returned."""
+        return unflatten(self.outputs, arrays)
+
+    def run(self, inputs: Sequence[Array], *, op: str = "call", out: Any = None) -> Any:
+        """Runs the program on arrays of its signature (see `signature.normalize`).
+
+        out: receives the result and is returned: an array, or the result's structure of arrays. It
+        may overlap the inputs.
+        """
+        if out is None:
+            arrays = self.program.run(inputs)
+            self._commit()
+            return self.restore(arrays)
+        targets, structure = flatten(out)
+        if structure != self.outputs:
+            raise TypeError(
+                message(op, "out has another structure than the result", {"out": type(out)})
+            )
+        for target, value in zip(targets, self.graph.outputs, strict=True):
+            _check_out(op, target, value.type)
+        read = [*inputs, *(parameter.source.array for parameter in self.graph.parameters())]
+        if all(_is_direct(target) for target in targets) and _disjoint(targets, read):
+            self.program.run(inputs, targets)
+        else:
+            for target, array in zip(targets, self.program.run(inputs), strict=True):
+                np.copyto(target, array)
+        self._commit()
+        return out
+
+    def _commit(self) -> None:
+        """Says that the sources of the updates have changed."""
+        for source, _ in self.graph.updates:
+            source.version[0] += 1
+        if self.graph.updates:
+            _core.touch_parameters()
+
+
+def _check_out(op: str, target: Any, type: TensorType) -> None:
+    if not isinstance(target, np.ndarray):
+        raise TypeError(message(op, "out is not an array", {"out": target.__class__.__name__}))
+    if target.dtype != type.dtype.numpy:
+        raise DTypeError(
+            message(op, "out has another dtype", {"out": target.dtype}, f"{type.dtype}")
+        )
+    if target.shape != type.shape:
+        raise ShapeError(
+            message(op, "out has another shape", {"out": target.shape}, f"{type.shape}")
+        )
+    if not target.flags.writeable:
+        raise ValueError(message(op, "out is read-only", None, "a writeable array"))
+
+
+def _is_direct(target: Array) -> bool:
+    flags = target.flags
+    return bool(flags.c_contiguous and flags.aligned and target.dtype.isnative)
+
+
+def _disjoint(targets: Sequence[Array], others: Sequence[Array]) -> bool:
+    """True when no target shares a byte with another target or with what is read."""
+    for number, target in enumerate(targets):
+        for other in (*others, *targets[:number]):
+            if np.may_share_memory(target, other):
+                return False
+    return True
+
+
+def compile_call(
+    body: Callable[..., Any],
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any] | None = None,
+    names: Sequence[str] = (),
+) -> Compiled:
+    """Traces and compiles `body` for arguments like these: see `trace`."""
+    return Compiled(*trace(body, args, kwargs, names))
+
+
+class Session:
+    """A function or module compiled for one signature: `session(*arrays)`.
+
+    graph: what is run, optimised; program: its steps; show(): the graph as text. Keyword and
+    nested arguments are taken as in the examples it was compiled for; floating arrays are cast to
+    the examples' dtypes.
+    """
+
+    def __init__(
+        self,
+        body: Callable[..., Any],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        debug: bool = False,
+    ) -> None:
+        self._name = getattr(body, "__name__", type(body).__name__)
+        leaves, structure = flatten((tuple(args), dict(kwargs)))
+        prepared = [
+            normalize(leaf, op=self._name, name=f"argument {number}")
+            if isinstance(leaf, np.ndarray)
+            else leaf
+            for number, leaf in enumerate(leaves)
+        ]
+        self._structure = structure
+        self._static = [
+            None if isinstance(leaf, np.ndarray | TensorType) else leaf for leaf in prepared
+        ]
+        positional, named = unflatten(structure, prepared)
+        self._compiled = Compiled(*trace(body, positional, named), debug)
+        self._checker = Checker(self._compiled.graph) if debug else None
+
+    @property
+    def graph(self) -> Graph:
+        """The optimised graph."""
+        return self._compiled.graph
+
+    @property
+    def program(self) -> _core.Program:
+        """The program of the C++ core."""
+        return self._compiled.program
+
+    def show(self) -> str:
+        """The optimised graph as text, one node per line."""
+        return show(self._compiled.graph)
+
+    def __call__(self, *args: Any, out: Any = None, **kwargs: Any) -> Any:
+        """Runs on arrays of the signature it was compiled for.
+
+        Raises: ShapeError, DTypeError or TypeError for another signature; with debug,
+        ArithmeticError or FloatingPointError naming the node at fault.
+        """
+        inputs = self._inputs(args, kwargs)
+        if self._checker is None:
+            return self._compiled.run(inputs, op=self._name, out=out)
+        stepwise = self._checker.run(inputs)
+        result = self._compiled.run(inputs, op=self._name, out=out)
+        self._checker.compare(stepwise, flatten(result)[0])
+        return result
+
+    def _inputs(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Array]:
+        leaves, structure = flatten((tuple(args), dict(kwargs)))
+        if structure != self._structure:
+            raise TypeError(
+                message(
+                    self._name,
+                    "arguments have another structure than the examples",
+                    {"arguments": len(leaves)},
+                    f"{len(self._static)} arranged as in the examples",
+                )
+            )
+        types = iter(self._compiled.graph.inputs)
+        inputs: list[Array] = []
+        for number, (leaf, static) in enumerate(zip(leaves, self._static, strict=True)):
+            if static is not None:
+                if leaf is not static and leaf != static:
+                    raise TypeError(
+                        message(
+                            self._name,
+                            "a constant argument has changed",
+                            {f"argument {number}": leaf},
+                            f"{static!r}, or a session compiled for the new value",
+                        )
+                    )
+                continue
+            inputs.append(self._input(leaf, next(types).type, number))
+        return inputs
+
+    def _input(self, leaf: Any, type: TensorType, number: int) -> Array:
+        name = f"argument {number}"
+        floating = type.dtype if type.dtype.is_floating else None
+        array = normalize(leaf, op=self._name, name=name, floating=floating)
+        if array.dtype != type.dtype.numpy:
+            raise DTypeError(
+                message(self._name, "element types differ", {name: array.dtype}, f"{type.dtype}")
+            )
+        if array.shape != type.shape:
+            raise ShapeError(
+                message(
+                    self._name,
+                    "compiled for another shape",
+                    {name: array.shape},
+                    f"{type.shape}",
+                )
+            )
+        return array
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            message("session", "a compiled program cannot be pickled", None, "the module itself")
+        )
+
+
+def compile(
+    target: Callable[..., Any], *examples: Any, debug: bool = False, **named: Any
+) -> Session:
+    """Compiles a function or module for arguments like the examples.
+
+    Parameters: target, a function on tensors or a module; examples, arrays (or TensorTypes) like
+    those it will be called with, in any nesting of tuples, lists and dicts; other values are
+    constants; debug, whether each call checks every node against its reference.
+    Returns: a Session.
+    Raises: ShapeError, DTypeError, UnsupportedError where the target does not fit.
+    """
+    return Session(target, examples, named, debug)

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes in and comes out of a call: nested containers, and arrays made fit for a program.
+
+A program wants exact dtypes, C order, native byte order and aligned memory; `normalize` copies
+what is not so, and refuses what lamella does not compute with. Containers are tuples, lists and
+dicts of any depth, and None; everything else is a leaf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from lamella.errors import DTypeError, message
+from lamella.ir.types import Array, DType
+
+__all__ = ["LEAF", "Branch", "Leaf", "Structure", "flatten", "is_ready", "normalize", "unflatten"]
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """The place of one array in a structure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A container: its type, its keys (of a dict) and its children."""
+
+    type: type
+    keys: tuple[Any, ...] | None
+    children: tuple[Structure, ...]
+
+
+Structure: TypeAlias = Leaf | Branch
+LEAF = Leaf()
+
+_READY = frozenset(member.numpy for member in DType)
+
+
+def flatten(tree: Any) -> tuple[list[Any], Structure]:
+    """The leaves of nested tuples, lists and dicts, in order, and the structure they had."""
+    leaves: list[Any] = []
+    return leaves, _flatten(tree, leaves)
+
+
+def _flatten(tree: Any, leaves: list[Any]) -> Structure:
+    if isinstance(tree, tuple | list):
+        return Branch(type(tree), None, tuple(_flatten(item, leaves) for item in tree))
+    if tree is None:
+        return Branch(type(None), None, ())
+    if isinstance(tree, dict):
+        children = tuple(_flatten(item, leaves) for item in tree.values())
+        return Branch(dict, tuple(tree), children)
+    leaves.append(tree)
+    return LEAF
+
+
+def unflatten(structure: Structure, leaves: Sequence[Any]) -> Any:
+    """The containers that `flatten` took apart, around other leaves."""
+    return _unflatten(structure, iter(leaves))
+
+
+def _unflatten(structure: Structure, leaves: Any) -> Any:
+    if isinstance(structure, Leaf):
+        return next(leaves)
+    children = [_unflatten(child, leaves) for child in structure.children]
+    if structure.keys is not None:
+        return dict(zip(structure.keys, children, strict=True))
+    if structure.type is type(None):
+        return None
+    if issubclass(structure.type, list):
+        return children
+    if hasattr(structure.type, "_fields"):
+        return structure.type(*children)
+    return tuple(children)
+
+
+def is_ready(array: Any) -> bool:
+    """True for exact NumPy arrays that a program can read in place."""
+    if type(array) is not np.ndarray or array.dtype not in _READY:
+        return False
+    flags = array.flags
+    return bool(flags.c_contiguous and flags.aligned and array.dtype.isnative)
+
+
+def normalize(
+    value: Any,
+    *,
+    op: str,
+    name: str,
+    floating: DType | None = None,
+) -> Array:
+    """`value` as an array that a program can read in place; copied only where it has to be.
+
+    floating: where given, floating arrays of every width are cast to it; else float32 and float64
+    stay and other widths raise DTypeError. Integers of every width become int64.
+    """
+    if is_ready(value) and (floating is None or value.dtype.kind != "f"):
+        ready: Array = value
+        return ready
+    array = np.asarray(value)
+    kind = array.dtype.kind
+    if kind in "iu":
+        wanted: np.dtype[Any] = DType.int64.numpy
+    elif kind == "b":
+        wanted = DType.bool.numpy
+    elif kind == "f" and floating is not None:
+        wanted = floating.numpy
+    elif kind == "f" and array.dtype.itemsize in (4, 8) and array.dtype.newbyteorder("=") in _READY:
+        wanted = array.dtype.newbyteorder("=")
+    else:
+        raise DTypeError(
+            message(
+                op,
+                "element type is not computed with",
+                {name: array.dtype},
+                "float32 or float64 (int64 and bool for indices and masks)",
+                "Convert with astype(np.float32)" if kind in "fc" else "",
+            )
+        )
+    with np.errstate(over="ignore"):
+        # A finite float64 beyond float32's range becomes infinite, as in astype.
+        return np.require(array, wanted, ["C_CONTIGUOUS", "ALIGNED", "ENSUREARRAY"])

@@ -1,0 +1,458 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Operands: what the body of a traced function computes with.
+
+Operand carries the operators and torch's method names; Tensor is the symbolic operand, known by
+shape and dtype only; parameters are operands too. `apply` places one op in the current trace. It
+converts what it is given: Python numbers take the other operands' dtype, arrays become constants,
+float32 next to float64 becomes float64 by a Cast. Shapes are judged by the ops, not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, NoReturn, TypeAlias
+
+import numpy as np
+
+from lamella.errors import UnsupportedError, message
+from lamella.ir.graph import Value
+from lamella.ir.types import Array, DType, Shape, TensorType
+from lamella.ops import composites
+from lamella.ops.base import Op
+from lamella.ops.elementwise import Binary, Cast, Compare, Where, unary
+from lamella.runtime.promotion import place_values
+from lamella.runtime.trace import Symbol, Trace, current, user_line
+
+__all__ = [
+    "Extremes",
+    "Operand",
+    "OperandLike",
+    "Tensor",
+    "apply",
+    "cat",
+    "matmul",
+    "stack",
+    "where",
+]
+
+
+# Inside Operand the names float and abs are methods.
+Number: TypeAlias = float
+
+
+class Operand(Symbol):
+    """Operators and torch-named methods; each adds nodes to the trace of this thread."""
+
+    __slots__ = ()
+    # NumPy arrays on the left of an operator hand over to the methods here.
+    __array_ufunc__ = None
+
+    # What is known while tracing.
+
+    @property
+    def shape(self) -> Shape:
+        return self._type.shape
+
+    @property
+    def ndim(self) -> int:
+        return len(self._type.shape)
+
+    def dim(self) -> int:
+        return len(self._type.shape)
+
+    def size(self, dim: int | None = None) -> Any:
+        """The shape, or one extent of it."""
+        return self._type.shape if dim is None else self._type.shape[dim]
+
+    def numel(self) -> int:
+        return self._type.size
+
+    def __len__(self) -> int:
+        if not self._type.shape:
+            raise TypeError("len() of a 0-d tensor")
+        return self._type.shape[0]
+
+    # Arithmetic and comparisons.
+
+    def __add__(self, other: OperandLike) -> Tensor:
+        return apply(Binary("add"), self, other)
+
+    def __radd__(self, other: OperandLike) -> Tensor:
+        return apply(Binary("add"), other, self)
+
+    def __sub__(self, other: OperandLike) -> Tensor:
+        return apply(Binary("sub"), self, other)
+
+    def __rsub__(self, other: OperandLike) -> Tensor:
+        return apply(Binary("sub"), other, self)
+
+    def __mul__(self, other: OperandLike) -> Tensor:
+        return apply(Binary("mul"), self, other)
+
+    def __rmul__(self, other: OperandLike) -> Tensor:
+        return apply(Binary("mul"), other, self)
+
+    def __truediv__(self, other: OperandLike) -> Tensor:
+        return apply(Binary("div"), self, other)
+
+    def __rtruediv__(self, other: OperandLike) -> Tensor:
+        return apply(Binary("div"), other, self)
+
+    def __floordiv__(self, other: OperandLike) -> Tensor:
+        return apply(Binary("floor_divide"), self, other)
+
+    def __rfloordiv__(self, other: OperandLike) -> Tensor:
+        return apply(Binary("floor_divide"), other, self)
+
+    def __mod__(self, other: OperandLike) -> Tensor:
+        return apply(Binary("remainder"), self, other)
+
+    def __rmod__(self, other: OperandLike) -> Tensor:
+        return apply(Binary("remainder"), other, self)
+
+    def __pow__(self, other: OperandLike) -> Tensor:
+        return self.pow(other)
+
+    def __rpow__(self, other: OperandLike) -> Tensor:
+        return apply(Binary("pow"), other, self)
+
+    def __matmul__(self, other: OperandLike) -> Tensor:
+        return matmul(self, other)
+
+    def __rmatmul__(self, other: OperandLike) -> Tensor:
+        return matmul(other, self)
+
+    def __neg__(self) -> Tensor:
+        return apply(unary("neg"), self)
+
+    def __pos__(self) -> Operand:
+        return self
+
+    def __abs__(self) -> Tensor:
+        return apply(unary("abs"), self)
+
+    def __lt__(self, other: OperandLike) -> Tensor:
+        return apply(Compare("lt"), self, other)
+
+    def __le__(self, other: OperandLike) -> Tensor:
+        return apply(Compare("le"), self, other)
+
+    def __gt__(self, other: OperandLike) -> Tensor:
+        return apply(Compare("gt"), self, other)
+
+    def __ge__(self, other: OperandLike) -> Tensor:
+        return apply(Compare("ge"), self, other)
+
+    def eq(self, other: OperandLike) -> Tensor:
+        return apply(Compare("eq"), self, other)
+
+    def ne(self, other: OperandLike) -> Tensor:
+        return apply(Compare("ne"), self, other)
+
+    def maximum(self, other: OperandLike) -> Tensor:
+        return apply(Binary("maximum"), self, other)
+
+    def minimum(self, other: OperandLike) -> Tensor:
+        return apply(Binary("minimum"), self, other)
+
+    def pow(self, exponent: OperandLike) -> Tensor:
+        """self ** exponent; the Python number 2 is a multiplication."""
+        if isinstance(exponent, int | Number) and exponent == 2:
+            return self.square()
+        return apply(Binary("pow"), self, exponent)
+
+    def exp(self) -> Tensor:
+        return apply(unary("exp"), self)
+
+    def log(self) -> Tensor:
+        return apply(unary("log"), self)
+
+    def sqrt(self) -> Tensor:
+        return apply(unary("sqrt"), self)
+
+    def rsqrt(self) -> Tensor:
+        return apply(unary("rsqrt"), self)
+
+    def square(self) -> Tensor:
+        return apply(unary("square"), self)
+
+    def abs(self) -> Tensor:
+        return apply(unary("abs"), self)
+
+    def tanh(self) -> Tensor:
+        return apply(unary("tanh"), self)
+
+    def sigmoid(self) -> Tensor:
+        return apply(unary("sigmoid"), self)
+
+    def relu(self) -> Tensor:
+        return apply(unary("relu"), self)
+
+    def clamp(self, min: Number | None = None, max: Number | None = None) -> Tensor:
+        """min(max(x, min), max); a bound that is None does not bound."""
+        low = -np.inf if min is None else min
+        high = np.inf if max is None else max
+        return apply(unary("hardtanh", low, high), self)
+
+    def where(self, condition: OperandLike, other: OperandLike) -> Tensor:
+        """self where `condition` is true, else `other`."""
+        return where(condition, self, other)
+
+    # Element types.
+
+    def to(self, dtype: Any) -> Tensor:
+        """The same values as another dtype."""
+        return apply(Cast(DType.of(dtype)), self)
+
+    def float(self) -> Tensor:
+        return apply(Cast(DType.float32), self)
+
+    def double(self) -> Tensor:
+        return apply(Cast(DType.float64), self)
+
+    # Shapes.
+
+    def __getitem__(self, key: Any) -> Tensor:
+        """Basic slicing: integers, slices, None and the ellipsis."""
+        return _compose(composites.index, self, key)
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """The same elements in row-major order under another shape; one extent may be -1."""
+        return _compose(composites.reshape, self, _extents(shape))
+
+    view = reshape
+
+    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+        """Axes start_dim..end_dim become one."""
+        return _compose(composites.flatten, self, start_dim, end_dim)
+
+    def permute(self, *dims: Any) -> Tensor:
+        return _compose(composites.permute, self, _extents(dims))
+
+    def transpose(self, dim0: int, dim1: int) -> Tensor:
+        return _compose(composites.transpose, self, dim0, dim1)
+
+    @property
+    def T(self) -> Tensor:
+        """All axes in reverse order."""
+        return _compose(composites.permute, self, tuple(reversed(range(self.ndim))))
+
+    @property
+    def mT(self) -> Tensor:
+        """The last two axes exchanged."""
+        return _compose(composites.transpose, self, -2, -1)
+
+    def expand(self, *shape: Any) -> Tensor:
+        """Extents of one repeated up to `shape`; -1 keeps an extent."""
+        return _compose(composites.expand, self, _extents(shape))
+
+    def unsqueeze(self, dim: int) -> Tensor:
+        return _compose(composites.unsqueeze, self, dim)
+
+    def squeeze(self, dim: int | tuple[int, ...] | None = None) -> Tensor:
+        return _compose(composites.squeeze, self, dim)
+
+    def split(self, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+        """Pieces of `split_size` (the last may be smaller), or of the sizes listed."""
+        trace = current()
+        return _wrap_all(composites.split(trace.place, self._value(trace), split_size, dim), trace)
+
+    def chunk(self, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+        """At most `chunks` equal pieces."""
+        trace = current()
+        return _wrap_all(composites.chunk(trace.place, self._value(trace), chunks, dim), trace)
+
+    # Reductions. dim: None for all axes, an axis, or a tuple of axes.
+
+    def sum(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        return self._reduce("sum", dim, keepdim)
+
+    def mean(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        return self._reduce("mean", dim, keepdim)
+
+    def prod(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        return self._reduce("prod", dim, keepdim)
+
+    def amax(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        return self._reduce("max", dim, keepdim)
+
+    def amin(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        return self._reduce("min", dim, keepdim)
+
+    def max(self, dim: int | None = None, keepdim: bool = False) -> Tensor | Extremes:
+        """As torch's: the largest value of all, or with dim (values, indices) along one axis."""
+        if dim is None:
+            return self.amax(None, keepdim)
+        return Extremes(self.amax(dim, keepdim), self.argmax(dim, keepdim))
+
+    def min(self, dim: int | None = None, keepdim: bool = False) -> Tensor | Extremes:
+        """As torch's: the smallest value of all, or with dim (values, indices) along one axis."""
+        if dim is None:
+            return self.amin(None, keepdim)
+        return Extremes(self.amin(dim, keepdim), self.argmin(dim, keepdim))
+
+    def logsumexp(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        return self._reduce("logsumexp", dim, keepdim)
+
+    def var(self, dim: Dims = None, correction: Number = 1.0, keepdim: bool = False) -> Tensor:
+        return self._reduce("var", dim, keepdim, correction)
+
+    def std(self, dim: Dims = None, correction: Number = 1.0, keepdim: bool = False) -> Tensor:
+        return self._reduce("var", dim, keepdim, correction).sqrt()
+
+    def argmax(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
+        return self._reduce("argmax", dim, keepdim)
+
+    def argmin(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
+        return self._reduce("argmin", dim, keepdim)
+
+    def softmax(self, dim: int = -1) -> Tensor:
+        return _compose(composites.softmax, self, dim, False)
+
+    def log_softmax(self, dim: int = -1) -> Tensor:
+        return _compose(composites.softmax, self, dim, True)
+
+    def _reduce(self, kind: str, dim: Dims, keepdim: bool, correction: Number = 1.0) -> Tensor:
+        trace = current()
+        value = self._value(trace)
+        return Tensor(composites.reduce(trace.place, kind, value, dim, keepdim, correction), trace)
+
+
+class Tensor(Operand):
+    """A symbolic tensor: shape and dtype are known, elements are not."""
+
+    __slots__ = ("_trace", "value")
+
+    def __init__(self, value: Value, trace: Trace) -> None:
+        self.value = value
+        self._trace = trace
+
+    def _value(self, trace: Trace) -> Value:
+        if self._trace is not trace:
+            raise UnsupportedError(
+                message(
+                    "trace",
+                    "a symbolic tensor was kept from another trace",
+                    {"tensor": self.value.type},
+                    "tensors made by the function that is running" + user_line(),
+                )
+            )
+        return self.value
+
+    @property
+    def _type(self) -> TensorType:
+        return self.value.type
+
+    @property
+    def dtype(self) -> DType:
+        return self.value.type.dtype
+
+    def __repr__(self) -> str:
+        return f"Tensor({self.value.type.dtype}, {self.value.type.shape})"
+
+    def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
+        return self.eq(other)  # type: ignore[arg-type]
+
+    def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
+        return self.ne(other)  # type: ignore[arg-type]
+
+    # Hash by identity, as a symbol.
+    __hash__ = object.__hash__
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self.shape:
+            raise TypeError("iteration over a 0-d tensor")
+        return (self[position] for position in range(self.shape[0]))
+
+    def __bool__(self) -> NoReturn:
+        self._unknown("its truth value", "Use where(), or decide on shapes")
+
+    def __float__(self) -> NoReturn:
+        self._unknown("a number", "Keep computing with the tensor itself")
+
+    def __int__(self) -> NoReturn:
+        self._unknown("a number", "Keep computing with the tensor itself")
+
+    def __index__(self) -> NoReturn:
+        self._unknown("an index", "Use embedding() to look rows up")
+
+    def __array__(self, *_args: object, **_kwargs: object) -> NoReturn:
+        self._unknown("an array", "Use lamella.functional instead of NumPy functions")
+
+    def item(self) -> NoReturn:
+        self._unknown("a number", "Keep computing with the tensor itself")
+
+    def numpy(self) -> NoReturn:
+        self._unknown("an array", "Return the tensor from forward instead")
+
+    def _unknown(self, wanted: str, advice: str) -> NoReturn:
+        path = current().path
+        where_text = f" (at {path})" if path else ""
+        raise UnsupportedError(
+            message(
+                "trace",
+                f"the elements of a tensor are not known while tracing; {wanted} was asked for",
+                {"tensor": self.value.type},
+                "",
+                advice + user_line() + where_text,
+            )
+        )
+
+
+OperandLike: TypeAlias = Operand | Array | np.generic | float | int | bool
+Dims: TypeAlias = int | Sequence[int] | None
+
+
+class Extremes(NamedTuple):
+    """What max and min along an axis give: the values and where they stand."""
+
+    values: Operand
+    indices: Operand
+
+
+def apply(op: Op, *operands: OperandLike) -> Tensor:
+    """Places an op with one output on `operands`, converted to values as the module's head says."""
+    trace = current()
+    return Tensor(trace.place(op, *place_values(trace, operands, op.arithmetic)), trace)
+
+
+def matmul(x: OperandLike, w: OperandLike) -> Tensor:
+    """NumPy's matmul."""
+    trace = current()
+    return Tensor(composites.matmul(trace.place, *place_values(trace, (x, w), True)), trace)
+
+
+def where(condition: OperandLike, x: OperandLike, y: OperandLike) -> Tensor:
+    """x where `condition` is true, else y."""
+    return apply(Where(), condition, x, y)
+
+
+def cat(tensors: Sequence[OperandLike], dim: int = 0) -> Tensor:
+    """The tensors one after the other along an existing axis."""
+    trace = current()
+    values = place_values(trace, tensors, False)
+    return Tensor(composites.concatenate(trace.place, values, dim), trace)
+
+
+def stack(tensors: Sequence[OperandLike], dim: int = 0) -> Tensor:
+    """The tensors one after the other along a new axis."""
+    trace = current()
+    values = place_values(trace, tensors, False)
+    return Tensor(composites.stack(trace.place, values, dim), trace)
+
+
+def _compose(function: Any, operand: Operand, *args: Any) -> Tensor:
+    """A composite on one operand, as a tensor of the current trace."""
+    trace = current()
+    return Tensor(function(trace.place, operand._value(trace), *args), trace)
+
+
+def _wrap_all(values: Sequence[Value], trace: Trace) -> tuple[Tensor, ...]:
+    return tuple(Tensor(value, trace) for value in values)
+
+
+def _extents(arguments: tuple[Any, ...]) -> tuple[int, ...]:
+    """Extents given one by one or as one sequence."""
+    if len(arguments) == 1 and isinstance(arguments[0], Sequence):
+        arguments = tuple(arguments[0])
+    return tuple(int(extent) for extent in arguments)

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One valid call of every function of lamella.functional: the ground from which calls are spoiled.
+
+A function without a row here fails tests/hostile/test_functional.py, so that a new function cannot
+stay untested. Arrays are C-contiguous, native and of the dtype asked for unless the function wants
+indices or masks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+# Positional and keyword arguments of a call.
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+def array(*shape: int, dtype: str, seed: int = 90) -> np.ndarray:
+    """Values in 0.25..1, inside every function's domain."""
+    return np.random.default_rng(seed).uniform(0.25, 1, shape).astype(dtype)
+
+
+def mask(*shape: int) -> np.ndarray:
+    return np.random.default_rng(91).integers(0, 2, shape).astype(bool)
+
+
+def _one(dtype: str) -> Call:
+    return (array(5, 6, dtype=dtype),), {}
+
+
+def _two(dtype: str) -> Call:
+    return (array(5, 6, dtype=dtype), array(6, dtype=dtype, seed=92)), {}
+
+
+def _masks(dtype: str) -> Call:
+    return (mask(5, 6), mask(5, 1)), {}
+
+
+def _with(*rest: Any, **named: Any) -> Callable[[str], Call]:
+    """One array of shape (5, 6) and fixed other arguments."""
+    return lambda dtype: ((array(5, 6, dtype=dtype), *rest), named)
+
+
+def _pieces(dtype: str) -> Call:
+    return ([array(5, 6, dtype=dtype), array(5, 6, dtype=dtype, seed=93)],), {"dim": 1}
+
+
+def _columns(count: int) -> Callable[[str], Call]:
+    """x (5, 6) and `count` arrays of shape (6,)."""
+
+    def call(dtype: str) -> Call:
+        rest = [array(6, dtype=dtype, seed=94 + index) for index in range(count)]
+        return (array(5, 6, dtype=dtype), *rest), {}
+
+    return call
+
+
+def _linear(dtype: str) -> Call:
+    parts = array(5, 6, dtype=dtype), array(3, 6, dtype=dtype, seed=95), array(3, dtype=dtype)
+    return parts, {}
+
+
+def _bilinear(dtype: str) -> Call:
+    return (
+        array(5, 6, dtype=dtype),
+        array(5, 4, dtype=dtype, seed=96),
+        array(3, 6, 4, dtype=dtype, seed=97),
+        array(3, dtype=dtype, seed=98),
+    ), {}
+
+
+def _matmul(dtype: str) -> Call:
+    return (array(2, 5, 6, dtype=dtype), array(6, 4, dtype=dtype, seed=99)), {}
+
+
+def _embedding(dtype: str) -> Call:
+    return (np.array([[0, 3, 1], [2, 2, 0]]), array(4, 6, dtype=dtype)), {}
+
+
+def _layer_norm(dtype: str) -> Call:
+    (x, weight, bias), _ = _columns(2)(dtype)
+    return (x, (6,), weight, bias), {}
+
+
+def _batch_norm(dtype: str) -> Call:
+    return _columns(4)(dtype)
+
+
+def _where(dtype: str) -> Call:
+    return (mask(5, 6), array(5, 6, dtype=dtype), array(6, dtype=dtype, seed=92)), {}
+
+
+_ELEMENTWISE = """abs ceil celu cos elu erf erfc exp expm1 floor gelu hardshrink hardsigmoid
+    hardswish hardtanh leaky_relu log log1p logsigmoid mish neg reciprocal relu relu6 relu_squared
+    round rsqrt selu sigmoid sign silu sin softplus softshrink softsign sqrt
+    square tanh tanhshrink"""
+_PAIRS = """add div eq floor_divide ge gt le lt maximum minimum mul ne pow remainder sub"""
+_REDUCTIONS = "amax amin mean prod std sum var"
+
+CALLS: dict[str, Callable[[str], Call]] = {
+    **dict.fromkeys(_ELEMENTWISE.split(), _one),
+    **dict.fromkeys(_PAIRS.split(), _two),
+    **dict.fromkeys(("logical_and", "logical_or", "logical_xor"), _masks),
+    "logical_not": lambda dtype: ((mask(5, 6),), {}),
+    **{name: _with(dim=1) for name in (*_REDUCTIONS.split(), "logsumexp", "max", "min")},
+    "argmax": _with(dim=1),
+    "argmin": _with(dim=1),
+    "softmax": _with(-1),
+    "log_softmax": _with(-1),
+    "softmin": _with(-1),
+    "clamp": _with(0.3, 0.7),
+    "threshold": _with(0.5, 2.0),
+    "glu": _with(-1),
+    "maxout": _with(2),
+    "prelu": lambda dtype: ((array(5, 6, dtype=dtype), array(6, dtype=dtype)), {}),
+    "where": _where,
+    "linear": _linear,
+    "bilinear": _bilinear,
+    "matmul": _matmul,
+    "embedding": _embedding,
+    "layer_norm": _layer_norm,
+    "batch_norm": _batch_norm,
+    "dropout": _with(0.5, training=False),
+    "reshape": _with((6, 5)),
+    "view": _with((6, 5)),
+    "flatten": _with(0),
+    "unflatten": _with(1, (2, 3)),
+    "transpose": _with(0, 1),
+    "permute": _with((1, 0)),
+    "squeeze": _with(0),
+    "unsqueeze": _with(0),
+    "expand": lambda dtype: ((array(1, 6, dtype=dtype), (5, 6)), {}),
+    "broadcast_to": lambda dtype: ((array(1, 6, dtype=dtype), (5, 6)), {}),
+    "split": _with(2, 1),
+    "chunk": _with(3, 1),
+    "slice": _with(1, 0, 4),
+    "narrow": _with(1, 2, 3),
+    "select": _with(1, 2),
+    "pad": _with((1, 2)),
+    "cat": _pieces,
+    "concat": _pieces,
+    "stack": _pieces,
+}
+
+
+def arrays_in(call: Call) -> list[tuple[object, np.ndarray]]:
+    """Where arrays stand in a call: (position or name, array), for arrays given one by one."""
+    args, kwargs = call
+    places = [(index, value) for index, value in enumerate(args) if isinstance(value, np.ndarray)]
+    return [*places, *((k, v) for k, v in kwargs.items() if isinstance(v, np.ndarray))]
+
+
+def replaced(call: Call, place: object, value: Any) -> Call:
+    """The call with another value at one place."""
+    args, kwargs = call
+    if isinstance(place, int):
+        return (*args[:place], value, *args[place + 1 :]), kwargs
+    return args, {**kwargs, place: value}

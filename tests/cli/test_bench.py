@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`lamella bench`: its tasks, its rivals, their processes, and what it prints."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lamella import cli
+from lamella.benchmarks import compare, rivals, tasks
+from lamella.benchmarks.process import Worker
+
+QUICK = [name for name in tasks.ALL if "1M" not in name and "512x512" not in name]
+
+
+def test_families_have_a_rival_method() -> None:
+    lamella = rivals.load("lamella", 1)
+    assert all(hasattr(lamella, task.family) for task in tasks.ALL.values())
+
+
+@pytest.mark.parametrize("name", ["lamella", "numpy"])
+@pytest.mark.parametrize("task", tasks.ALL)
+def test_answers_are_right(name: str, task: str) -> None:
+    work = tasks.ALL[task]
+    arrays = work.data()
+    call = getattr(rivals.load(name, 1), work.family)(work, arrays)
+    if (name, work.name.split()[0]) == ("numpy", "gelu"):
+        assert call is None  # NumPy has no erf
+    else:
+        assert work.error(arrays, np.asarray(call())) <= 1.0
+
+
+@pytest.mark.parametrize("name", list(rivals.RIVALS)[2:])
+def test_rivals_are_right_in_their_process(name: str) -> None:
+    worker = Worker(name, 1)
+    try:
+        if "missing" in worker.hello:
+            pytest.skip(f"{name}: {worker.hello['missing']}")
+        for task in QUICK[:5]:
+            reply = worker.ask(prepare=task)
+            assert reply.get("error", 2.0) <= 1.0, (task, reply)
+    finally:
+        worker.close()
+
+
+@pytest.mark.parametrize("task", QUICK)
+def test_a_wrong_answer_is_found(task: str) -> None:
+    work = tasks.ALL[task]
+    arrays = work.data()
+    call = getattr(rivals.load("lamella", 1), work.family)(work, arrays)
+    wrong = np.array(call(), np.float64)
+    wrong.flat[0] += 0.01 * (1 + abs(wrong.flat[0]))
+    assert not work.error(arrays, wrong) <= 1.0
+    assert not work.error(arrays, wrong * np.nan) <= 1.0
+
+
+def bench(*arguments: str) -> int:
+    """The command with hardly any measuring, against NumPy."""
+    short = ("--rivals", "numpy", "--threads", "1", "--rounds", "1", "--seconds", "0.001")
+    return cli.main(["bench", *short, *arguments])
+
+
+def test_json_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench("--tasks", "dense", "neuron", "--json", "-") == 0
+    result = json.loads(capsys.readouterr().out)
+    names = {name for name in tasks.ALL if "dense" in name or "neuron" in name}
+    assert {row["task"] for row in result["rows"]} == names
+    for row in result["rows"]:
+        assert row["times"].keys() == {"lamella", "numpy"}
+        assert row["limit"] > 0
+    assert result["machine"]["cpu"]
+    assert result["versions"]["numpy"] == np.__version__
+
+
+def test_table_file_and_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before, after = tmp_path / "before.json", tmp_path / "after.json"
+    assert bench("--tasks", "matmul", "--json", str(before)) == 0
+    text = capsys.readouterr().out
+    assert "% of limit" in text
+    assert all(name in text for name in tasks.ALL if name.startswith("matmul"))
+    result = json.loads(before.read_text())
+    result["rows"][0]["times"]["lamella"] *= 2
+    after.write_text(json.dumps(result))
+    assert compare.change(*(next(iter(compare.read(f).values())) for f in (before, after))) == 0.5
+    command = [sys.executable, compare.__file__, str(before), str(after)]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stdout.splitlines()[0].strip().startswith("0.50x")
+
+
+def test_markdown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench("--tasks", "neuron", "--markdown") == 0
+    assert "| neuron 8-1, batch 1 | 1 |" in capsys.readouterr().out
+
+
+def test_no_such_task_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench("--tasks", "cooking") == 2
+    assert "no task named like cooking" in capsys.readouterr().err
+
+
+def test_a_library_that_is_missing_is_named(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('no torch here', name='torch')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert bench("--tasks", "neuron", "--rivals", "torch") == 0
+    assert "torch: skipped: no torch here" in capsys.readouterr().err

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of all tests: the instruction set, the number of threads, a seeded generator.
+
+A test that takes `isa` or `threads` runs once for each of them; what it changed is put back. The
+rooms of this folder (comparators, cases, guard) are importable by name from every test.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lamella import _core
+
+# At the end: no folder of tests can hide a library of the same name.
+sys.path.append(str(Path(__file__).parent))
+
+
+# Every graph is verified after every pass.
+os.environ.setdefault("LAMELLA_VERIFY", "1")
+
+
+@pytest.fixture(params=_core.isas())
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each instruction set that runs here; programs built inside the test use it."""
+    before = _core.isa()
+    _core.select_isa(request.param)
+    assert _core.isa() == request.param
+    yield request.param
+    _core.select_isa(before)
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    """One thread and two."""
+    before = _core.num_threads()
+    _core.set_num_threads(request.param)
+    yield request.param
+    _core.set_num_threads(before)
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> np.random.Generator:
+    """A generator seeded by the test's name: the same numbers in every run and order."""
+    return np.random.default_rng(list(request.node.name.encode()))

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs kernels on arrays that touch guard pages: python sweep.py FAMILY ISA.
+
+A process of its own, because a kernel that reads one byte too far ends it. Before each run the
+case is written to stdout; the last line therefore names what was running when a fault came. Each
+result must equal the same program's on ordinary arrays, and no byte around the arrays may change.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+
+import programs
+from cases import elementwise
+from comparators import same_values
+from guard.pages import ENDS, Rooms
+from lamella import _core
+
+# A program, its inputs, and the form of its output, by a name for messages.
+Run = tuple[str, _core.Program, list[np.ndarray]]
+
+# Four vectors and every tail, for the widest vectors there are here.
+LANES = {"float32": 8, "float64": 4}
+
+
+def lengths(dtype: str) -> range:
+    return range(4 * LANES[dtype] + 4)
+
+
+def numbers(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Values inside every function's domain, none of them alike."""
+    count = int(np.prod(shape))
+    return (0.25 + np.arange(count) % 61 / 64).astype(dtype).reshape(shape)
+
+
+def unary_runs(dtype: str) -> Iterator[Run]:
+    for name, case in elementwise.UNARY.items():
+        for n in lengths(dtype):
+            program = programs.unary(name, dtype, (n,), case.params[0])
+            yield f"{name} {dtype} n={n}", program, [numbers((n,), dtype)]
+
+
+def binary_runs(dtype: str) -> Iterator[Run]:
+    names = [*elementwise.BINARY_EXACT, "pow", "maximum", "minimum"]
+    tables = [(name, dtype) for name in names] + [(name, "bool") for name in elementwise.COMPARE]
+    for name, result in tables:
+        for n in lengths(dtype):
+            for a, b in (((n,), (n,)), ((n,), (1,)), ((1,), (n,))):
+                program = programs.binary(name, dtype, a, b, result)
+                inputs = [numbers(a, dtype), numbers(b, dtype)[::-1].copy()]
+                yield f"{name} {dtype} {a} {b}", program, inputs
+    for n in lengths(dtype):
+        condition = np.arange(n) % 3 == 1
+        inputs = [condition, numbers((n,), dtype), -numbers((n,), dtype)]
+        yield f"select {dtype} n={n}", programs.select(dtype, (n,)), inputs
+        for source, target in ((dtype, "bool"), ("bool", dtype), ("int64", dtype)):
+            x = numbers((n,), dtype) if source == dtype else (np.arange(n) % 5).astype(source)
+            yield f"cast {source} {target} n={n}", programs.cast(source, target, (n,)), [x]
+        other = "float64" if dtype == "float32" else "float32"
+        program = programs.cast(dtype, other, (n,))
+        yield f"cast {dtype} {other} n={n}", program, [numbers((n,), dtype)]
+        for name in elementwise.LOGICAL:
+            program = programs.chain([("bool", (n,))] * 2, [(name, "bool", (0, 1), ())], "bool")
+            yield f"{name} n={n}", program, [condition, np.arange(n) % 2 == 0]
+
+
+def chain_runs(dtype: str) -> Iterator[Run]:
+    code = [("mul", dtype, (0, 1), ()), ("tanh", dtype, (2,), ()), ("add", dtype, (3, 0), ())]
+    for rows in (1, 2, 3, 5):
+        for n in lengths(dtype):
+            for shapes in (
+                ((rows, n), (rows, n)),
+                ((rows, n), (n,)),
+                ((rows, n), (rows, 1)),
+                ((rows, 1), (1, n)),
+            ):
+                program = programs.chain([(dtype, shape) for shape in shapes], code, dtype)
+                yield f"chain {dtype} {shapes}", program, [numbers(s, dtype) for s in shapes]
+
+
+def reduce_runs(dtype: str) -> Iterator[Run]:
+    columns = ("sum", "mean", "max", "min", "prod")
+    rows_only = ("logsumexp", "var", "argmax", "argmin")
+    for kind in (*columns, *rows_only):
+        for outer in (1, 3):
+            for n in (n for n in lengths(dtype) if n > 0):
+                program = programs.reduce(kind, dtype, outer, n, 1)
+                yield f"{kind} {dtype} ({outer}, {n}, 1)", program, [numbers((outer, n, 1), dtype)]
+                if kind in columns:
+                    for size in (1, 2, 5):
+                        program = programs.reduce(kind, dtype, outer, size, n)
+                        x = numbers((outer, size, n), dtype)
+                        yield f"{kind} {dtype} ({outer}, {size}, {n})", program, [x]
+
+
+def rows_runs(dtype: str) -> Iterator[Run]:
+    for rows in (1, 2, 3):
+        for n in (n for n in lengths(dtype) if n > 0):
+            x = numbers((rows, n), dtype)
+            for log in (False, True):
+                program = programs.softmax(dtype, rows, n, log=log)
+                yield f"softmax {dtype} ({rows}, {n}) log={log}", program, [x]
+            program = programs.layer_norm(dtype, rows, n)
+            inputs = [x, numbers((n,), dtype), -numbers((n,), dtype)]
+            yield f"layer_norm {dtype} ({rows}, {n})", program, inputs
+
+
+def move_runs(dtype: str) -> Iterator[Run]:
+    for n in lengths(dtype):
+        yield f"dropout {dtype} n={n}", programs.dropout(dtype, n, 0.5), [numbers((n,), dtype)]
+        yield f"fill {dtype} n={n}", programs.fill(dtype, n, 1.5), []
+        for rows in (1, 2, 5):
+            if n == 0:
+                continue
+            x = numbers((rows * n,), dtype)
+            for shape, strides in (
+                ((rows, n), (n, 1)),
+                ((n, rows), (1, n)),
+                ((rows, n), (-n, -1)),
+                ((rows, n), (n, -1)),
+                ((3, rows, n), (0, n, 1)),
+            ):
+                program = programs.copy(dtype, shape, strides, rows * n)
+                yield f"copy {dtype} {shape} by {strides}", program, [x]
+            program = programs.gather(dtype, rows, n, 4)
+            indices = np.array([rows - 1, 0, rows - 1, rows // 2], np.int64)
+            yield f"gather {dtype} ({rows}, {n})", program, [numbers((rows, n), dtype), indices]
+
+
+def matmul_runs(dtype: str) -> Iterator[Run]:
+    sizes_m, sizes_n, sizes_k = (1, 2, 5, 6, 7, 13), (*range(1, 20), 31, 32, 33), (1, 2, 7, 8, 17)
+    for m in sizes_m:
+        for n in sizes_n:
+            for k in sizes_k:
+                a, b = numbers((m, k), dtype), numbers((k, n), dtype)
+                for ta, tb in ((False, False), (True, False), (False, True), (True, True)):
+                    program = programs.matmul(dtype, m, n, k, transpose_a=ta, transpose_b=tb)
+                    inputs = [np.ascontiguousarray(a.T) if ta else a]
+                    inputs.append(np.ascontiguousarray(b.T) if tb else b)
+                    yield f"matmul {dtype} {m}x{n}x{k} {ta} {tb}", program, inputs
+                program = programs.matmul(
+                    dtype,
+                    m,
+                    n,
+                    k,
+                    constant=b,
+                    bias=True,
+                    residual=True,
+                    activation=("gelu", ()),
+                )
+                inputs = [a, numbers((n,), dtype), numbers((m, n), dtype)]
+                yield f"dense {dtype} {m}x{n}x{k}", program, inputs
+    for k in (255, 256, 257, 300):
+        program = programs.matmul(dtype, 3, 17, k)
+        yield f"matmul {dtype} 3x17x{k}", program, [numbers((3, k), dtype), numbers((k, 17), dtype)]
+
+
+FAMILIES = {
+    "unary": unary_runs,
+    "binary": binary_runs,
+    "chain": chain_runs,
+    "reduce": reduce_runs,
+    "rows": rows_runs,
+    "move": move_runs,
+    "matmul": matmul_runs,
+}
+
+
+def check(run: Run, rooms: Rooms) -> None:
+    """One program on guarded arrays, against itself on ordinary arrays."""
+    _, program, inputs = run
+    _core.seed(1)
+    (want,) = program.run(inputs)
+    for end in ENDS:
+        *placed, out = rooms.place([*inputs, np.zeros_like(want)], end)
+        _core.seed(1)
+        program.run(placed, [out])
+        rooms.check()
+        same_values(out, want)
+        for before, after in zip(inputs, placed, strict=True):
+            same_values(after, before)
+
+
+def main(family: str, isa: str) -> None:
+    _core.select_isa(isa)
+    rooms = Rooms(2 * 65536)
+    rooms_small = Rooms(4096)
+    count = 0
+    for dtype in ("float32", "float64"):
+        for run in FAMILIES[family](dtype):
+            print(run[0], flush=True)
+            small = all(x.nbytes <= 4096 for x in run[2])
+            check(run, rooms_small if small else rooms)
+            count += 1
+    print(f"done: {count} programs", flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""No kernel reads or writes one byte outside its arrays: every family between guard pages."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from guard.sweep import FAMILIES
+
+SWEEP = Path(__file__).with_name("sweep.py")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_kernels_stay_inside_their_arrays(family, isa):
+    result = subprocess.run(
+        [sys.executable, "-X", "faulthandler", str(SWEEP), family, isa],
+        capture_output=True,
+        text=True,
+    )
+    last = result.stdout.splitlines()[-1] if result.stdout else "nothing"
+    if result.returncode < 0:
+        pytest.fail(f"signal {-result.returncode} while running: {last} ({isa})")
+    if result.returncode > 0:
+        pytest.fail(f"{last} ({isa}):\n{result.stderr[-2000:]}")
+    assert last.startswith("done: ")

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is written runs: examples in the README and in docstrings, commands of the Makefile."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+
+import lamella
+from house.tree import ROOT
+
+README = (ROOT / "README.md").read_text()
+DOORS = ("lamella.onnx", "lamella.torch", "lamella.sklearn")
+PUBLIC = ("lamella", "lamella.nn", "lamella.functional", "lamella.nn.init", "lamella.sklearn")
+
+
+def modules() -> Iterator[str]:
+    """Every module of the package that can be imported with what is installed."""
+    yield "lamella"
+    for found in pkgutil.walk_packages(lamella.__path__, "lamella."):
+        if not found.name.endswith(("__main__", "_core")):
+            yield found.name
+
+
+def load(name: str) -> ModuleType:
+    """The module, or a skip when it is a door to a library that is not installed."""
+    if name.startswith(DOORS):
+        pytest.importorskip(name.split(".")[1])
+    return importlib.import_module(name)
+
+
+@pytest.mark.parametrize("name", list(modules()))
+def test_docstring_examples_run(name: str) -> None:
+    result = doctest.testmod(
+        load(name),
+        optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS,
+        verbose=False,
+    )
+    assert result.failed == 0
+
+
+def test_readme_examples_run(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
+    """All Python blocks, from top to bottom, in one session."""
+    pytest.importorskip("sklearn")
+    monkeypatch.chdir(str(tmp_path))
+    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    assert len(blocks) >= 3
+    session: dict[str, object] = {"__name__": "readme"}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), session)
+
+
+def test_commands_in_the_texts_exist() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    for text in ("README.md", "CONTRIBUTING.md", "DESIGN.md"):
+        named = set(re.findall(r"`make ([a-z]+)`", (ROOT / text).read_text()))
+        assert named <= targets, text
+
+
+def test_links_in_the_texts_lead_somewhere() -> None:
+    links = [
+        (text.name, target)
+        for text in ROOT.glob("*.md")
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text.read_text())
+        if not target.startswith("http")
+    ]
+    assert [link for link in links if not (ROOT / link[1]).exists()] == []
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_names_are_documented(name: str) -> None:
+    module = load(name)
+    assert module.__all__ == sorted(set(module.__all__), key=module.__all__.index)
+    bare = []
+    for public in module.__all__:
+        value = getattr(module, public)
+        if callable(value) and not (inspect.getdoc(value) or "").strip():
+            bare.append(public)
+    assert bare == []

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What IEEE 754 leaves no doubt about: NaN, infinities, signed zeros, subnormals.
+
+One row for each rule, at every lane and every tail position of a vector loop: the special value
+travels through all positions of an array that is otherwise ordinary, and the ordinary elements
+must not notice.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import programs
+from cases import elementwise as cases
+from comparators import same_bits, same_values, within_product_bound
+
+DTYPES = ("float32", "float64")
+# Four vectors of eight float32 and three more: every lane of a full vector, every tail.
+LENGTH = 4 * 8 + 3
+UNARY_CASES = [(name, params) for name, case in cases.UNARY.items() for params in case.params]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("name", "params"), UNARY_CASES)
+def test_unary(name, params, dtype, isa):
+    program = programs.unary(name, dtype, (LENGTH,), params)
+    ordinary = np.full(LENGTH, 0.375, dtype)
+    plain = program.run([ordinary])[0].copy()
+    for argument, wanted in cases.unary_special(name, dtype, params):
+        for position in range(LENGTH):
+            x, want = ordinary.copy(), plain.copy()
+            x[position] = argument
+            got = program.run([x])[0].copy()
+            if wanted is cases.ANY_ZERO:
+                assert got[position] == 0, f"{name}({argument})"
+                want[position] = got[position]
+            elif name in ("softplus", "logsigmoid") and argument == 0:
+                # log 2, to the row's own accuracy: the sign of zero must not change it.
+                want[position] = program.run([np.zeros(LENGTH, dtype)])[0][position]
+                assert abs(want[position] - wanted) <= 4 * np.spacing(np.abs(want[position]))
+            elif name == "selu" and argument == -np.inf:
+                assert abs(got[position] - wanted) <= np.spacing(np.abs(want[position])) * 4
+                want[position] = got[position]
+            else:
+                want[position] = wanted
+            same_values(got, want)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", [*cases.BINARY_EXACT, "maximum", "minimum"])
+def test_binary_on_all_pairs(name, dtype, isa):
+    values = cases.hard_values(dtype)
+    oracles = {**cases.BINARY_EXACT, "maximum": cases.maximum, "minimum": cases.minimum}
+    a, b = (np.ascontiguousarray(m).ravel() for m in np.meshgrid(values, values))
+    with np.errstate(all="ignore"):
+        want = oracles[name](a, b)
+    # Every pair meets every lane: the whole table is shifted through a vector.
+    for shift in range(8):
+        x, y = np.roll(a, shift), np.roll(b, shift)
+        got = programs.binary(name, dtype, x.shape, y.shape).run([x, y])[0]
+        same_values(np.roll(got, -shift), want)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_pow_on_all_pairs(dtype, isa):
+    values = cases.hard_values(dtype)
+    a, b = (np.ascontiguousarray(m).ravel() for m in np.meshgrid(values, values))
+    with np.errstate(all="ignore"):
+        want = np.power(a, b)
+    got = programs.binary("pow", dtype, a.shape, b.shape).run([a, b])[0]
+    exact = np.isnan(want) | np.isinf(want) | (want == 0) | (np.abs(want) == 1)
+    same_values(got[exact], want[exact])
+    others = ~exact
+    assert (np.signbit(got[others]) == np.signbit(want[others])).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", sorted(cases.COMPARE))
+def test_compare_on_all_pairs(name, dtype, isa):
+    values = cases.hard_values(dtype)
+    a, b = (np.ascontiguousarray(m).ravel() for m in np.meshgrid(values, values))
+    for shift in range(8):
+        x, y = np.roll(a, shift), np.roll(b, shift)
+        got = programs.binary(name, dtype, x.shape, y.shape, result="bool").run([x, y])[0]
+        same_bits(got, cases.COMPARE[name](x, y))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_select_passes_every_value(dtype, isa):
+    values = cases.hard_values(dtype)
+    a, b = np.resize(values, LENGTH), np.resize(values[::-1].copy(), LENGTH)
+    program = programs.select(dtype, (LENGTH,))
+    for shift in range(len(values)):
+        condition = np.arange(LENGTH) % 3 == shift % 3
+        x, y = np.roll(a, shift), np.roll(b, shift)
+        same_bits(program.run([condition, x, y])[0].copy(), np.where(condition, x, y))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_subnormals_stay(dtype, isa):
+    small = np.finfo(dtype).smallest_subnormal * np.arange(-LENGTH, LENGTH).astype(dtype)
+    with np.errstate(all="ignore"):
+        for name, want in (
+            ("abs", np.abs(small)),
+            ("relu", np.where(small > 0, small, np.zeros_like(small))),
+            ("tanh", small),
+            ("erf", None),
+            ("expm1", small),
+            ("log1p", small),
+            ("sin", small),
+        ):
+            got = programs.unary(name, dtype, small.shape).run([small])[0]
+            if want is None:
+                assert ((got != 0) == (small != 0)).all()
+            else:
+                same_values(got, want)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("n", [3, 16, 33])
+def test_product_meets_specials_at_every_place(n, special, dtype, isa, rng):
+    m, k = 7, 35
+    a, b = rng.normal(size=(m, k)).astype(dtype), rng.normal(size=(k, n)).astype(dtype)
+    program = programs.matmul(dtype, m, n, k)
+    for position in range(k):
+        x = a.copy()
+        x[position % m, position] = special
+        within_product_bound(program.run([x, b])[0].copy(), x, b)
+        # 0 * inf and 0 * NaN are NaN: nothing is skipped because the other factor is zero.
+        y = b.copy()
+        y[position] = 0
+        got = program.run([x, y])[0].copy()
+        within_product_bound(got, x, y)
+        assert np.isnan(got[position % m]).all()
+        y = b.copy()
+        y[position, position % n] = special
+        within_product_bound(program.run([a, y])[0].copy(), a, y)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [5, 16, 40])
+def test_product_ignores_what_the_output_held(n, dtype, isa, rng):
+    a, b = rng.normal(size=(9, 13)).astype(dtype), rng.normal(size=(13, n)).astype(dtype)
+    program = programs.matmul(dtype, 9, n, 13)
+    want = program.run([a, b])[0].copy()
+    out = np.full((9, n), np.nan, dtype)
+    program.run([a, b], [out])
+    same_bits(out, want)
+
+
+def rows(dtype: str) -> dict[str, np.ndarray]:
+    """Rows of softmax: all finite, some -inf, and those without a value."""
+    return {
+        "huge": np.array([3e38, -3e38, 0, 3e38], dtype),
+        "some -inf": np.array([-np.inf, 1, -np.inf, 2], dtype),
+        "one finite": np.array([-np.inf, -np.inf, -5, -np.inf], dtype),
+    }
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize("cols", [4, 9, 35])
+def test_softmax(cols, log, dtype, isa):
+    program = programs.softmax(dtype, 1, cols, log=log)
+    for name, row in rows(dtype).items():
+        for shift in range(cols):
+            filler = np.full(cols - 4, -np.inf if "inf" in name else -3e38, dtype)
+            x = np.roll(np.concatenate([row, filler]), shift)[None]
+            got = program.run([x])[0].copy()
+            assert not np.isnan(got).any(), (name, shift)
+            weights = np.exp(got.astype(np.float64)) if log else got.astype(np.float64)
+            assert abs(weights.sum() - 1) < 1e-5
+            assert (weights[x == -np.inf] == 0).all()
+    for bad in (np.full(cols, -np.inf), np.r_[np.zeros(cols - 1), np.nan]):
+        assert np.isnan(program.run([bad.astype(dtype)[None]])[0]).all()
+    infinite = np.zeros((1, cols), dtype)
+    infinite[0, cols // 2] = np.inf
+    assert np.isnan(program.run([infinite])[0][0, cols // 2])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("size", "inner"), [(LENGTH, 1), (LENGTH, 5), (3, LENGTH)])
+def test_reductions_meet_nan_everywhere(size, inner, dtype, isa):
+    for kind in ("sum", "mean", "max", "min", "prod"):
+        program = programs.reduce(kind, dtype, 1, size, inner)
+        for position in range(size):
+            x = np.ones((1, size, inner), dtype)
+            x[0, position, position % inner] = np.nan
+            got = program.run([x])[0]
+            wanted = np.arange(inner) == position % inner
+            assert (np.isnan(got[0]) == wanted).all(), kind
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_arg_reductions_take_the_first(dtype, isa):
+    for kind, extreme in (("argmax", 3.0), ("argmin", -3.0)):
+        program = programs.reduce(kind, dtype, 1, LENGTH, 1)
+        for position in range(LENGTH):
+            x = np.zeros((1, LENGTH, 1), dtype)
+            x[0, position:] = extreme
+            assert program.run([x])[0][0, 0] == position
+            x[0, position] = np.nan
+            assert program.run([x])[0][0, 0] == position
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cols", [7, LENGTH, 300])
+def test_variance_of_a_constant_row(cols, dtype, isa):
+    x = np.full((1, cols, 1), 1e8, dtype)
+    got = programs.reduce("var", dtype, 1, cols, 1).run([x])[0]
+    assert 0 <= got[0, 0] < 1e-2
+
+
+@pytest.mark.parametrize("cols", [7, LENGTH, 300])
+def test_layer_norm_of_large_entries_is_finite(cols, isa):
+    rng = np.random.default_rng(cols)
+    x = (rng.normal(size=(3, cols)) * 1e20).astype(np.float32)
+    weight, bias = np.ones(cols, np.float32), np.zeros(cols, np.float32)
+    got = programs.layer_norm("float32", 3, cols).run([x, weight, bias])[0]
+    assert np.isfinite(got).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_log_sum_exp(dtype, isa):
+    program = programs.reduce("logsumexp", dtype, 1, LENGTH, 1)
+    x = np.full((1, LENGTH, 1), 3e38, dtype)
+    assert np.isclose(program.run([x])[0][0, 0], 3e38)
+    for position in range(LENGTH):
+        x = np.full((1, LENGTH, 1), -np.inf, dtype)
+        x[0, position] = -7.5
+        assert program.run([x])[0][0, 0] == -7.5
+        x[0, position] = np.inf
+        assert program.run([x])[0][0, 0] == np.inf
+        x[0, position] = np.nan
+        assert np.isnan(program.run([x])[0][0, 0])
+    assert program.run([np.full((1, LENGTH, 1), -np.inf, dtype)])[0][0, 0] == -np.inf

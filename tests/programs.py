@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Programs of one step, built straight from the core: kernels without graph, passes and layers.
+
+Each function returns a Program that takes its inputs in the order given and has one output. Sizes
+are the kernels' own; strides count elements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from lamella import _core
+
+# One instruction of an elementwise step: name, result dtype, registers, parameters.
+Instruction = tuple[str, str, tuple[int, ...], tuple[float, ...]]
+
+
+def strides_of(shape: Sequence[int]) -> tuple[int, ...]:
+    """Strides of a C-contiguous array, in elements."""
+    strides, step = [], 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= size
+    return tuple(reversed(strides))
+
+
+def chain(
+    inputs: Sequence[tuple[str, tuple[int, ...]]], code: Sequence[Instruction], dtype: str
+) -> _core.Program:
+    """An elementwise chain; inputs are (dtype, shape) and broadcast to the largest of them."""
+    shape = np.broadcast_shapes(*[s for _, s in inputs])
+    builder = _core.ProgramBuilder(inputs=list(inputs), outputs=[(dtype, shape)], arena_bytes=0)
+    operands = []
+    for index, (kind, own) in enumerate(inputs):
+        padded = (1,) * (len(shape) - len(own)) + tuple(own)
+        steps = strides_of(padded)
+        steps = tuple(0 if size == 1 else step for size, step in zip(padded, steps, strict=True))
+        operands.append((builder.input(index), steps, kind))
+    builder.elementwise(shape=shape, inputs=operands, code=list(code), output=builder.output(0))
+    return builder.build()
+
+
+def unary(
+    name: str, dtype: str, shape: tuple[int, ...], params: Sequence[float] = ()
+) -> _core.Program:
+    return chain([(dtype, shape)], [(name, dtype, (0,), tuple(params))], dtype)
+
+
+def binary(
+    name: str, dtype: str, a: tuple[int, ...], b: tuple[int, ...], result: str | None = None
+) -> _core.Program:
+    result = result or dtype
+    return chain([(dtype, a), (dtype, b)], [(name, result, (0, 1), ())], result)
+
+
+def select(dtype: str, shape: tuple[int, ...]) -> _core.Program:
+    inputs = [("bool", shape), (dtype, shape), (dtype, shape)]
+    return chain(inputs, [("select", dtype, (0, 1, 2), ())], dtype)
+
+
+def cast(source: str, target: str, shape: tuple[int, ...]) -> _core.Program:
+    return chain([(source, shape)], [("cast", target, (0,), ())], target)
+
+
+def reduce(
+    kind: str, dtype: str, outer: int, size: int, inner: int, correction: float = 1.0
+) -> _core.Program:
+    result = "int64" if kind.startswith("arg") else dtype
+    builder = _core.ProgramBuilder(
+        inputs=[(dtype, (outer, size, inner))], outputs=[(result, (outer, inner))], arena_bytes=0
+    )
+    builder.reduce(
+        kind=kind,
+        dtype=dtype,
+        outer=outer,
+        size=size,
+        inner=inner,
+        x=builder.input(0),
+        y=builder.output(0),
+        correction=correction,
+    )
+    return builder.build()
+
+
+def softmax(dtype: str, rows: int, cols: int, *, log: bool) -> _core.Program:
+    shape = (rows, cols)
+    builder = _core.ProgramBuilder(inputs=[(dtype, shape)], outputs=[(dtype, shape)], arena_bytes=0)
+    builder.softmax(
+        dtype=dtype, rows=rows, cols=cols, log=log, x=builder.input(0), y=builder.output(0)
+    )
+    return builder.build()
+
+
+def layer_norm(dtype: str, rows: int, cols: int, *, epsilon: float = 1e-5) -> _core.Program:
+    """Inputs: x, weight, bias."""
+    builder = _core.ProgramBuilder(
+        inputs=[(dtype, (rows, cols)), (dtype, (cols,)), (dtype, (cols,))],
+        outputs=[(dtype, (rows, cols))],
+        arena_bytes=0,
+    )
+    builder.layer_norm(
+        dtype=dtype,
+        rows=rows,
+        cols=cols,
+        x=builder.input(0),
+        weight=builder.input(1),
+        bias=builder.input(2),
+        epsilon=epsilon,
+        y=builder.output(0),
+    )
+    return builder.build()
+
+
+def copy(
+    dtype: str, shape: tuple[int, ...], strides: tuple[int, ...], extent: int
+) -> _core.Program:
+    """Reads `shape` with `strides` from a flat input of `extent` elements."""
+    builder = _core.ProgramBuilder(
+        inputs=[(dtype, (extent,))], outputs=[(dtype, shape)], arena_bytes=0
+    )
+    size = np.dtype(dtype).itemsize
+    back = sum((n - 1) * -step for n, step in zip(shape, strides, strict=True) if step < 0)
+    builder.copy(
+        item_bytes=size,
+        shape=shape,
+        x=builder.input(0).shifted(back * size),
+        x_strides=strides,
+        y=builder.output(0),
+        y_strides=strides_of(shape),
+    )
+    return builder.build()
+
+
+def fill(dtype: str, count: int, value: float) -> _core.Program:
+    builder = _core.ProgramBuilder(inputs=[], outputs=[(dtype, (count,))], arena_bytes=0)
+    builder.fill(dtype=dtype, count=count, value=value, y=builder.output(0))
+    return builder.build()
+
+
+def gather(dtype: str, rows: int, cols: int, count: int) -> _core.Program:
+    """Inputs: table (rows, cols), indices (count,) int64."""
+    builder = _core.ProgramBuilder(
+        inputs=[(dtype, (rows, cols)), ("int64", (count,))],
+        outputs=[(dtype, (count, cols))],
+        arena_bytes=0,
+    )
+    builder.gather(
+        row_bytes=cols * np.dtype(dtype).itemsize,
+        rows=rows,
+        table=builder.input(0),
+        count=count,
+        indices=builder.input(1),
+        y=builder.output(0),
+    )
+    return builder.build()
+
+
+def dropout(dtype: str, count: int, p: float, stream: int = 0) -> _core.Program:
+    builder = _core.ProgramBuilder(
+        inputs=[(dtype, (count,))], outputs=[(dtype, (count,))], arena_bytes=0
+    )
+    builder.dropout(
+        dtype=dtype, count=count, p=p, stream=stream, x=builder.input(0), y=builder.output(0)
+    )
+    return builder.build()
+
+
+def matmul(
+    dtype: str,
+    m: int,
+    n: int,
+    k: int,
+    *,
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    constant: np.ndarray | None = None,
+    bias: bool = False,
+    residual: bool = False,
+    activation: tuple[str, tuple[float, ...]] | None = None,
+    batch: tuple[int, ...] = (),
+) -> _core.Program:
+    """y = activation(a @ b + bias + residual).
+
+    Inputs: a, b unless it is a constant, then bias and residual if asked for. A transposed operand
+    is stored as (k, m) or (n, k).
+    """
+    a_shape = (*batch, k, m) if transpose_a else (*batch, m, k)
+    b_shape = (*batch, n, k) if transpose_b else (*batch, k, n)
+    y_shape = (*batch, m, n)
+    inputs = [(dtype, a_shape)]
+    if constant is None:
+        inputs.append((dtype, b_shape))
+    if bias:
+        inputs.append((dtype, (n,)))
+    if residual:
+        inputs.append((dtype, y_shape))
+    a_strides = (1, m) if transpose_a else (k, 1)
+    b_strides = (1, k) if transpose_b else (n, 1)
+    sizes = {"dtype": dtype, "batch": batch, "m": m, "n": n, "k": k, "b_strides": b_strides}
+    sizes["b_constant"] = constant is not None
+    wanted = _core.ProgramBuilder(
+        inputs=inputs, outputs=[(dtype, y_shape)], arena_bytes=0
+    ).matmul_scratch(**sizes)
+    builder = _core.ProgramBuilder(inputs=inputs, outputs=[(dtype, y_shape)], arena_bytes=wanted)
+    rest = [builder.input(index) for index in range(1, len(inputs))]
+    if constant is not None:
+        if constant.shape != b_shape:
+            raise ValueError(f"constant has shape {constant.shape}, wanted {b_shape}")
+        rest.insert(0, builder.constant(constant))
+    b = rest.pop(0)
+    builder.matmul(
+        a=builder.input(0),
+        a_batch=strides_of(a_shape)[: len(batch)],
+        a_strides=a_strides,
+        b=b,
+        b_batch=strides_of(b_shape)[: len(batch)],
+        bias=rest.pop(0) if bias else None,
+        residual=rest.pop(0) if residual else None,
+        activation=activation,
+        y=builder.output(0),
+        scratch=builder.arena(0) if wanted else None,
+        **sizes,
+    )
+    return builder.build()

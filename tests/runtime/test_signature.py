@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Structures come back as they were; arrays are copied only where they must be."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lamella.errors import DTypeError
+from lamella.ir.types import DType
+from lamella.runtime.signature import LEAF, flatten, is_ready, normalize, unflatten
+
+Pair = namedtuple("Pair", "first second")
+
+trees = st.recursive(
+    st.integers() | st.none(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.lists(inner, max_size=3).map(tuple)
+        | st.dictionaries(st.text(max_size=2), inner, max_size=3)
+        | st.tuples(inner, inner).map(lambda pair: Pair(*pair))
+    ),
+    max_leaves=12,
+)
+
+
+@given(trees)
+def test_structures_come_back(tree):
+    leaves, structure = flatten(tree)
+    assert all(isinstance(leaf, int) for leaf in leaves)
+    back = unflatten(structure, leaves)
+    assert back == tree
+    assert type(back) is type(tree)
+    assert hash(structure) == hash(flatten(tree)[1])
+
+
+@given(trees, trees)
+def test_equal_structures_have_equal_containers(one, other):
+    same = flatten(one)[1] == flatten(other)[1]
+    assert same == (repr(flatten(one)[1]) == repr(flatten(other)[1]))
+
+
+def test_a_leaf_is_a_structure():
+    assert flatten(3) == ([3], LEAF)
+
+
+def misaligned(values):
+    raw = np.zeros(values.nbytes + 1, np.uint8)
+    array = raw[1:].view(values.dtype)
+    array[:] = values
+    return array
+
+
+VALUES = np.arange(12, dtype=np.float32)
+
+
+def test_ready_arrays_are_used_as_they_are():
+    for array in (VALUES, VALUES.reshape(3, 4), np.ones(()), np.zeros((0, 3)), VALUES > 1):
+        assert is_ready(array)
+        assert normalize(array, op="op", name="x") is array
+
+
+def read_only():
+    array = VALUES.copy()
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        VALUES[::-1],
+        VALUES[::2],
+        VALUES.reshape(3, 4).T,
+        np.broadcast_to(VALUES[:1], (5,)),
+        misaligned(VALUES),
+        VALUES.astype(">f4"),
+        VALUES.astype(">f8")[::2],
+        VALUES.astype(np.int8),
+        VALUES.astype(">i2"),
+        VALUES.astype(np.uint64),
+        np.ma.masked_array(VALUES),
+        [1.0, 2.0],
+        [[1, 2], [3, 4]],
+        2.5,
+        np.float32(2.5),
+        True,
+    ],
+    ids=repr,
+)
+def test_others_are_copied(array):
+    got = normalize(array, op="op", name="x")
+    assert is_ready(got)
+    assert got.shape == np.shape(array)
+    assert np.array_equal(got, np.asarray(array))
+    kind = np.asarray(array).dtype
+    wanted = np.int64 if kind.kind in "iu" else kind.newbyteorder("=")
+    assert got.dtype == wanted
+
+
+def test_read_only_arrays_are_read():
+    array = read_only()
+    assert normalize(array, op="op", name="x") is array
+
+
+@pytest.mark.parametrize(
+    ("array", "advice"),
+    [
+        (VALUES.astype(np.float16), True),
+        (VALUES.astype(np.longdouble), True),
+        (VALUES.astype(complex), True),
+        (np.array([1, None]), False),
+        (np.array(["a"]), False),
+        (np.zeros(2, "datetime64[s]"), False),
+        (np.zeros(2, [("a", "f4")]), False),
+        (None, False),
+    ],
+    ids=repr,
+)
+def test_other_types_are_refused(array, advice):
+    with pytest.raises(DTypeError, match=r"op: element type is not computed with; got x=") as error:
+        normalize(array, op="op", name="x")
+    assert ("astype(np.float32)" in str(error.value)) == advice
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble, ">f4"])
+@pytest.mark.parametrize("target", [DType.float32, DType.float64])
+def test_networks_cast_floats(dtype, target):
+    got = normalize(VALUES.astype(dtype)[::-1], op="op", name="x", floating=target)
+    assert got.dtype == target.numpy
+    assert np.array_equal(got, VALUES[::-1])
+    integers = normalize(np.arange(3), op="op", name="x", floating=target)
+    assert integers.dtype == np.int64
+
+
+def test_numbers_beyond_float32_become_infinite():
+    got = normalize(np.array([1e300]), op="op", name="x", floating=DType.float32)
+    assert np.isposinf(got[0])
