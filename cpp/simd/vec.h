@@ -27,7 +27,7 @@
 //   bits(v) from_bits(i)               reinterpretation
 //   to_int(v) round_to_int(v) to_float(i)   float only; truncation, nearest even, conversion
 //   widen_low(v) widen_high(v) narrow(low, high)   float <-> double
-//   lookup8(table, i)                  table[i] with i in [0, 8), float only
+//   lookup8(table, i) lookup16 lookup32    table[i] with i in [0, 8), [0, 16), [0, 32); float only
 //   upper<k>(v)     lanes k .. 2k-1 in lanes 0 .. k-1; the lanes behind those are unspecified
 //   transpose(rows) in place, `lanes` rows
 #pragma once
@@ -48,7 +48,9 @@ struct VecInt;
 
 }  // namespace lamella::simd::LAMELLA_ISA_NAMESPACE
 
-#if defined(__AVX2__) && defined(__FMA__)
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#include "simd/vec_avx512.h"
+#elif defined(__AVX2__) && defined(__FMA__)
 #include "simd/vec_avx2.h"
 #elif defined(__SSE2__)
 #include "simd/vec_sse2.h"

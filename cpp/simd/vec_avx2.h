@@ -425,6 +425,24 @@ template <class T>
 [[gnu::always_inline]] inline Vec<float> lookup8(const float (&table)[8], VecInt<float> i) {
   return {_mm256_permutevar8x32_ps(_mm256_loadu_ps(table), i.v)};
 }
+// The permute reads the low three bits of an index; the next ones, moved to the top, choose among
+// its results.
+[[gnu::always_inline]] inline Vec<float> lookup16(const float (&table)[16], VecInt<float> i) {
+  const __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), i.v);
+  const __m256 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), i.v);
+  return {_mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(i.v, 28)))};
+}
+[[gnu::always_inline]] inline Vec<float> lookup32(const float (&table)[32], VecInt<float> i) {
+  const __m256 bit3 = _mm256_castsi256_ps(_mm256_slli_epi32(i.v, 28));
+  const __m256 bit4 = _mm256_castsi256_ps(_mm256_slli_epi32(i.v, 27));
+  __m256 part[4];
+#pragma GCC unroll 4
+  for (int q = 0; q < 4; ++q) {
+    part[q] = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8 * q), i.v);
+  }
+  return {_mm256_blendv_ps(_mm256_blendv_ps(part[0], part[1], bit3),
+                           _mm256_blendv_ps(part[2], part[3], bit3), bit4)};
+}
 
 template <int k>
 [[gnu::always_inline]] inline Vec<float> upper(Vec<float> a) {

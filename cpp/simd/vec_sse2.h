@@ -413,10 +413,19 @@ template <class T>
   return load_truth<T>(whole);
 }
 
-[[gnu::always_inline]] inline Vec<float> lookup8(const float (&table)[8], VecInt<float> i) {
+[[gnu::always_inline]] inline Vec<float> lookup_in(const float* table, VecInt<float> i) {
   alignas(16) std::int32_t at[4];
   _mm_store_si128(reinterpret_cast<__m128i*>(at), i.v);
   return {_mm_setr_ps(table[at[0]], table[at[1]], table[at[2]], table[at[3]])};
+}
+[[gnu::always_inline]] inline Vec<float> lookup8(const float (&table)[8], VecInt<float> i) {
+  return lookup_in(table, i);
+}
+[[gnu::always_inline]] inline Vec<float> lookup16(const float (&table)[16], VecInt<float> i) {
+  return lookup_in(table, i);
+}
+[[gnu::always_inline]] inline Vec<float> lookup32(const float (&table)[32], VecInt<float> i) {
+  return lookup_in(table, i);
 }
 
 template <int k>

@@ -48,7 +48,7 @@ constexpr size_t tile_panels(size_t rows) {
 template <class T>
 [[gnu::always_inline]] inline void pin(Vec<T>& v) {
 #if defined(__x86_64__)
-  __asm__("" : "+x"(v.v));
+  __asm__("" : "+v"(v.v));  // any vector register, the upper sixteen of AVX-512 included
 #elif defined(__aarch64__)
   __asm__("" : "+w"(v.v));
 #endif
