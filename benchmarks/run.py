@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,10 @@ from . import measure, rivals, table, tasks
 from .process import Worker
 
 OURS = "lamella"
+
+# Seconds between two measurements: the idle threads of some rivals spin for a while after their last
+# call (OpenBLAS some 100 ms), and would take a core from the next one.
+SETTLE = 0.15
 
 
 @dataclass
@@ -109,6 +114,7 @@ def measure_row(row: Row, workers: dict[str, Worker], rounds: int, seconds: floa
             print(f"{row.task}: {name} left out: {reply}", file=sys.stderr)
     for _ in range(rounds):
         for name in ready:
+            time.sleep(SETTLE if row.threads > 1 else 0)
             reply = workers[name].ask(measure=row.task, seconds=seconds)
             if "time" in reply:
                 row.times[name] = min(reply["time"], row.times.get(name, reply["time"]))

@@ -21,7 +21,7 @@ inline constexpr size_t kPanelVecs = kPanel / Vec<T>::lanes;
 
 // Accumulators a tile may hold so that b, the broadcast and (without FMA) a product find room too.
 #if defined(__AVX512F__) || defined(__aarch64__)
-inline constexpr size_t kAccumulators = 28;
+inline constexpr size_t kAccumulators = 24;
 #elif defined(__FMA__)
 inline constexpr size_t kAccumulators = 12;
 #else
@@ -175,25 +175,43 @@ static void tile(const TileArgs<T>& args) {
     }
   }
 
-  const T* a[Rows];
+  // A pointer for every third row and panel, the two after it by the stride: with one for each, 14
+  // rows would not fit the general registers and the loop would reload them from the stack.
+  const auto bytes = [](ptrdiff_t elements) {
+    return elements * static_cast<ptrdiff_t>(sizeof(T));
+  };
+  const char* a[(Rows + 2) / 3];
+  const char* b[(panels + 2) / 3];
+  const ptrdiff_t a_row = bytes(args.a_row), b_panel = bytes(args.b_panel);
 #pragma GCC unroll 16
-  for (size_t i = 0; i < Rows; ++i) a[i] = args.a + static_cast<ptrdiff_t>(i) * args.a_row;
-  const T* b[panels];
+  for (size_t i = 0; i < Rows; i += 3) {
+    a[i / 3] = reinterpret_cast<const char*>(args.a) + static_cast<ptrdiff_t>(i) * a_row;
+  }
 #pragma GCC unroll 16
-  for (size_t p = 0; p < panels; ++p) b[p] = args.b + static_cast<ptrdiff_t>(p) * args.b_panel;
-  const ptrdiff_t a_k = args.a_k, b_k = args.b_k;
+  for (size_t p = 0; p < panels; p += 3) {
+    b[p / 3] = reinterpret_cast<const char*>(args.b) + static_cast<ptrdiff_t>(p) * b_panel;
+  }
+  const ptrdiff_t a_k = bytes(args.a_k), b_k = bytes(args.b_k);
   const T* ahead = args.ahead;
   const ptrdiff_t ahead_k = args.ahead_k;
-  ptrdiff_t at_a = 0, at_b = 0;
-  for (size_t k = args.k; k > 0; --k, at_a += a_k, at_b += b_k) {
+  for (size_t k = args.k; k > 0; --k) {
+    const auto factor = [&](size_t i) {
+      const char* at = a[i / 3] + static_cast<ptrdiff_t>(i % 3) * a_row;
+      return Vec<T>::broadcast(*reinterpret_cast<const T*>(at));
+    };
+    const auto load_column = [&](size_t v) {
+      const size_t p = v / kPanelVecs<T>;
+      const char* at = b[p / 3] + static_cast<ptrdiff_t>(p % 3) * b_panel;
+      return Vec<T>::load(reinterpret_cast<const T*>(at) + v % kPanelVecs<T> * lanes);
+    };
     // The shorter side stays in registers, the longer one passes through a single register.
     if constexpr (Rows < Vecs) {
       Vec<T> x[Rows];
 #pragma GCC unroll 16
-      for (size_t i = 0; i < Rows; ++i) x[i] = Vec<T>::broadcast(a[i][at_a]);
+      for (size_t i = 0; i < Rows; ++i) x[i] = factor(i);
 #pragma GCC unroll 16
       for (size_t v = 0; v < Vecs; ++v) {
-        Vec<T> column = Vec<T>::load(b[v / kPanelVecs<T>] + at_b + v % kPanelVecs<T> * lanes);
+        Vec<T> column = load_column(v);
         if constexpr (Rows > 1) pin(column);
 #pragma GCC unroll 16
         for (size_t i = 0; i < Rows; ++i) sum[i][v] = mul_add(x[i], column, sum[i][v]);
@@ -202,7 +220,7 @@ static void tile(const TileArgs<T>& args) {
       Vec<T> column[Vecs];
 #pragma GCC unroll 16
       for (size_t v = 0; v < Vecs; ++v) {
-        column[v] = Vec<T>::load(b[v / kPanelVecs<T>] + at_b + v % kPanelVecs<T> * lanes);
+        column[v] = load_column(v);
         if constexpr (Rows > 1) pin(column[v]);
       }
       if constexpr (Rows > 3) {
@@ -211,11 +229,15 @@ static void tile(const TileArgs<T>& args) {
       }
 #pragma GCC unroll 16
       for (size_t i = 0; i < Rows; ++i) {
-        const Vec<T> x = Vec<T>::broadcast(a[i][at_a]);
+        const Vec<T> x = factor(i);
 #pragma GCC unroll 16
         for (size_t v = 0; v < Vecs; ++v) sum[i][v] = mul_add(x, column[v], sum[i][v]);
       }
     }
+#pragma GCC unroll 16
+    for (size_t i = 0; i < Rows; i += 3) a[i / 3] += a_k;
+#pragma GCC unroll 16
+    for (size_t p = 0; p < panels; p += 3) b[p / 3] += b_k;
   }
 
   if (args.park) {
