@@ -27,8 +27,8 @@ from .process import Worker
 
 OURS = "lamella"
 
-# Seconds between two measurements: the idle threads of some rivals spin for a while after their last
-# call (OpenBLAS some 100 ms), and would take a core from the next one.
+# Seconds between two measurements: the idle threads of some rivals spin for a while after their
+# last call (OpenBLAS some 100 ms), and would take a core from the next one.
 SETTLE = 0.15
 
 

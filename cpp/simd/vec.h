@@ -13,6 +13,7 @@
 //   fma(a, b, c)    a * b + c rounded once on every ISA (slow where there is no instruction)
 //   mul_add(a, b, c)  the FMA instruction, or a product and a sum where there is none
 //   kHasFma         whether there is such an instruction
+//   kMaskedMoves    whether the partial moves are one instruction, as quick as the whole ones
 //   min max         NaN if either is NaN; -0 < +0
 //   min_or_second(a, b), max_or_second(a, b)   one instruction: b if either is NaN or both are 0
 //   abs sqrt floor ceil round_even copysign(magnitude, sign)

@@ -12,6 +12,7 @@
 namespace lamella::simd::LAMELLA_ISA_NAMESPACE {
 
 inline constexpr bool kHasFma = true;
+inline constexpr bool kMaskedMoves = false;
 
 template <>
 struct Mask<float> {

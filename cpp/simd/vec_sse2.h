@@ -13,6 +13,7 @@
 namespace lamella::simd::LAMELLA_ISA_NAMESPACE {
 
 inline constexpr bool kHasFma = false;
+inline constexpr bool kMaskedMoves = false;
 
 template <>
 struct Mask<float> {

@@ -203,7 +203,7 @@ typename MatMul<T>::Part MatMul<T>::part_of(const base::Team& team) const {
   if (team.size <= 1) return {0, args_.m, 0, args_.n};
   const size_t size = static_cast<size_t>(team.size), index = static_cast<size_t>(team.index);
   const size_t grains = (args_.m + kRowGrain - 1) / kRowGrain;
-  const size_t panels = args_.n < kPanel ? 1 : count_panels(args_.n);
+  const size_t panels = count_panels(args_.n);
   const bool tall = args_.m >= args_.n;
   size_t down = 1, largest = static_cast<size_t>(-1);
   for (size_t rows = 1; rows <= size; ++rows) {
@@ -238,7 +238,7 @@ void MatMul<T>::call(const Product& product, const Part& part, const T* b, ptrdi
   args.y = product.y + first;
   if (product.bias) args.bias = product.bias + part.column;
   if (product.residual) args.residual = product.residual + first;
-  (args_.n < kPanel ? kernels_.dot : kernels_.gemm)(args);
+  (is_dot(plan_.form) ? kernels_.dot : kernels_.gemm)(args);
 }
 
 template <class T>

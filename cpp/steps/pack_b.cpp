@@ -20,8 +20,15 @@ namespace {
 // every tile; a b that stays in the second-level cache is as quick where it lies.
 size_t rows_worth_packing(const MatMulSpec& spec) {
   const size_t item = item_bytes(spec.dtype);
-  if (static_cast<size_t>(spec.b_k) * item % 4096 == 0) return 7;
+  if (static_cast<size_t>(spec.b_k) * item % 4096 == 0) return 33;
   return spec.n * spec.k * item <= 128 * 1024 ? 200 : 80;
+}
+
+// Whether elements are dot products of their own. A few terms are summed sooner in a panel, most of it
+// empty, than by n trees of additions. Part of the numerical contract: it looks at n and k alone.
+bool is_narrow(const MatMulSpec& spec) {
+  constexpr size_t kFewTerms = 32, kTreeTerms = 4;
+  return spec.n < kPanel && (spec.k > kFewTerms || spec.k > kTreeTerms * spec.n);
 }
 
 // The batch dimensions b does not repeat over; their product counts the different matrices in b.
@@ -80,7 +87,7 @@ size_t count_panels(size_t n) { return n / kPanel + (n % kPanel > 0 ? 1 : 0); }
 
 Form form_of(const MatMulSpec& spec, size_t rows) {
   const bool neighbours = spec.b_k == 1 || spec.k <= 1;
-  if (spec.n < kPanel) return neighbours ? Form::terms : Form::packed_terms;
+  if (is_narrow(spec)) return neighbours ? Form::terms : Form::packed_terms;
   if (spec.b_constant || spec.b_col != 1 || rows >= rows_worth_packing(spec)) return Form::panels;
   return spec.n % kPanel == 0 ? Form::rows : Form::rows_and_tail;
 }

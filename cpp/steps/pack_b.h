@@ -2,7 +2,7 @@
 // How the second factor of a product reaches the kernels: where it lies, or copied.
 //
 // Part of steps/matmul.h, shared by the product and by the packing of a constant b. The form of a
-// sum depends on n alone; which of its forms of copy is taken never changes a bit.
+// sum depends on n and k alone; which of its forms of copy is taken never changes a bit.
 #pragma once
 
 #include "base/parallel.h"
@@ -12,7 +12,7 @@
 
 namespace lamella::steps {
 
-// `terms` and `packed_terms` are summed by dot (n < kPanel), the others by gemm.
+// Narrow products are summed by dot, the others by gemm.
 enum class Form {
   terms,          // n rows of k neighbouring terms, where they lie
   packed_terms,   // the same, copied
@@ -20,6 +20,8 @@ enum class Form {
   rows_and_tail,  // row-major, the panel that n cuts is copied
   panels,         // copied into panels
 };
+
+constexpr bool is_dot(Form form) { return form == Form::terms || form == Form::packed_terms; }
 
 // The form for a product of so many rows; a constant b has the same one for any number.
 Form form_of(const MatMulSpec& spec, std::size_t rows);

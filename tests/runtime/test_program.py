@@ -230,7 +230,7 @@ class TestConstants:
 
     def test_packing_while_others_run(self, rng):
         """A run sees the weights of one version, whatever is packed meanwhile."""
-        n, m = 128, 96
+        n, m = 128, 512
         base = rng.integers(-3, 3, (64, n)).astype(np.float32)
         w, version = base.copy(), np.zeros(1, np.int64)
         program = product(w, version, m)

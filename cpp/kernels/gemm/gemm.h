@@ -20,18 +20,24 @@ inline constexpr size_t kBlockTiles = 24;
 inline constexpr size_t kBlockPanels = 64;
 // A row block's part of a (all of K) up to this size is read again for every group of panels.
 inline constexpr size_t kShortBlockBytes = 128 * 1024;
-// Row tiles of a block whose part of a is copied: 96 x 256 floats, 98 KB of stack.
-inline constexpr size_t kCopiedTiles = 16;
-// Terms of a wide row-major b that are taken at a time for few rows. A column group touches a page a
-// term: with all of a K-block 4 x 4096 x 1024 takes twice as long (Zen 4).
-inline constexpr size_t kSweepTerms = 64;
-inline constexpr size_t kSweepRowBytes = 2048;
-// Fewest panels for which copying a strided a pays.
+// Bytes of a row block's part of a that is copied, on the stack.
+inline constexpr size_t kCopiedBytes = 128 * 1024;
+template <class T>
+inline constexpr size_t kCopiedTiles = kCopiedBytes / (kTileRows<T> * kBlockK * sizeof(T));
+// A wide row-major b and few rows: every term is a stream of its own, so that a piece of a K-block is
+// taken at a time, across as many columns as there is room to park sums for. Up to kLowRows, tiles
+// are low and therefore wide: what the first one reads of a row of b is long enough to be fetched
+// ahead, and the others find it in the first-level cache (4 x 4096 x 4096 3.3 -> 2.6 ms, Zen 5).
+inline constexpr size_t kSweepRows = 32, kSweepRowBytes = 2048, kSweepTerms = 64;
+inline constexpr size_t kLowRows = 4, kLowTileRows = 2, kLowTerms = 32;
+inline constexpr size_t kParkedBytes = 64 * 1024;
+// Fewest panels for which copying a pays: terms that are not neighbours; rows of neighbouring terms.
 inline constexpr size_t kCopyPanels = 4;
+inline constexpr size_t kCopyRowsPanels = 32, kCopyRows = 64;
 
 template <class T>
 struct TileTable {
-  TileFn<T> tile[kTileRows<T>][4 * kPanelVecs<T>];
+  TileFn<T> tile[kTileRows<T>][kMostPanels * kPanelVecs<T>];
 };
 
 // Every number of registers up to the widest group: the last panel's empty ones are left out.
@@ -57,25 +63,25 @@ constexpr TileTable<T> make_tiles() {
 template <class T>
 static constexpr TileTable<T> kTiles = make_tiles<T>();
 
-// m rows cut into tiles of two neighbouring heights, the taller ones first: 8 rows are 4 + 4, since
+// A length cut into parts of two neighbouring sizes, the larger ones first: 8 rows are 4 + 4, since
 // 6 + 2 would leave the second tile waiting for its few chains.
-struct RowTiles {
-  size_t count, height, taller;  // tiles 0 .. taller - 1 have height + 1 rows
-  RowTiles(size_t m, size_t limit) {
-    count = m <= limit ? 1 : (m + limit - 1) / limit;
-    height = count == 1 ? m : m / count;
-    taller = m - height * count;
+struct Even {
+  size_t count, size, larger;  // parts 0 .. larger - 1 have size + 1
+  Even(size_t length, size_t limit) {
+    count = length <= limit ? 1 : (length + limit - 1) / limit;
+    size = count == 1 ? length : length / count;
+    larger = length - size * count;
   }
-  size_t start(size_t tile) const { return tile * height + (tile < taller ? tile : taller); }
-  size_t rows(size_t tile) const { return height + (tile < taller ? 1 : 0); }
-  size_t tallest() const { return height + (taller > 0 ? 1 : 0); }
+  size_t start(size_t part) const { return part * size + (part < larger ? part : larger); }
+  size_t length(size_t part) const { return size + (part < larger ? 1 : 0); }
+  size_t longest() const { return size + (larger > 0 ? 1 : 0); }
 };
 
 // What stays the same within a row block.
 template <class T>
 struct RowBlock {
   const GemmArgs<T>& args;
-  const RowTiles& tiles;
+  const Even& tiles;
   size_t first, last;  // its row tiles
   size_t group;        // panels side by side in a tile
   const T* copied;     // this K-block of a as copy_block left it, or null
@@ -87,7 +93,7 @@ constexpr size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 // unfinished block are parked in `parked`, which may be null when the block is whole.
 template <class T>
 static void group_of_panels(const RowBlock<T>& block, size_t panel, size_t panels, size_t k_first,
-                            size_t k, T* parked) {
+                            size_t k, T* parked, size_t parked_row) {
   const GemmArgs<T>& args = block.args;
   const bool block_end = k_first + k == args.k || (k_first + k) % kBlockK == 0;
   const bool last = k_first + k == args.k;
@@ -100,8 +106,7 @@ static void group_of_panels(const RowBlock<T>& block, size_t panel, size_t panel
   tile.b_k = args.b_k;
   tile.b_panel = args.b_panel;
   tile.k = k;
-  tile.start = k_first % kBlockK == 0 ? nullptr : parked;
-  tile.park = block_end ? nullptr : parked;
+  tile.parked_row = parked_row;
   tile.resume = k_first >= kBlockK;
   tile.columns = smaller(args.n - j, panels * kPanel);
   const size_t vecs = (tile.columns + Vec<T>::lanes - 1) / Vec<T>::lanes;
@@ -121,7 +126,7 @@ static void group_of_panels(const RowBlock<T>& block, size_t panel, size_t panel
   tile.ahead = tile.b;
   tile.ahead_k = ahead ? static_cast<ptrdiff_t>((kPanel + count - 1) / count) : 0;
   for (size_t t = block.first; t < block.last; ++t) {
-    const size_t rows = block.tiles.rows(t);
+    const size_t rows = block.tiles.length(t);
     const ptrdiff_t i = static_cast<ptrdiff_t>(row);
     if (block.copied) {
       tile.a = block.copied + (row - first_row) * k;
@@ -131,6 +136,9 @@ static void group_of_panels(const RowBlock<T>& block, size_t panel, size_t panel
       tile.a = args.a + i * args.a_row + static_cast<ptrdiff_t>(k_first) * args.a_k;
     }
     tile.y = args.y + i * args.y_row + j;
+    T* const waiting = parked + (row - first_row) * parked_row;
+    tile.start = k_first % kBlockK == 0 ? nullptr : waiting;
+    tile.park = block_end ? nullptr : waiting;
     if (last && args.residual) tile.residual = args.residual + i * args.residual_row + j;
     if (ahead) tile.ahead = next + k * kPanel * (t - block.first) / count;
     kTiles<T>.tile[rows - 1][vecs - 1](tile);
@@ -144,11 +152,23 @@ static void copy_block(const RowBlock<T>& block, size_t k_first, T* copied) {
   const GemmArgs<T>& args = block.args;
   const size_t k = smaller(args.k - k_first, kBlockK);
   for (size_t t = block.first; t < block.last; ++t) {
-    const size_t rows = block.tiles.rows(t);
+    const size_t rows = block.tiles.length(t);
     const T* a = args.a + static_cast<ptrdiff_t>(block.tiles.start(t)) * args.a_row +
                  static_cast<ptrdiff_t>(k_first) * args.a_k;
     copy_tile(a, args.a_row, args.a_k, rows, k, copied);
     copied += rows * k;
+  }
+}
+
+// Panels first .. last - 1 of a row block, one K-block or a piece of it.
+template <class T>
+static void panel_groups(const RowBlock<T>& block, size_t first, size_t last, size_t k_first,
+                         size_t k, T* parked, size_t parked_row) {
+  const Even groups(last - first, block.group);
+  for (size_t g = 0; g < groups.count; ++g) {
+    const size_t start = groups.start(g);
+    group_of_panels(block, first + start, groups.length(g), k_first, k,
+                    parked ? parked + start * kPanel : nullptr, parked_row);
   }
 }
 
@@ -157,83 +177,97 @@ template <class T>
 static void column_block(const RowBlock<T>& block, size_t first, size_t last, T* room) {
   const GemmArgs<T>& args = block.args;
   const size_t rows = block.tiles.start(block.last) - block.tiles.start(block.first);
-  size_t k_first = 0;
-  if (!room && (args.k <= kBlockK || rows * args.k * sizeof(T) <= kShortBlockBytes)) {
-    for (size_t p = first; p < last; p += block.group) {
-      k_first = 0;
-      do {
-        group_of_panels<T>(block, p, smaller(block.group, last - p), k_first,
-                           smaller(args.k - k_first, kBlockK), nullptr);
-        k_first += kBlockK;
-      } while (k_first < args.k);
-    }
-  } else {
+  const bool is_short =
+      !room && (args.k <= kBlockK || rows * args.k * sizeof(T) <= kShortBlockBytes);
+  // Of a short block the sum of a group of panels is finished before the next one.
+  const size_t step = is_short ? block.group : last - first;
+  const Even parts(last - first, step);
+  for (size_t part = 0; part < parts.count; ++part) {
+    const size_t start = first + parts.start(part);
+    size_t k_first = 0;
     do {
       if (room) copy_block(block, k_first, room);
-      for (size_t p = first; p < last; p += block.group) {
-        group_of_panels<T>(block, p, smaller(block.group, last - p), k_first,
-                           smaller(args.k - k_first, kBlockK), nullptr);
-      }
+      panel_groups<T>(block, start, start + parts.length(part), k_first,
+                      smaller(args.k - k_first, kBlockK), nullptr, 0);
       k_first += kBlockK;
     } while (k_first < args.k);
   }
 }
 
-// The same for one row tile and a wide row-major b: few terms at a time across all columns.
+// The activation on a row block's panels first .. last - 1.
 template <class T>
-[[gnu::noinline]] static void column_sweep(const RowBlock<T>& block, size_t first, size_t last) {
-  static_assert(kParkedRow == kBlockPanels * kPanel && kBlockK % kSweepTerms == 0);
-  alignas(64) T parked[kTileRows<T> * kParkedRow];
-  for (size_t k_first = 0; k_first < block.args.k; k_first += kSweepTerms) {
-    const size_t k = smaller(block.args.k - k_first, kSweepTerms);
-    for (size_t p = first; p < last; p += block.group) {
-      group_of_panels(block, p, smaller(block.group, last - p), k_first, k,
-                      parked + (p - first) * kPanel);
-    }
-  }
+static void activate_block(const RowBlock<T>& block, size_t first, size_t last) {
+  if (!block.args.activation) return;
+  const size_t column = first * kPanel;
+  activate_rows(block.args, block.tiles.start(block.first), block.tiles.start(block.last), column,
+                smaller(block.args.n - column, (last - first) * kPanel));
 }
 
 template <class T>
-static void row_blocks(const GemmArgs<T>& args, const RowTiles& tiles, size_t block_tiles,
-                       T* room) {
+static void row_blocks(const GemmArgs<T>& args, size_t block_tiles, T* room) {
+  const Even tiles(args.m, kTileRows<T>);
   const size_t panels = (args.n + kPanel - 1) / kPanel;
-  const size_t group = tile_panels<T>(tiles.tallest());
-  const ptrdiff_t row_bytes = args.b_k * static_cast<ptrdiff_t>(sizeof(T));
-  const bool sweep = tiles.count == 1 && !room && args.b_panel == static_cast<ptrdiff_t>(kPanel) &&
-                     args.k > kSweepTerms && row_bytes >= static_cast<ptrdiff_t>(kSweepRowBytes);
+  // Four chains of one row already stream the second-level cache; more panels are more streams.
+  const size_t group = smaller(tile_panels<T>(tiles.longest()), 4);
   for (size_t p = 0; p < panels; p += kBlockPanels) {
+    const size_t last = smaller(p + kBlockPanels, panels);
     for (size_t t = 0; t < tiles.count; t += block_tiles) {
       const RowBlock<T> block{args, tiles, t, smaller(t + block_tiles, tiles.count), group, room};
-      const size_t last = smaller(p + kBlockPanels, panels);
-      if (sweep) {
-        column_sweep(block, p, last);
-      } else {
-        column_block(block, p, last, room);
-      }
-      if (args.activation) {
-        const size_t column = p * kPanel;
-        activate_rows(args, tiles.start(block.first), tiles.start(block.last), column,
-                      smaller(args.n - column, (last - p) * kPanel));
-      }
+      column_block(block, p, last, room);
+      activate_block(block, p, last);
     }
   }
 }
 
 // Its own function for the sake of its stack frame.
 template <class T>
-[[gnu::noinline]] static void row_blocks_copied(const GemmArgs<T>& args, const RowTiles& tiles) {
-  alignas(64) T room[kCopiedTiles * kTileRows<T> * kBlockK];
-  row_blocks(args, tiles, kCopiedTiles, room);
+[[gnu::noinline]] static void row_blocks_copied(const GemmArgs<T>& args) {
+  alignas(64) T room[kCopiedBytes / sizeof(T) + Vec<T>::lanes];
+  row_blocks(args, kCopiedTiles<T>, room);
+}
+
+template <class T>
+[[gnu::noinline]] static void column_sweep(const GemmArgs<T>& args) {
+  static_assert(kBlockK % kSweepTerms == 0 && kBlockK % kLowTerms == 0);
+  constexpr size_t room = kParkedBytes / sizeof(T);
+  alignas(64) T parked[room];
+  const bool low = args.m <= kLowRows;
+  const Even tiles(args.m, low && kTileRows<T> > kLowTileRows ? kLowTileRows : kTileRows<T>);
+  const size_t terms = low ? kLowTerms : kSweepTerms;
+  const RowBlock<T> block{args, tiles, 0, tiles.count, tile_panels<T>(tiles.longest()), nullptr};
+  const size_t panels = (args.n + kPanel - 1) / kPanel, width = room / args.m / kPanel;
+  for (size_t first = 0; first < panels; first += width) {
+    const size_t end = smaller(first + width, panels);
+    for (size_t k_first = 0; k_first < args.k; k_first += terms) {
+      const size_t k = smaller(args.k - k_first, terms);
+      panel_groups(block, first, end, k_first, k, parked, width * kPanel);
+    }
+  }
+  activate_block(block, 0, panels);
+}
+
+template <class T>
+static bool worth_sweeping(const GemmArgs<T>& args) {
+  const ptrdiff_t row_bytes = args.b_k * static_cast<ptrdiff_t>(sizeof(T));
+  return args.m <= kSweepRows && args.b_panel == static_cast<ptrdiff_t>(kPanel) &&
+         args.k > kLowTerms && row_bytes >= static_cast<ptrdiff_t>(kSweepRowBytes);
+}
+
+template <class T>
+static bool worth_copying(const GemmArgs<T>& args) {
+  if (args.a_k != 1) return args.n > kCopyPanels * kPanel;
+  return args.m >= kCopyRows && args.n >= kCopyRowsPanels * kPanel;
 }
 
 template <class T>
 static void gemm(const GemmArgs<T>& args) {
   if (args.m == 0 || args.n == 0) return;
-  const RowTiles tiles(args.m, kTileRows<T>);
-  if (args.a_k != 1 && args.n > kCopyPanels * kPanel) {
-    row_blocks_copied(args, tiles);
+  if (worth_sweeping(args)) {
+    column_sweep(args);
+  } else if (worth_copying(args)) {
+    row_blocks_copied(args);
   } else {
-    row_blocks(args, tiles, kBlockTiles, static_cast<T*>(nullptr));
+    row_blocks(args, kBlockTiles, static_cast<T*>(nullptr));
   }
 }
 

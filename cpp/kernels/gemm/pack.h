@@ -9,12 +9,11 @@
 // two apart would not survive in an 8-way cache until its second use.
 #pragma once
 
+#include "kernels/gemm/tile.h"
 #include "kernels/table.h"
 #include "simd/vec.h"
 
 namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {
-
-using simd::LAMELLA_ISA_NAMESPACE::Vec;
 
 // to[c * to_row + r] = from[r * from_row + c]: squares of one register's side at a time, a whole
 // cache line of each source row before the next one.
@@ -103,20 +102,45 @@ static void pack_b(const T* b, ptrdiff_t b_k, ptrdiff_t b_n, size_t k, size_t n,
   }
 }
 
-template <class T, size_t Rows>
-static void copy_neighbours(const T* a, ptrdiff_t a_k, size_t k, T* to) {
-  for (size_t i = 0; i < k; ++i, a += a_k, to += Rows) __builtin_memcpy(to, a, Rows * sizeof(T));
+// to[k][row] = a[row * a_row + k]: squares of one register's side, transposed. A store may run up to
+// a register beyond its rows, into what the next one overwrites.
+template <class T>
+static void interleave_rows(const T* a, ptrdiff_t a_row, size_t rows, size_t k, T* to) {
+  constexpr size_t lanes = Vec<T>::lanes;
+  constexpr size_t most = (kTileRows<T> + lanes - 1) / lanes;
+  const size_t squares = (rows + lanes - 1) / lanes;
+  for (size_t first = 0; first < k; first += lanes) {
+    const size_t terms = k - first < lanes ? k - first : lanes;
+    Vec<T> square[most][lanes];
+    for (size_t s = 0; s < squares; ++s) {
+#pragma GCC unroll 16
+      for (size_t i = 0; i < lanes; ++i) {
+        const size_t row = s * lanes + i;
+        const T* from = a + static_cast<ptrdiff_t>(row < rows ? row : 0) * a_row + first;
+        square[s][i] = terms == lanes ? Vec<T>::load(from) : Vec<T>::load_partial(from, terms);
+      }
+      transpose(square[s]);
+    }
+    for (size_t i = 0; i < terms; ++i, to += rows) {
+      for (size_t s = 0; s < squares; ++s) square[s][i].store(to + s * lanes);
+    }
+  }
 }
 
-// to[k][row] = a[row * a_row + k * a_k].
+// to[k][row] = a[row * a_row + k * a_k]; `to` has room for one register more.
 template <class T>
 static void copy_tile(const T* a, ptrdiff_t a_row, ptrdiff_t a_k, size_t rows, size_t k, T* to) {
-  if (a_row == 1 && rows == 6) return copy_neighbours<T, 6>(a, a_k, k, to);
-  if (a_row == 1 && rows == 5) return copy_neighbours<T, 5>(a, a_k, k, to);
-  if (a_row == 1 && rows == 3) return copy_neighbours<T, 3>(a, a_k, k, to);
-  for (size_t i = 0; i < k; ++i, a += a_k) {
-    const T* from = a;
-    for (size_t r = 0; r < rows; ++r, from += a_row) *to++ = *from;
+  constexpr size_t lanes = Vec<T>::lanes;
+  if (a_k == 1) return interleave_rows(a, a_row, rows, k, to);
+  for (size_t i = 0; i < k; ++i, a += a_k, to += rows) {
+    if (a_row == 1) {
+      size_t r = 0;
+      for (; r + lanes <= rows; r += lanes) Vec<T>::load(a + r).store(to + r);
+      if (r < rows) Vec<T>::load_partial(a + r, rows - r).store(to + r);
+    } else {
+      const T* from = a;
+      for (size_t r = 0; r < rows; ++r, from += a_row) to[r] = *from;
+    }
   }
 }
 

@@ -13,34 +13,39 @@
 
 namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {
 
+using simd::LAMELLA_ISA_NAMESPACE::kMaskedMoves;
 using simd::LAMELLA_ISA_NAMESPACE::Vec;
 
 // Registers of one panel's width.
 template <class T>
 inline constexpr size_t kPanelVecs = kPanel / Vec<T>::lanes;
 
-// Accumulators a tile may hold so that b, the broadcast and (without FMA) a product find room too.
+// Accumulators a tile may hold so that b, the broadcast and (without FMA) a product find room too,
+// and the most panels it may have side by side.
 #if defined(__AVX512F__) || defined(__aarch64__)
-inline constexpr size_t kAccumulators = 24;
+inline constexpr size_t kAccumulators = 24, kMostPanels = 16;
 #elif defined(__FMA__)
-inline constexpr size_t kAccumulators = 12;
+inline constexpr size_t kAccumulators = 12, kMostPanels = 6;
 #else
-inline constexpr size_t kAccumulators = 8;
+inline constexpr size_t kAccumulators = 8, kMostPanels = 4;
 #endif
 
-// Rows of the widest-used tile: one panel wide where it makes a good tile, else two.
+// The main tile, panels by rows, the one with the fewest loads a multiply-add. 32 registers hold
+// 3 x 8 of floats and 2 x 6 of doubles: 12 to 14 rows of two panels are 5 to 10 % slower (Zen 5).
+template <class T>
+inline constexpr size_t kTilePanels = kAccumulators < 24   ? 1
+                                      : kPanelVecs<T> == 1 ? 3
+                                                           : 2;
 template <class T>
 inline constexpr size_t kTileRows =
-    kAccumulators / kPanelVecs<T> > 14  ? 14
-    : kAccumulators / kPanelVecs<T> > 0 ? kAccumulators / kPanelVecs<T>
-                                        : 1;
+    kAccumulators < kPanelVecs<T> ? 1 : kAccumulators / (kTilePanels<T> * kPanelVecs<T>);
 
 // Panels side by side in a tile of so many rows; few rows need several, or too few chains would be
 // under way to hide the latency of an FMA (a 1 x 16 tile reaches a quarter of the peak).
 template <class T>
 constexpr size_t tile_panels(size_t rows) {
   const size_t fit = kAccumulators / (rows * kPanelVecs<T>);
-  return fit < 1 ? 1 : fit > 4 ? 4 : fit;
+  return fit < 1 ? 1 : fit > kMostPanels ? kMostPanels : fit;
 }
 
 // Keeps a vector that several rows use in its register: GCC 12 otherwise repeats the load in every
@@ -66,6 +71,7 @@ struct TileArgs {
   ptrdiff_t ahead_k;
   const T* start;  // the chains so far, when this piece is not its K-block's first; else null
   T* park;         // where they wait, when it is not the last; else null
+  size_t parked_row;
   bool resume;     // y holds the sum of the blocks before
   size_t columns;  // how many of the tile's exist in y, bias and residual
   T* y;
@@ -75,16 +81,13 @@ struct TileArgs {
   ptrdiff_t residual_row;
 };
 
-// Elements between the rows of `start` and `park`.
-inline constexpr size_t kParkedRow = 1024;
-
 template <class T>
 using TileFn = void (*)(const TileArgs<T>& args);
 
 // The end of a tile whose last columns lie outside y: partial loads and stores.
 template <class T>
-[[gnu::noinline]] static void finish_tail(const T* sums, size_t sums_row, size_t rows,
-                                          const TileArgs<T>& args) {
+[[maybe_unused, gnu::noinline]] static void finish_tail(const T* sums, size_t sums_row, size_t rows,
+                                                        const TileArgs<T>& args) {
   constexpr size_t lanes = Vec<T>::lanes;
   for (size_t i = 0; i < rows; ++i) {
     T* y = args.y + static_cast<ptrdiff_t>(i) * args.y_row;
@@ -107,49 +110,62 @@ template <class T>
   }
 }
 
-// Adds what y holds so far, bias and residual, and writes the sums to y.
+// Adds what y holds so far, bias and residual, and writes the sums to y. Only a tile's last register
+// can reach beyond y's columns: masked moves take care of that where they are cheap, elsewhere
+// finish_tail.
 template <class T, size_t Rows, size_t Vecs>
 [[gnu::always_inline]] inline void finish(Vec<T> (&sum)[Rows][Vecs], const TileArgs<T>& args) {
   constexpr size_t lanes = Vec<T>::lanes;
-  if (args.columns < Vecs * lanes) {
+  if (!kMaskedMoves && args.columns < Vecs * lanes) {
     alignas(64) T sums[Rows * Vecs * lanes];
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (size_t i = 0; i < Rows; ++i) {
-#pragma GCC unroll 16
+#pragma GCC unroll 32
       for (size_t v = 0; v < Vecs; ++v) sum[i][v].store(sums + (i * Vecs + v) * lanes);
     }
     finish_tail(sums, Vecs * lanes, Rows, args);
     return;
   }
+  const size_t last = args.columns - (Vecs - 1) * lanes;
+  const auto load = [last](const T* row, size_t v) {
+    if (kMaskedMoves && v == Vecs - 1) return Vec<T>::load_partial(row + v * lanes, last);
+    return Vec<T>::load(row + v * lanes);
+  };
   if (args.resume) {
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (size_t i = 0; i < Rows; ++i) {
       const T* y = args.y + static_cast<ptrdiff_t>(i) * args.y_row;
-#pragma GCC unroll 16
-      for (size_t v = 0; v < Vecs; ++v) sum[i][v] = Vec<T>::load(y + v * lanes) + sum[i][v];
+#pragma GCC unroll 32
+      for (size_t v = 0; v < Vecs; ++v) sum[i][v] = load(y, v) + sum[i][v];
     }
   }
   if (args.bias) {
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (size_t v = 0; v < Vecs; ++v) {
-      const Vec<T> bias = Vec<T>::load(args.bias + v * lanes);
-#pragma GCC unroll 16
+      const Vec<T> bias = load(args.bias, v);
+#pragma GCC unroll 32
       for (size_t i = 0; i < Rows; ++i) sum[i][v] = sum[i][v] + bias;
     }
   }
   if (args.residual) {
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (size_t i = 0; i < Rows; ++i) {
       const T* residual = args.residual + static_cast<ptrdiff_t>(i) * args.residual_row;
-#pragma GCC unroll 16
-      for (size_t v = 0; v < Vecs; ++v) sum[i][v] = sum[i][v] + Vec<T>::load(residual + v * lanes);
+#pragma GCC unroll 32
+      for (size_t v = 0; v < Vecs; ++v) sum[i][v] = sum[i][v] + load(residual, v);
     }
   }
-#pragma GCC unroll 16
+#pragma GCC unroll 32
   for (size_t i = 0; i < Rows; ++i) {
     T* y = args.y + static_cast<ptrdiff_t>(i) * args.y_row;
-#pragma GCC unroll 16
-    for (size_t v = 0; v < Vecs; ++v) sum[i][v].store(y + v * lanes);
+#pragma GCC unroll 32
+    for (size_t v = 0; v < Vecs; ++v) {
+      if (kMaskedMoves && v == Vecs - 1) {
+        sum[i][v].store_partial(y + v * lanes, last);
+      } else {
+        sum[i][v].store(y + v * lanes);
+      }
+    }
   }
 }
 
@@ -160,17 +176,17 @@ static void tile(const TileArgs<T>& args) {
   static_assert(Rows * Vecs <= kAccumulators || (Rows == 1 && panels == 1));
   Vec<T> sum[Rows][Vecs];
   if (args.start) {
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (size_t i = 0; i < Rows; ++i) {
-#pragma GCC unroll 16
+#pragma GCC unroll 32
       for (size_t v = 0; v < Vecs; ++v) {
-        sum[i][v] = Vec<T>::load(args.start + i * kParkedRow + v * lanes);
+        sum[i][v] = Vec<T>::load(args.start + i * args.parked_row + v * lanes);
       }
     }
   } else {
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (size_t i = 0; i < Rows; ++i) {
-#pragma GCC unroll 16
+#pragma GCC unroll 32
       for (size_t v = 0; v < Vecs; ++v) sum[i][v] = Vec<T>::zero();
     }
   }
@@ -183,11 +199,11 @@ static void tile(const TileArgs<T>& args) {
   const char* a[(Rows + 2) / 3];
   const char* b[(panels + 2) / 3];
   const ptrdiff_t a_row = bytes(args.a_row), b_panel = bytes(args.b_panel);
-#pragma GCC unroll 16
+#pragma GCC unroll 32
   for (size_t i = 0; i < Rows; i += 3) {
     a[i / 3] = reinterpret_cast<const char*>(args.a) + static_cast<ptrdiff_t>(i) * a_row;
   }
-#pragma GCC unroll 16
+#pragma GCC unroll 32
   for (size_t p = 0; p < panels; p += 3) {
     b[p / 3] = reinterpret_cast<const char*>(args.b) + static_cast<ptrdiff_t>(p) * b_panel;
   }
@@ -207,18 +223,18 @@ static void tile(const TileArgs<T>& args) {
     // The shorter side stays in registers, the longer one passes through a single register.
     if constexpr (Rows < Vecs) {
       Vec<T> x[Rows];
-#pragma GCC unroll 16
+#pragma GCC unroll 32
       for (size_t i = 0; i < Rows; ++i) x[i] = factor(i);
-#pragma GCC unroll 16
+#pragma GCC unroll 32
       for (size_t v = 0; v < Vecs; ++v) {
         Vec<T> column = load_column(v);
         if constexpr (Rows > 1) pin(column);
-#pragma GCC unroll 16
+#pragma GCC unroll 32
         for (size_t i = 0; i < Rows; ++i) sum[i][v] = mul_add(x[i], column, sum[i][v]);
       }
     } else {
       Vec<T> column[Vecs];
-#pragma GCC unroll 16
+#pragma GCC unroll 32
       for (size_t v = 0; v < Vecs; ++v) {
         column[v] = load_column(v);
         if constexpr (Rows > 1) pin(column[v]);
@@ -227,24 +243,25 @@ static void tile(const TileArgs<T>& args) {
         __builtin_prefetch(ahead);
         ahead += ahead_k;
       }
-#pragma GCC unroll 16
+#pragma GCC unroll 32
       for (size_t i = 0; i < Rows; ++i) {
         const Vec<T> x = factor(i);
-#pragma GCC unroll 16
+#pragma GCC unroll 32
         for (size_t v = 0; v < Vecs; ++v) sum[i][v] = mul_add(x, column[v], sum[i][v]);
       }
     }
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (size_t i = 0; i < Rows; i += 3) a[i / 3] += a_k;
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (size_t p = 0; p < panels; p += 3) b[p / 3] += b_k;
   }
 
   if (args.park) {
-#pragma GCC unroll 16
+#pragma GCC unroll 32
     for (size_t i = 0; i < Rows; ++i) {
-#pragma GCC unroll 16
-      for (size_t v = 0; v < Vecs; ++v) sum[i][v].store(args.park + i * kParkedRow + v * lanes);
+#pragma GCC unroll 32
+      for (size_t v = 0; v < Vecs; ++v)
+        sum[i][v].store(args.park + i * args.parked_row + v * lanes);
     }
     return;
   }
