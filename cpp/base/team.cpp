@@ -3,6 +3,8 @@
 #include "base/team.h"
 
 #include <algorithm>
+#include <chrono>
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 
@@ -16,10 +18,20 @@ namespace {
 // 0 until somebody asks: looking at the control group reads files.
 std::atomic<int> requested{0};
 
+// Members stay awake for about 0.1 ms after their team's end (python/lamella/loading.py).
+constexpr std::int64_t kAwakeNs = 60'000;
+std::atomic<std::int64_t> last_call{0};
+
 }  // namespace
 
 void Team::barrier() const {
   if (size > 1) barrier_state->arrive_and_wait(size);
+}
+
+bool follows_closely() {
+  const auto time = std::chrono::steady_clock::now().time_since_epoch();
+  const std::int64_t now = std::chrono::duration_cast<std::chrono::nanoseconds>(time).count();
+  return now - last_call.exchange(now, std::memory_order_relaxed) < kAwakeNs;
 }
 
 int num_threads() {

@@ -45,7 +45,8 @@ class Program {
   const std::vector<std::unique_ptr<steps::Step>> steps_;
   mutable WorkspacePool workspaces_;
   double cost_ns_ = 0;
-  int largest_team_ = 1;
+  // The most members worth their cost, while they are asleep and while they are still awake.
+  int sleeping_team_ = 1, awake_team_ = 1;
   bool is_long_ = false;
   bool draws_ = false;
 };

@@ -12,6 +12,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from lamella import loading as loading  # before anything that imports _core
+
+# isort: split
 from lamella import functional, nn
 from lamella._core import build_info as _build_info
 from lamella.config import (
