@@ -14,8 +14,9 @@ namespace {
 // Work that pays for one more thread. Waking a sleeping worker takes 5 to 50 us, joining one that
 // is still awake 0.6 us on Zen 3: dense 512-512 with one row 7.1 -> 3.2 us on two cores of Zen 5.
 constexpr double kWakeNs = 20e3, kJoinNs = 4e3;
-// One barrier of a team, with the skew of its members.
-constexpr double kBarrierNs = 300;
+// What a step must take longer on one thread than on two for its barrier, with the skew of the
+// members, to pay: 0.4 us saved are 0.8 us of work.
+constexpr double kBarrierNs = 800;
 // Releasing and taking the GIL costs 40 to 75 ns: nothing beside this.
 constexpr double kLongNs = 20e3;
 

@@ -87,10 +87,9 @@ struct RowBlock {
   const T* copied;     // this K-block of a as copy_block left it, or null
 };
 
-constexpr size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
-
-// All row tiles of the block times one group of panels, over k terms of one K-block. Sums of an
-// unfinished block are parked in `parked`, which may be null when the block is whole.
+// All row tiles of the block times one group of panels, over k terms of one K-block, or over all
+// terms when the tiles hold blocks. Sums of an unfinished block are parked in `parked`, which may be
+// null when the block is whole.
 template <class T>
 static void group_of_panels(const RowBlock<T>& block, size_t panel, size_t panels, size_t k_first,
                             size_t k, T* parked, size_t parked_row) {
@@ -181,15 +180,18 @@ static void column_block(const RowBlock<T>& block, size_t first, size_t last, T*
       !room && (args.k <= kBlockK || rows * args.k * sizeof(T) <= kShortBlockBytes);
   // Of a short block the sum of a group of panels is finished before the next one.
   const size_t step = is_short ? block.group : last - first;
+  // A single low tile adds up the blocks in its registers.
+  const size_t vecs = block.group * kPanelVecs<T>;
+  const bool whole = is_short && 2 * block.tiles.longest() * vecs <= kAccumulators;
   const Even parts(last - first, step);
   for (size_t part = 0; part < parts.count; ++part) {
     const size_t start = first + parts.start(part);
     size_t k_first = 0;
     do {
       if (room) copy_block(block, k_first, room);
-      panel_groups<T>(block, start, start + parts.length(part), k_first,
-                      smaller(args.k - k_first, kBlockK), nullptr, 0);
-      k_first += kBlockK;
+      const size_t k = whole ? args.k : smaller(args.k - k_first, kBlockK);
+      panel_groups<T>(block, start, start + parts.length(part), k_first, k, nullptr, 0);
+      k_first += k;
     } while (k_first < args.k);
   }
 }

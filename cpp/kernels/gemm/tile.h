@@ -48,6 +48,12 @@ constexpr size_t tile_panels(size_t rows) {
   return fit < 1 ? 1 : fit > kMostPanels ? kMostPanels : fit;
 }
 
+// Whether a tile has the registers to add up K-blocks by itself: it may then be given all terms.
+template <class T, size_t Rows, size_t Vecs>
+inline constexpr bool kHoldsBlocks = 2 * Rows * Vecs <= kAccumulators;
+
+constexpr size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
+
 // Keeps a vector that several rows use in its register: GCC 12 otherwise repeats the load in every
 // multiplication, and the loads become the limit.
 template <class T>
@@ -66,7 +72,7 @@ struct TileArgs {
   ptrdiff_t a_row, a_k;
   const T* b;
   ptrdiff_t b_k, b_panel;
-  size_t k;        // terms of this K-block, or of a piece of it
+  size_t k;        // terms of this K-block, of a piece of it, or all (kHoldsBlocks)
   const T* ahead;  // fetched into the cache, ahead_k elements on with every k
   ptrdiff_t ahead_k;
   const T* start;  // the chains so far, when this piece is not its K-block's first; else null
@@ -210,50 +216,74 @@ static void tile(const TileArgs<T>& args) {
   const ptrdiff_t a_k = bytes(args.a_k), b_k = bytes(args.b_k);
   const T* ahead = args.ahead;
   const ptrdiff_t ahead_k = args.ahead_k;
-  for (size_t k = args.k; k > 0; --k) {
-    const auto factor = [&](size_t i) {
-      const char* at = a[i / 3] + static_cast<ptrdiff_t>(i % 3) * a_row;
-      return Vec<T>::broadcast(*reinterpret_cast<const T*>(at));
-    };
-    const auto load_column = [&](size_t v) {
-      const size_t p = v / kPanelVecs<T>;
-      const char* at = b[p / 3] + static_cast<ptrdiff_t>(p % 3) * b_panel;
-      return Vec<T>::load(reinterpret_cast<const T*>(at) + v % kPanelVecs<T> * lanes);
-    };
-    // The shorter side stays in registers, the longer one passes through a single register.
-    if constexpr (Rows < Vecs) {
-      Vec<T> x[Rows];
+  const auto multiply = [&](size_t terms) __attribute__((always_inline)) {
+    for (; terms > 0; --terms) {
+      const auto factor = [&](size_t i) {
+        const char* at = a[i / 3] + static_cast<ptrdiff_t>(i % 3) * a_row;
+        return Vec<T>::broadcast(*reinterpret_cast<const T*>(at));
+      };
+      const auto load_column = [&](size_t v) {
+        const size_t p = v / kPanelVecs<T>;
+        const char* at = b[p / 3] + static_cast<ptrdiff_t>(p % 3) * b_panel;
+        return Vec<T>::load(reinterpret_cast<const T*>(at) + v % kPanelVecs<T> * lanes);
+      };
+      // The shorter side stays in registers, the longer one passes through a single register.
+      if constexpr (Rows < Vecs) {
+        Vec<T> x[Rows];
 #pragma GCC unroll 32
-      for (size_t i = 0; i < Rows; ++i) x[i] = factor(i);
+        for (size_t i = 0; i < Rows; ++i) x[i] = factor(i);
 #pragma GCC unroll 32
-      for (size_t v = 0; v < Vecs; ++v) {
-        Vec<T> column = load_column(v);
-        if constexpr (Rows > 1) pin(column);
+        for (size_t v = 0; v < Vecs; ++v) {
+          Vec<T> column = load_column(v);
+          if constexpr (Rows > 1) pin(column);
 #pragma GCC unroll 32
-        for (size_t i = 0; i < Rows; ++i) sum[i][v] = mul_add(x[i], column, sum[i][v]);
+          for (size_t i = 0; i < Rows; ++i) sum[i][v] = mul_add(x[i], column, sum[i][v]);
+        }
+      } else {
+        Vec<T> column[Vecs];
+#pragma GCC unroll 32
+        for (size_t v = 0; v < Vecs; ++v) {
+          column[v] = load_column(v);
+          if constexpr (Rows > 1) pin(column[v]);
+        }
+        if constexpr (Rows > 3) {
+          __builtin_prefetch(ahead);
+          ahead += ahead_k;
+        }
+#pragma GCC unroll 32
+        for (size_t i = 0; i < Rows; ++i) {
+          const Vec<T> x = factor(i);
+#pragma GCC unroll 32
+          for (size_t v = 0; v < Vecs; ++v) sum[i][v] = mul_add(x, column[v], sum[i][v]);
+        }
       }
-    } else {
-      Vec<T> column[Vecs];
 #pragma GCC unroll 32
-      for (size_t v = 0; v < Vecs; ++v) {
-        column[v] = load_column(v);
-        if constexpr (Rows > 1) pin(column[v]);
-      }
-      if constexpr (Rows > 3) {
-        __builtin_prefetch(ahead);
-        ahead += ahead_k;
-      }
+      for (size_t i = 0; i < Rows; i += 3) a[i / 3] += a_k;
+#pragma GCC unroll 32
+      for (size_t p = 0; p < panels; p += 3) b[p / 3] += b_k;
+    }
+  };
+  if constexpr (kHoldsBlocks<T, Rows, Vecs>) {
+    multiply(smaller(args.k, kBlockK));
+    for (size_t k = kBlockK; k < args.k; k += kBlockK) {
+      Vec<T> total[Rows][Vecs];
 #pragma GCC unroll 32
       for (size_t i = 0; i < Rows; ++i) {
-        const Vec<T> x = factor(i);
 #pragma GCC unroll 32
-        for (size_t v = 0; v < Vecs; ++v) sum[i][v] = mul_add(x, column[v], sum[i][v]);
+        for (size_t v = 0; v < Vecs; ++v) {
+          total[i][v] = sum[i][v];
+          sum[i][v] = Vec<T>::zero();
+        }
+      }
+      multiply(smaller(args.k - k, kBlockK));
+#pragma GCC unroll 32
+      for (size_t i = 0; i < Rows; ++i) {
+#pragma GCC unroll 32
+        for (size_t v = 0; v < Vecs; ++v) sum[i][v] = total[i][v] + sum[i][v];
       }
     }
-#pragma GCC unroll 32
-    for (size_t i = 0; i < Rows; i += 3) a[i / 3] += a_k;
-#pragma GCC unroll 32
-    for (size_t p = 0; p < panels; p += 3) b[p / 3] += b_k;
+  } else {
+    multiply(args.k);
   }
 
   if (args.park) {
