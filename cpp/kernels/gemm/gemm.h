@@ -145,17 +145,21 @@ static void group_of_panels(const RowBlock<T>& block, size_t panel, size_t panel
   }
 }
 
-// a[rows of the block][k_first ..] as [tile][k][rows of the tile].
+// a[rows of the block][k_first ..] as [tile][k][rows of the tile]. Where rows are neighbours, every
+// term is on a page of its own, and few of them are taken at a time through all tiles.
 template <class T>
 static void copy_block(const RowBlock<T>& block, size_t k_first, T* copied) {
+  constexpr size_t kTermsThroughTiles = 16;
   const GemmArgs<T>& args = block.args;
-  const size_t k = smaller(args.k - k_first, kBlockK);
-  for (size_t t = block.first; t < block.last; ++t) {
-    const size_t rows = block.tiles.length(t);
-    const T* a = args.a + static_cast<ptrdiff_t>(block.tiles.start(t)) * args.a_row +
-                 static_cast<ptrdiff_t>(k_first) * args.a_k;
-    copy_tile(a, args.a_row, args.a_k, rows, k, copied);
-    copied += rows * k;
+  const size_t k = smaller(args.k - k_first, kBlockK), begin = block.tiles.start(block.first);
+  const T* a = args.a + static_cast<ptrdiff_t>(k_first) * args.a_k;
+  const size_t step = args.a_row == 1 ? kTermsThroughTiles : k;
+  for (size_t first = 0; first < k; first += step, a += static_cast<ptrdiff_t>(step) * args.a_k) {
+    for (size_t t = block.first; t < block.last; ++t) {
+      const size_t row = block.tiles.start(t), rows = block.tiles.length(t);
+      copy_tile(a + static_cast<ptrdiff_t>(row) * args.a_row, args.a_row, args.a_k, rows,
+                smaller(k - first, step), copied + (row - begin) * k + first * rows);
+    }
   }
 }
 
@@ -224,7 +228,7 @@ static void row_blocks(const GemmArgs<T>& args, size_t block_tiles, T* room) {
 // Its own function for the sake of its stack frame.
 template <class T>
 [[gnu::noinline]] static void row_blocks_copied(const GemmArgs<T>& args) {
-  alignas(64) T room[kCopiedBytes / sizeof(T) + Vec<T>::lanes];
+  alignas(64) T room[kCopiedBytes / sizeof(T)];
   row_blocks(args, kCopiedTiles<T>, room);
 }
 

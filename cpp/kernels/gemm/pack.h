@@ -102,15 +102,23 @@ static void pack_b(const T* b, ptrdiff_t b_k, ptrdiff_t b_n, size_t k, size_t n,
   }
 }
 
-// to[k][row] = a[row * a_row + k]: squares of one register's side, transposed. A store may run up to
-// a register beyond its rows, into what the next one overwrites.
+// Stores the first `rows` lanes; where the copy goes on for a whole register, all of them, since what
+// follows overwrites the rest.
+template <class T>
+[[gnu::always_inline]] inline void store_rows(Vec<T> v, T* to, size_t rows, const T* end) {
+  if (rows >= Vec<T>::lanes || to + Vec<T>::lanes <= end) return v.store(to);
+  v.store_partial(to, rows);
+}
+
+// to[k][row] = a[row * a_row + k]: squares of one register's side, transposed.
 template <class T>
 static void interleave_rows(const T* a, ptrdiff_t a_row, size_t rows, size_t k, T* to) {
   constexpr size_t lanes = Vec<T>::lanes;
   constexpr size_t most = (kTileRows<T> + lanes - 1) / lanes;
   const size_t squares = (rows + lanes - 1) / lanes;
+  const T* const end = to + k * rows;
   for (size_t first = 0; first < k; first += lanes) {
-    const size_t terms = k - first < lanes ? k - first : lanes;
+    const size_t terms = smaller(k - first, lanes);
     Vec<T> square[most][lanes];
     for (size_t s = 0; s < squares; ++s) {
 #pragma GCC unroll 16
@@ -122,25 +130,35 @@ static void interleave_rows(const T* a, ptrdiff_t a_row, size_t rows, size_t k, 
       transpose(square[s]);
     }
     for (size_t i = 0; i < terms; ++i, to += rows) {
-      for (size_t s = 0; s < squares; ++s) square[s][i].store(to + s * lanes);
+      for (size_t s = 0; s < squares; ++s) {
+        store_rows(square[s][i], to + s * lanes, rows - s * lanes, end);
+      }
     }
   }
 }
 
-// to[k][row] = a[row * a_row + k * a_k]; `to` has room for one register more.
+// to[k][row] = a[row + k * a_k].
+template <class T>
+static void copy_neighbours(const T* a, ptrdiff_t a_k, size_t rows, size_t k, T* to) {
+  constexpr size_t lanes = Vec<T>::lanes;
+  const T* const end = to + k * rows;
+  for (size_t i = 0; i < k; ++i, a += a_k, to += rows) {
+    for (size_t r = 0; r < rows; r += lanes) {
+      const size_t left = rows - r;
+      const Vec<T> v = left < lanes ? Vec<T>::load_partial(a + r, left) : Vec<T>::load(a + r);
+      store_rows(v, to + r, left, end);
+    }
+  }
+}
+
+// to[k][row] = a[row * a_row + k * a_k], at most kTileRows rows.
 template <class T>
 static void copy_tile(const T* a, ptrdiff_t a_row, ptrdiff_t a_k, size_t rows, size_t k, T* to) {
-  constexpr size_t lanes = Vec<T>::lanes;
   if (a_k == 1) return interleave_rows(a, a_row, rows, k, to);
-  for (size_t i = 0; i < k; ++i, a += a_k, to += rows) {
-    if (a_row == 1) {
-      size_t r = 0;
-      for (; r + lanes <= rows; r += lanes) Vec<T>::load(a + r).store(to + r);
-      if (r < rows) Vec<T>::load_partial(a + r, rows - r).store(to + r);
-    } else {
-      const T* from = a;
-      for (size_t r = 0; r < rows; ++r, from += a_row) to[r] = *from;
-    }
+  if (a_row == 1) return copy_neighbours(a, a_k, rows, k, to);
+  for (size_t i = 0; i < k; ++i, a += a_k) {
+    const T* from = a;
+    for (size_t r = 0; r < rows; ++r, from += a_row) *to++ = *from;
   }
 }
 
