@@ -123,6 +123,13 @@ struct Sigmoid : Plain<T> {
   using Plain<T>::Plain;
   [[gnu::always_inline]] Vec<T> value(Vec<T> x) const { return sigmoid(x); }
 };
+template <>
+struct Sigmoid<float> : Plain<float> {
+  using Plain<float>::Plain;
+  [[gnu::always_inline]] Vec<float> value(Vec<float> x) const { return sigmoid(x); }
+  [[gnu::always_inline]] Mask<float> is_usual(Vec<float> x) const { return sigmoid_is_usual(x); }
+  [[gnu::always_inline]] Vec<float> usual(Vec<float> x) const { return sigmoid_usual(x); }
+};
 template <class T>
 struct Gelu : Plain<T> {
   using Plain<T>::Plain;
@@ -133,15 +140,36 @@ struct GeluTanh : Plain<T> {
   using Plain<T>::Plain;
   [[gnu::always_inline]] Vec<T> value(Vec<T> x) const { return gelu_tanh(x); }
 };
+template <>
+struct GeluTanh<float> : Plain<float> {
+  using Plain<float>::Plain;
+  [[gnu::always_inline]] Vec<float> value(Vec<float> x) const { return gelu_tanh(x); }
+  [[gnu::always_inline]] Mask<float> is_usual(Vec<float> x) const { return gelu_tanh_is_usual(x); }
+  [[gnu::always_inline]] Vec<float> usual(Vec<float> x) const { return gelu_tanh_usual(x); }
+};
 template <class T>
 struct Silu : Plain<T> {
   using Plain<T>::Plain;
   [[gnu::always_inline]] Vec<T> value(Vec<T> x) const { return silu(x); }
 };
+template <>
+struct Silu<float> : Plain<float> {
+  using Plain<float>::Plain;
+  [[gnu::always_inline]] Vec<float> value(Vec<float> x) const { return silu(x); }
+  [[gnu::always_inline]] Mask<float> is_usual(Vec<float> x) const { return silu_is_usual(x); }
+  [[gnu::always_inline]] Vec<float> usual(Vec<float> x) const { return silu_usual(x); }
+};
 template <class T>
 struct Mish : Plain<T> {
   using Plain<T>::Plain;
   [[gnu::always_inline]] Vec<T> value(Vec<T> x) const { return mish(x); }
+};
+template <>
+struct Mish<float> : Plain<float> {
+  using Plain<float>::Plain;
+  [[gnu::always_inline]] Vec<float> value(Vec<float> x) const { return mish(x); }
+  [[gnu::always_inline]] Mask<float> is_usual(Vec<float> x) const { return mish_is_usual(x); }
+  [[gnu::always_inline]] Vec<float> usual(Vec<float> x) const { return mish_usual(x); }
 };
 template <class T>
 struct Tanhshrink : Plain<T> {

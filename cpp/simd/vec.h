@@ -28,7 +28,7 @@
 //   bits(v) from_bits(i)               reinterpretation
 //   to_int(v) round_to_int(v) to_float(i)   float only; truncation, nearest even, conversion
 //   widen_low(v) widen_high(v) narrow(low, high)   float <-> double
-//   lookup8(table, i) lookup16 lookup32    table[i] with i in [0, 8), [0, 16), [0, 32); float only
+//   lookup8(table, i) lookup16 lookup32    table[low 3, 4, 5 bits of i]; float only
 //   upper<k>(v)     lanes k .. 2k-1 in lanes 0 .. k-1; the lanes behind those are unspecified
 //   transpose(rows) in place, `lanes` rows
 #pragma once

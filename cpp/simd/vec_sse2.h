@@ -414,9 +414,10 @@ template <class T>
   return load_truth<T>(whole);
 }
 
-[[gnu::always_inline]] inline Vec<float> lookup_in(const float* table, VecInt<float> i) {
+template <size_t N>
+[[gnu::always_inline]] inline Vec<float> lookup_in(const float (&table)[N], VecInt<float> i) {
   alignas(16) std::int32_t at[4];
-  _mm_store_si128(reinterpret_cast<__m128i*>(at), i.v);
+  _mm_store_si128(reinterpret_cast<__m128i*>(at), _mm_and_si128(i.v, _mm_set1_epi32(N - 1)));
   return {_mm_setr_ps(table[at[0]], table[at[1]], table[at[2]], table[at[3]])};
 }
 [[gnu::always_inline]] inline Vec<float> lookup8(const float (&table)[8], VecInt<float> i) {

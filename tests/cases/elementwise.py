@@ -23,7 +23,7 @@ INF, NAN = float("inf"), float("nan")
 ANY_ZERO = "any zero"
 # Where exponentials overflow or underflow, tails begin and rounding changes.
 HARD_SPOTS = (0.5, 1, 1.5, 2, 2.5, 3, 5.5, 5.9, 6, 9.0109, 9.19, 13, 16.6, 20, 27.2, 38.4)
-HARD_SPOTS += (0.6931472, 87.3, 88.7, 103.9, 709.7, 745.1)
+HARD_SPOTS += (5.1, 6.25, 9.03, 11.6, 0.6931472, 87.3, 88.7, 103.9, 709.7, 745.1)
 
 
 @dataclass(frozen=True)
@@ -154,9 +154,9 @@ UNARY: dict[str, Unary] = {
     ),
     # In double the last subnormal results inherit those of erfc, times x / 2.
     "gelu": Unary(_gelu, (INF, -0.0, 0.0, -0.0), 2, double=20),
-    "gelu_tanh": Unary(_gelu_tanh, (INF, -0.0, 0.0, -0.0), 4, double=6),
+    "gelu_tanh": Unary(_gelu_tanh, (INF, -0.0, 0.0, -0.0), 2, double=6),
     "silu": Unary(lambda x: x * _sigmoid(x), (INF, -0.0, 0.0, -0.0), 2, double=6),
-    "mish": Unary(_mish, (INF, -0.0, 0.0, -0.0), 4, double=6),
+    "mish": Unary(_mish, (INF, -0.0, 0.0, -0.0), 2, double=6),
     "softplus": Unary(_softplus, (INF, 0.0, None, None), 2, params=((1.0, 20.0), (2.0, 20.0))),
     "softsign": Unary(lambda x: x / (1 + abs(x)), (1, -1, 0.0, -0.0), 1.5),
     "hardtanh": Unary(
