@@ -118,6 +118,13 @@ struct Tanh : Plain<T> {
   using Plain<T>::Plain;
   [[gnu::always_inline]] Vec<T> value(Vec<T> x) const { return tanh(x); }
 };
+template <>
+struct Tanh<float> : Plain<float> {
+  using Plain<float>::Plain;
+  [[gnu::always_inline]] Vec<float> value(Vec<float> x) const { return tanh(x); }
+  [[gnu::always_inline]] Mask<float> is_usual(Vec<float> x) const { return tanh_is_usual(x); }
+  [[gnu::always_inline]] Vec<float> usual(Vec<float> x) const { return tanh_usual(x); }
+};
 template <class T>
 struct Sigmoid : Plain<T> {
   using Plain<T>::Plain;

@@ -180,22 +180,26 @@ alignas(64) inline constexpr float kGeluTanhSegments[][16] = {
      0x1.b76fc8p-14f, 0x1.096f76p-14f, 0x1.1f6ee4p-15f, 0x1.176e1cp-16f, 0x1.f76d2ap-18f,
      0x1.a56c0ep-19f}};
 
-[[gnu::always_inline]] inline Mask<float> gelu_tanh_is_usual(Vec<float> x) {
-  return x >= Vec<float>::broadcast(-kGeluTanhLimit);
-}
-[[gnu::always_inline]] inline Vec<float> gelu_tanh_usual(Vec<float> x) {
+// a = |x| or the limit.
+[[gnu::always_inline]] inline Vec<float> gelu_tanh_of_size(Vec<float> x, Vec<float> a) {
   using V = Vec<float>;
-  if constexpr (!kHasFma) return gelu_tanh_in_double(x);
   constexpr float kDensity = 0x1.b60c96p-1f, kGrowth = 0x1.b60c96p-2f;
-  const V a = at_most(kGeluTanhLimit, abs(x));
   const V density = fma(a, V::broadcast(kGrowth), V::broadcast(kDensity));
   const V whole = fma(a, density, V::broadcast(kRoundsToWhole));
   return fma(-a, segment_value(a, bits(whole), kGeluTanhSegments), at_least(0.0f, x));
 }
+[[gnu::always_inline]] inline Mask<float> gelu_tanh_is_usual(Vec<float> x) {
+  return abs(x) <= Vec<float>::broadcast(kGeluTanhLimit);
+}
+[[gnu::always_inline]] inline Vec<float> gelu_tanh_usual(Vec<float> x) {
+  if constexpr (!kHasFma) return gelu_tanh_in_double(x);
+  return gelu_tanh_of_size(x, abs(x));
+}
 [[gnu::always_inline]] inline Vec<float> gelu_tanh(Vec<float> x) {
-  const Mask<float> usual = gelu_tanh_is_usual(x);
-  const Vec<float> y = gelu_tanh_usual(x);
-  return !kHasFma || all(usual) ? y : select(usual, y, gelu_tanh_unusual(x));
+  if constexpr (!kHasFma) return gelu_tanh_in_double(x);
+  const Vec<float> y = gelu_tanh_of_size(x, at_most(kGeluTanhLimit, abs(x)));
+  const Mask<float> near = x >= Vec<float>::broadcast(-kGeluTanhLimit);
+  return all(near) ? y : select(near, y, gelu_tanh_unusual(x));
 }
 
 // mish(x) / x for -6.25 <= x <= 9.15, where it rounds to 1, on segments of 31/32, number -6 to 9:

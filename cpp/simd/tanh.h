@@ -50,20 +50,34 @@ alignas(64) inline constexpr float kTanhSegments[][16] = {
      -0x1.ce7468p-10f, -0x1.1a72c0p-11f, -0x1.8a7038p-14f, -0x1.186cc4p-17f, -0x1.9a6944p-21f,
      -0x1.6665dep-24f}};
 
-[[gnu::always_inline]] inline Vec<float> tanh(Vec<float> x) {
+// tanh(x) with the sign apart; a = |x| <= kTanhLimit.
+[[gnu::always_inline]] inline Vec<float> tanh_of_size(Vec<float> a) {
   using V = Vec<float>;
-  if constexpr (!kHasFma) {
-    const V limited = at_most(9.1f, at_least(-9.1f, x));
-    return narrow(tanh_wide(widen_low(limited)), tanh_wide(widen_high(limited)));
-  }
-  const V a = at_most(kTanhLimit, abs(x));
   const V s = fma(a, V::broadcast(kTanhScale), V::broadcast(2.0f));
   const VecInt<float> i = shift_right<21>(bits(s));
   const V u = a - lookup16(kTanhSegments[0], i);
   // The first segment needs u itself as the larger term, the others the value at the centre, which
   // is larger than u.
   const V larger = max_or_second(lookup16(kTanhSegments[1], i), u);
-  return copysign(fma(segment_slope(u, i, kTanhSegments), u, larger), x);
+  return fma(segment_slope(u, i, kTanhSegments), u, larger);
+}
+
+[[gnu::always_inline]] inline Vec<float> tanh(Vec<float> x) {
+  using V = Vec<float>;
+  if constexpr (!kHasFma) {
+    const V limited = at_most(9.1f, at_least(-9.1f, x));
+    return narrow(tanh_wide(widen_low(limited)), tanh_wide(widen_high(limited)));
+  }
+  return copysign(tanh_of_size(at_most(kTanhLimit, abs(x))), x);
+}
+
+// The same bits where nothing has to be limited (false for NaN).
+[[gnu::always_inline]] inline Mask<float> tanh_is_usual(Vec<float> x) {
+  return abs(x) <= Vec<float>::broadcast(kTanhLimit);
+}
+[[gnu::always_inline]] inline Vec<float> tanh_usual(Vec<float> x) {
+  if constexpr (!kHasFma) return tanh(x);
+  return copysign(tanh_of_size(abs(x)), x);
 }
 
 // (x - tanh(x)) / x^3 = P(x^2) / Q(x^2) for |x| <= 9.1: 2^-35.9. Beyond, tanh is 1.
