@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // float: exp, expm1 and the negative branches of elu, selu and celu.
 //
-// exp(x) = 2^n exp(r) with n = round(x / ln 2) and |r| <= ln 2 / 2. n is rounded by adding 1.5 times
-// a power of two; the same constant carries the exponent bias, so that shifting the sum's bits
-// left gives 2^n without further arithmetic (Cody and Waite, "Software Manual for the Elementary
+// exp(x) = 2^n exp(r), r the rest of x / ln 2 after n, a whole number (in double) or one of eighths
+// (in float). n is rounded by adding 1.5 times a power of two; shifting the bits of that sum left
+// gives 2^n without further arithmetic (Cody and Waite, "Software Manual for the Elementary
 // Functions", 1980, for the reduction).
 #pragma once
 
@@ -58,25 +58,30 @@ template <int sign = 1>
   return mul_add(e.fraction, e.power, -(Vec<double>::broadcast(1.0) - e.power));  // keeps -0
 }
 
-// exp(r) and the sum that holds n + 127 in its last bits; exp(x) = 2^n exp(r).
-// n ln 2 is taken off in two parts: after the first, x - n ln2High is exact, and what the second
-// adds joins the small terms, so that only the last two additions round visibly.
+// exp(x) = power (1 + fraction) for float. Here n counts eighths of ln 2, so that r is small and
+// 2^(n/8) = 2^i 2^(j/8) takes its second factor from a table; Tang, "Table-driven implementation of
+// the exponential function", 1989. The sum that rounds n has i and j in its last bits: shifted, they
+// are 2^i (1 + j/8), and adding the integer bits(2^(j/8)) - (j << 20) of the table gives the power.
+// The table's own rounding, 0.34 ULP at most, is all that is lost besides the last sum's.
 struct ExpFloatParts {
-  Vec<float> value, biased;
+  Vec<float> fraction;
+  VecInt<float> power;
 };
 [[gnu::always_inline]] inline ExpFloatParts exp_float_parts(Vec<float> x) {
   using V = Vec<float>;
-  constexpr float kBias = 0x1.8p+23f + 127.0f;
+  constexpr float kEighths = 0x1.8p+20f;
   constexpr float kLn2High = 0x1.62e430p-1f, kLn2Low = -0x1.05c610p-29f;
-  // (exp(r) - 1 - r) / r^2: 2^-28.2 relative to exp(r), each coefficient fitted after those before
-  // it were rounded to float.
-  constexpr float kExp[] = {0x1.fffffcp-2f, 0x1.555492p-3f, 0x1.5558b0p-5f, 0x1.12398ep-7f,
-                            0x1.6a4d56p-10f};
-  const V biased = fma(x, V::broadcast(static_cast<float>(kLog2E)), V::broadcast(kBias));
-  const V n = biased - V::broadcast(kBias);
-  const V high = fma(n, V::broadcast(-kLn2High), x), low = n * V::broadcast(-kLn2Low);
-  const V r = high + low;
-  return {V::broadcast(1.0f) + (high + fma(r * r, horner(r, kExp), low)), biased};
+  constexpr float kPowers[] = {0x1.000000p+0f, 0x1.f72b84p-1f, 0x1.f06fe0p-1f, 0x1.ebfdaep-1f,
+                               0x1.ea09e6p-1f, 0x1.eace54p-1f, 0x1.ee89fap-1f, 0x1.f5818ep-1f};
+  // (exp(r) - 1 - r) / r^2 for |r| <= ln 2 / 16: 2^-32.4 relative to exp(r), each coefficient fitted
+  // after those before it were rounded to float.
+  constexpr float kExp[] = {0x1.000000p-1f, 0x1.555c6ep-3f, 0x1.555660p-5f};
+  const V sum = fma(x, V::broadcast(static_cast<float>(kLog2E)), V::broadcast(kEighths));
+  const V n = sum - V::broadcast(kEighths);
+  const V high = fma(n, V::broadcast(-kLn2High), x);  // exact
+  const V r = fma(n, V::broadcast(-kLn2Low), high);
+  return {fma(r * r, horner(r, kExp), r),
+          shift_left<20>(bits(sum)) + bits(lookup8(kPowers, bits(sum)))};
 }
 
 // exp where the result is normal, and the test for it (false for NaN). The bits are exp's. Without
@@ -87,21 +92,24 @@ struct ExpFloatParts {
 [[gnu::always_inline]] inline Vec<float> exp_usual(Vec<float> x) {
   if constexpr (!kHasFma) return narrow(exp_wide(widen_low(x)), exp_wide(widen_high(x)));
   const ExpFloatParts e = exp_float_parts(x);
-  return e.value * from_bits(shift_left<23>(bits(e.biased)));
+  const Vec<float> power = from_bits(e.power);
+  return fma(power, e.fraction, power);
 }
 
-// Any x: the power of two is applied in two factors. The first product is exact, the second rounds
-// once, into the subnormal range or to infinity.
+// Any x: the sum is formed 2^64 nearer to 1. The product that takes it back rounds once more only
+// into the subnormal range, or to infinity.
 [[gnu::always_inline]] inline Vec<float> exp(Vec<float> x) {
+  using V = Vec<float>;
   using I = VecInt<float>;
-  const Vec<float> limited = at_most(89.0f, at_least(-104.0f, x));
+  const V limited = at_most(89.0f, at_least(-104.0f, x));
   if constexpr (!kHasFma) return exp_usual(limited);
   const ExpFloatParts e = exp_float_parts(limited);
-  const I n = bits(e.biased) - I::broadcast(0x4B400000 + 127);
-  const I half = shift_right_sign<1>(n), bias = I::broadcast(127);
-  const Vec<float> first = from_bits(shift_left<23>(half + bias));
-  const Vec<float> second = from_bits(shift_left<23>(n - half + bias));
-  return e.value * first * second;
+  const Mask<float> small = x < V::zero();
+  const V up = from_bits(e.power + I::broadcast(64 << 23));
+  const V down = from_bits(e.power - I::broadcast(64 << 23));
+  const V power = select(small, up, down);
+  return fma(power, e.fraction, power) *
+         select(small, V::broadcast(0x1p-64f), V::broadcast(0x1p+64f));
 }
 
 [[gnu::always_inline]] inline Vec<float> expm1(Vec<float> x) {

@@ -365,7 +365,8 @@ template <class T>
 }
 
 [[gnu::always_inline]] inline Vec<float> lookup8(const float (&table)[8], VecInt<float> i) {
-  return {_mm512_permutexvar_ps(i.v, _mm512_castps256_ps512(_mm256_loadu_ps(table)))};
+  // Twice in the register: the permute reads four bits of an index.
+  return {_mm512_permutexvar_ps(i.v, _mm512_broadcast_f32x8(_mm256_loadu_ps(table)))};
 }
 [[gnu::always_inline]] inline Vec<float> lookup16(const float (&table)[16], VecInt<float> i) {
   return {_mm512_permutexvar_ps(i.v, _mm512_loadu_ps(table))};

@@ -16,8 +16,8 @@ from cases import elementwise as cases
 from comparators import same_bits, same_values, within_product_bound
 
 DTYPES = ("float32", "float64")
-# Four vectors of eight float32 and three more: every lane of a full vector, every tail.
-LENGTH = 4 * 8 + 3
+# Four vectors of sixteen float32 and three more: every lane of a full vector, every tail.
+LENGTH = 4 * 16 + 3
 UNARY_CASES = [(name, params) for name, case in cases.UNARY.items() for params in case.params]
 
 
