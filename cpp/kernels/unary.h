@@ -142,6 +142,13 @@ struct Gelu : Plain<T> {
   using Plain<T>::Plain;
   [[gnu::always_inline]] Vec<T> value(Vec<T> x) const { return gelu(x); }
 };
+template <>
+struct Gelu<float> : Plain<float> {
+  using Plain<float>::Plain;
+  [[gnu::always_inline]] Vec<float> value(Vec<float> x) const { return gelu(x); }
+  [[gnu::always_inline]] Mask<float> is_usual(Vec<float> x) const { return gelu_is_usual(x); }
+  [[gnu::always_inline]] Vec<float> usual(Vec<float> x) const { return gelu_usual(x); }
+};
 template <class T>
 struct GeluTanh : Plain<T> {
   using Plain<T>::Plain;
@@ -310,7 +317,7 @@ struct Elu {
   Vec<T> alpha;
   explicit Elu(const T* params) : alpha(Vec<T>::broadcast(params[0])) {}
   [[gnu::always_inline]] Vec<T> value(Vec<T> x) const {
-    return select(x > Vec<T>::zero(), x, scaled_expm1(x, alpha));
+    return select(x < Vec<T>::zero(), scaled_expm1(x, alpha), x);
   }
 };
 template <class T>

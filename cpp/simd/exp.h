@@ -58,30 +58,38 @@ template <int sign = 1>
   return mul_add(e.fraction, e.power, -(Vec<double>::broadcast(1.0) - e.power));  // keeps -0
 }
 
+// ln 2 in two floats: n times the first, taken off x by one fma, leaves an exact rest.
+inline constexpr float kLn2High = 0x1.62e430p-1f, kLn2Low = -0x1.05c610p-29f;
+
 // exp(x) = power (1 + fraction) for float. Here n counts eighths of ln 2, so that r is small and
 // 2^(n/8) = 2^i 2^(j/8) takes its second factor from a table; Tang, "Table-driven implementation of
 // the exponential function", 1989. The sum that rounds n has i and j in its last bits: shifted, they
 // are 2^i (1 + j/8), and adding the integer bits(2^(j/8)) - (j << 20) of the table gives the power.
 // The table's own rounding, 0.34 ULP at most, is all that is lost besides the last sum's.
+struct ExpFloatRest {
+  Vec<float> sum, r;
+};
+[[gnu::always_inline]] inline ExpFloatRest exp_float_rest(Vec<float> x) {
+  using V = Vec<float>;
+  constexpr float kEighths = 0x1.8p+20f;
+  const V sum = fma(x, V::broadcast(static_cast<float>(kLog2E)), V::broadcast(kEighths));
+  const V n = sum - V::broadcast(kEighths);
+  const V high = fma(n, V::broadcast(-kLn2High), x);  // exact
+  return {sum, fma(n, V::broadcast(-kLn2Low), high)};
+}
+
 struct ExpFloatParts {
   Vec<float> fraction;
   VecInt<float> power;
 };
-[[gnu::always_inline]] inline ExpFloatParts exp_float_parts(Vec<float> x) {
-  using V = Vec<float>;
-  constexpr float kEighths = 0x1.8p+20f;
-  constexpr float kLn2High = 0x1.62e430p-1f, kLn2Low = -0x1.05c610p-29f;
+[[gnu::always_inline]] inline ExpFloatParts exp_float_parts(ExpFloatRest x) {
   constexpr float kPowers[] = {0x1.000000p+0f, 0x1.f72b84p-1f, 0x1.f06fe0p-1f, 0x1.ebfdaep-1f,
                                0x1.ea09e6p-1f, 0x1.eace54p-1f, 0x1.ee89fap-1f, 0x1.f5818ep-1f};
   // (exp(r) - 1 - r) / r^2 for |r| <= ln 2 / 16: 2^-32.4 relative to exp(r), each coefficient fitted
   // after those before it were rounded to float.
   constexpr float kExp[] = {0x1.000000p-1f, 0x1.555c6ep-3f, 0x1.555660p-5f};
-  const V sum = fma(x, V::broadcast(static_cast<float>(kLog2E)), V::broadcast(kEighths));
-  const V n = sum - V::broadcast(kEighths);
-  const V high = fma(n, V::broadcast(-kLn2High), x);  // exact
-  const V r = fma(n, V::broadcast(-kLn2Low), high);
-  return {fma(r * r, horner(r, kExp), r),
-          shift_left<20>(bits(sum)) + bits(lookup8(kPowers, bits(sum)))};
+  return {fma(x.r * x.r, horner(x.r, kExp), x.r),
+          shift_left<20>(bits(x.sum)) + bits(lookup8(kPowers, bits(x.sum)))};
 }
 
 // exp where the result is normal, and the test for it (false for NaN). The bits are exp's. Without
@@ -91,7 +99,7 @@ struct ExpFloatParts {
 }
 [[gnu::always_inline]] inline Vec<float> exp_usual(Vec<float> x) {
   if constexpr (!kHasFma) return narrow(exp_wide(widen_low(x)), exp_wide(widen_high(x)));
-  const ExpFloatParts e = exp_float_parts(x);
+  const ExpFloatParts e = exp_float_parts(exp_float_rest(x));
   const Vec<float> power = from_bits(e.power);
   return fma(power, e.fraction, power);
 }
@@ -103,7 +111,7 @@ struct ExpFloatParts {
   using I = VecInt<float>;
   const V limited = at_most(89.0f, at_least(-104.0f, x));
   if constexpr (!kHasFma) return exp_usual(limited);
-  const ExpFloatParts e = exp_float_parts(limited);
+  const ExpFloatParts e = exp_float_parts(exp_float_rest(limited));
   const Mask<float> small = x < V::zero();
   const V up = from_bits(e.power + I::broadcast(64 << 23));
   const V down = from_bits(e.power - I::broadcast(64 << 23));
@@ -117,11 +125,35 @@ struct ExpFloatParts {
   return narrow(expm1_wide(widen_low(limited)), expm1_wide(widen_high(limited)));
 }
 
-// scale * expm1(x), rounded once: the negative branch of elu and selu.
+// expm1(x) for x <= 0, in float: 2^n p + (2^n - 1) with p = expm1(r), and exactly p where n = 0. A
+// rounding of p counts most where the sum is small beside it; n = x / ln 2 + 1/4, rounded, keeps p
+// below 0.19 at n < 0. 0.85 ULP; 0 for -0.
+[[gnu::always_inline]] inline Vec<float> expm1_below(Vec<float> x) {
+  using V = Vec<float>;
+  constexpr float kWhole = 0x1.8p+23f + 127.0f;
+  // (expm1(r) - r) / r^2 for |r| <= 3/4 ln 2: 2^-27.7 relative to expm1(r), each coefficient fitted
+  // after those before it were rounded to float.
+  constexpr float kExpm1[] = {0x1.000002p-1f, 0x1.555558p-3f,  0x1.5551dep-5f,
+                              0x1.110e8cp-7f, 0x1.6f3520p-10f, 0x1.a34d92p-13f};
+  const V limited = at_least(-25.0f, x);  // the result is -1 there
+  const V near = fma(limited, V::broadcast(static_cast<float>(kLog2E)), V::broadcast(0.25f));
+  const V sum = near + V::broadcast(kWhole), n = sum - V::broadcast(kWhole);
+  const V high = fma(n, V::broadcast(-kLn2High), limited);
+  const V r = fma(n, V::broadcast(-kLn2Low), high);
+  const V p = fma(r * r, horner(r, kExpm1), r);
+  const V power = from_bits(shift_left<23>(bits(sum)));
+  return fma(power, p, power - V::broadcast(1.0f));
+}
+
+// scale * expm1(x) for x < 0: the negative branch of elu.
 [[gnu::always_inline]] inline Vec<float> scaled_expm1(Vec<float> x, Vec<float> scale) {
-  const Vec<float> limited = at_most(700.0f, at_least(-700.0f, x));
-  return narrow(widen_low(scale) * expm1_wide(widen_low(limited)),
-                widen_high(scale) * expm1_wide(widen_high(limited)));
+  using V = Vec<float>;
+  if constexpr (!kHasFma) {
+    const V limited = at_most(700.0f, at_least(-700.0f, x));
+    return narrow(widen_low(scale) * expm1_wide(widen_low(limited)),
+                  widen_high(scale) * expm1_wide(widen_high(limited)));
+  }
+  return scale * expm1_below(at_most(0.0f, x));
 }
 
 // scale * (x > 0 ? x : alpha expm1(x)), Klambauer et al., "Self-normalizing neural networks", 2017.
@@ -133,7 +165,14 @@ inline constexpr double kSeluAlpha = 1.6732632423543772848170429916717;
   return V::broadcast(kSeluScale) * select(x > V::zero(), x, below);
 }
 [[gnu::always_inline]] inline Vec<float> selu(Vec<float> x) {
-  return narrow(selu_wide(widen_low(x)), selu_wide(widen_high(x)));
+  using V = Vec<float>;
+  if constexpr (!kHasFma) return narrow(selu_wide(widen_low(x)), selu_wide(widen_high(x)));
+  constexpr double kProduct = kSeluScale * kSeluAlpha;
+  constexpr float kHigh = static_cast<float>(kProduct);
+  constexpr float kLow = static_cast<float>(kProduct - static_cast<double>(kHigh));
+  const V y = expm1_below(at_most(0.0f, x));
+  const V below = fma(y, V::broadcast(kHigh), y * V::broadcast(kLow));
+  return select(x < V::zero(), below, x * V::broadcast(static_cast<float>(kSeluScale)));
 }
 
 // alpha * expm1(x / alpha), rounded once: the negative branch of celu. alpha holds one value in all

@@ -2,8 +2,8 @@
 // Elementary functions on Vec<float> and Vec<double>, one name for both.
 //
 // float: the same bits on every ISA with FMA (only correctly rounded operations and fma are used),
-// within the same bounds on the others; no flushing, IEEE special values. Bounds, checked by tests/cpp/ulp_sweep.cpp, which takes all 2^32
-// inputs with --stride 1:
+// within the same bounds on the others; no flushing, IEEE special values. Bounds, checked by
+// tests/cpp/ulp_sweep.cpp, which takes all 2^32 inputs with --stride 1:
 //   exp expm1 log log1p tanh sigmoid erf                                          1.0 ULP
 //   erfc gelu gelu_tanh silu mish softplus logsigmoid tanhshrink elu selu celu    2.0 ULP
 // Measured: exp, log and log1p 0.93, tanh 0.89, sigmoid 0.97, erf 0.77, softplus and logsigmoid 1.39,

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Polynomials, and how a float function is evaluated in double vectors.
 //
-// Most float functions here run in double: a vector of floats becomes two of doubles, a short
-// polynomial or rational with a relative error near 2^-28 follows, and the one rounding that
-// matters is the last. That costs about as much as compensated float arithmetic, is simpler, and
-// leaves errors of 0.50 to 0.67 ULP. Functions named *_wide are such evaluations: good for a float
+// Without an FMA instruction most float functions run in double, and some do with one: a vector of
+// floats becomes two of doubles, a short polynomial or rational with a relative error near 2^-28
+// follows, and the one rounding that matters is the last: errors of 0.50 to 0.67 ULP. Functions named *_wide are such evaluations: good for a float
 // result, not for a double one. Coefficients: minimax in the relative error, found by the Remez
 // exchange (polynomials) and by Sanathanan-Koerner iterations with Lawson weights (rationals),
 // 40-digit references; the error quoted beside each holds with the coefficients as written.
@@ -24,6 +23,16 @@ template <class T, size_t N>
     const Vec<T> next = Vec<T>::broadcast(c[i - 1]);
     sum = sizeof(T) == 4 ? fma(sum, x, next) : mul_add(sum, x, next);
   }
+  return sum;
+}
+
+// Piecewise: c[0][i] + c[1][i] u + ..., i the low four bits of `segment`.
+template <size_t N>
+[[gnu::always_inline]] inline Vec<float> segment_polynomial(Vec<float> u, VecInt<float> segment,
+                                                            const float (&c)[N][16]) {
+  Vec<float> sum = lookup16(c[N - 1], segment);
+#pragma GCC unroll 16
+  for (size_t p = N - 1; p > 0; --p) sum = fma(sum, u, lookup16(c[p - 1], segment));
   return sum;
 }
 
