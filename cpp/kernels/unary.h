@@ -195,6 +195,13 @@ struct Logsigmoid : Plain<T> {
   using Plain<T>::Plain;
   [[gnu::always_inline]] Vec<T> value(Vec<T> x) const { return logsigmoid(x); }
 };
+template <>
+struct Logsigmoid<float> : Plain<float> {
+  using Plain<float>::Plain;
+  [[gnu::always_inline]] Vec<float> value(Vec<float> x) const { return logsigmoid(x); }
+  [[gnu::always_inline]] Mask<float> is_usual(Vec<float> x) const { return softplus_is_usual(x); }
+  [[gnu::always_inline]] Vec<float> usual(Vec<float> x) const { return logsigmoid_usual(x); }
+};
 // ---- arithmetic
 template <class T>
 struct Negative : Plain<T> {
@@ -340,6 +347,23 @@ struct Softplus {
   explicit Softplus(const T* params)
       : beta(Vec<T>::broadcast(params[0])), threshold(Vec<T>::broadcast(params[1])) {}
   [[gnu::always_inline]] Vec<T> value(Vec<T> x) const { return softplus(x, beta, threshold); }
+};
+template <>
+struct Softplus<float> {
+  bool plain;  // beta is 1
+  Vec<float> beta, threshold, limit;
+  explicit Softplus(const float* params)
+      : plain(params[0] == 1.0f),
+        beta(Vec<float>::broadcast(params[0])),
+        threshold(Vec<float>::broadcast(params[1])),
+        limit(Vec<float>::broadcast(plain ? 9.6f : 0.0f)) {}
+  [[gnu::always_inline]] Vec<float> value(Vec<float> x) const {
+    return select(x * beta > threshold, x, plain ? softplus(x) : softplus(x, beta));
+  }
+  [[gnu::always_inline]] Mask<float> is_usual(Vec<float> x) const { return abs(x) < limit; }
+  [[gnu::always_inline]] Vec<float> usual(Vec<float> x) const {
+    return select(x > threshold, x, softplus_usual(x));
+  }
 };
 // x / (1 + |x|); +-1 at infinity.
 template <class T>

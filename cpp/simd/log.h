@@ -3,7 +3,7 @@
 //
 // log(2^e (1 + f)) = e ln 2 + log(1 + f) with 1 + f in [3/4, 3/2), so that neither part cancels the
 // other. f is exact in log, and rounded once in log1p, where the 1 is added to x only after both
-// are scaled. softplus and logsigmoid run in double.
+// are scaled. softplus and logsigmoid are piecewise polynomials, or run in double.
 #pragma once
 
 #include "simd/exp.h"
@@ -112,22 +112,86 @@ namespace lamella::simd::LAMELLA_ISA_NAMESPACE {
   return at_least(0.0, x) + softplus_tail_wide(at_most(700.0, abs(x)));
 }
 
-// log(1 + exp(beta x)) / beta, and x itself where beta x > threshold. beta and threshold hold one
-// value in all lanes.
-[[gnu::always_inline]] inline Vec<float> softplus(Vec<float> x, Vec<float> beta,
-                                                  Vec<float> threshold) {
+// The same with FMA in float: log(1 + exp(-a)), a = |x|, is a piecewise polynomial for a < 9.6, and
+// beyond that e - e^2 / 2 with e = exp(-a).
+[[gnu::always_inline]] inline Mask<float> softplus_is_usual(Vec<float> x) {
+  return abs(x) < Vec<float>::broadcast(9.6f);
+}
+[[gnu::always_inline]] inline Vec<float> softplus_tail_usual(Vec<float> a) {
+  using V = Vec<float>;
+  // Around the centre 5/8 i of segment i: 2^-24.2, most of it the rounding of c[0].
+  constexpr float kTail[][16] = {
+      {0x1.62e430p-1f, 0x1.b6fd50p-2f, 0x1.01f9b2p-2f, 0x1.2432d2p-3f, 0x1.4321e2p-4f,
+       0x1.603f9ap-5f, 0x1.7cda8cp-6f, 0x1.99e9e2p-7f, 0x1.b818dap-8f, 0x1.d7de7ap-9f,
+       0x1.f991b2p-10f, 0x1.0ebba2p-10f, 0x1.21e534p-11f, 0x1.366124p-12f, 0x1.4c4a8ap-13f,
+       0x1.63bd06p-14f},
+      {-0x1.00000ep-1f, -0x1.65033cp-2f, -0x1.c81702p-3f, -0x1.104f8ep-3f, -0x1.36b712p-4f,
+       -0x1.58c85cp-5f, -0x1.787614p-6f, -0x1.975c40p-7f, -0x1.b69f68p-8f, -0x1.d7054cp-9f,
+       -0x1.f914f8p-10f, -0x1.0e97dcp-10f, -0x1.21d0b0p-11f, -0x1.365562p-12f, -0x1.4c43ccp-13f,
+       -0x1.63b92ap-14f},
+      {0x1.0007dcp-3f, 0x1.d1142ap-4f, 0x1.6285f2p-4f, 0x1.d83508p-5f, 0x1.1f24dcp-5f,
+       0x1.4a46acp-6f, 0x1.6fcec6p-7f, 0x1.924b54p-8f, 0x1.b3b00ep-9f, 0x1.d5534ap-10f,
+       0x1.f81d0ap-11f, 0x1.0e4f26p-11f, 0x1.21a8b8p-12f, 0x1.363e10p-13f, 0x1.4c3568p-14f,
+       0x1.63b1ccp-15f},
+      {-0x1.a0d96ap-13f, -0x1.776272p-7f, -0x1.0629e0p-6f, -0x1.ce2ecep-7f, -0x1.44c508p-7f,
+       -0x1.934e9ep-8f, -0x1.d3de1ep-9f, -0x1.05863cp-9f, -0x1.1e91cep-10f, -0x1.36a19cp-11f,
+       -0x1.4ec8cap-12f, -0x1.67a7dap-13f, -0x1.81cae0p-14f, -0x1.9d6912p-15f, -0x1.bacdc8p-16f,
+       -0x1.da2cfap-17f},
+      {-0x1.06ca0ap-8f, -0x1.bd8fbap-9f, -0x1.412c8ep-12f, 0x1.8382a0p-10f, 0x1.bc3686p-10f,
+       0x1.4c0c76p-10f, 0x1.a9b08cp-11f, 0x1.f19fa4p-12f, 0x1.16bf9ep-12f, 0x1.32b218p-13f,
+       0x1.4b4fd6p-14f, 0x1.6802e4p-15f, 0x1.7f620cp-16f, 0x1.9ca5d6p-17f, 0x1.bbfd86p-18f,
+       0x1.d97a1cp-19f},
+      {-0x1.b64708p-9f, 0x1.fadf56p-11f, 0x1.c65474p-11f, 0x1.1ef77ap-12f, -0x1.480a84p-14f,
+       -0x1.470362p-13f, -0x1.1347a2p-13f, -0x1.66ba3cp-14f, -0x1.a69f7ap-15f, -0x1.de6a8cp-16f,
+       -0x1.04e3d6p-16f, -0x1.201b0ap-17f, -0x1.30e1d0p-18f, -0x1.4a3e66p-19f, -0x1.6398bcp-20f,
+       -0x1.7bc9e8p-21f},
+      {0x1.f906f8p-9f, -0x1.4d08bcp-14f, 0x1.e183bcp-16f, -0x1.f7f924p-14f, -0x1.057f98p-14f,
+       0x1.5cdc1cp-15f, -0x1.d838fcp-19f, 0x1.c69334p-18f, 0x1.111f08p-17f, 0x1.802ea2p-19f,
+       0x1.fc23e2p-19f, 0x1.f5c0f2p-25f, 0x1.5faf06p-20f, 0x1.e9384ep-22f, 0x1.57ca00p-24f,
+       0x1.312842p-23f}};
+  constexpr float kWidth = 0.625f, kWhole = 0x1.8p+23f;
+  const V sum = fma(a, V::broadcast(1.0f / kWidth), V::broadcast(kWhole));
+  const V u = fma(sum - V::broadcast(kWhole), V::broadcast(-kWidth), a);  // exact
+  return segment_polynomial(u, bits(sum), kTail);
+}
+[[gnu::always_inline]] inline Vec<float> softplus_tail(Vec<float> a) {
+  const Mask<float> usual = softplus_is_usual(a);
+  const Vec<float> near = softplus_tail_usual(a);
+  if (all(usual)) return near;
+  const Vec<float> e = exp(-a);
+  return select(usual, near, fma(e * Vec<float>::broadcast(-0.5f), e, e));
+}
+
+// log(1 + exp(x)), and where |x| < 9.6. The bits are the same.
+[[gnu::always_inline]] inline Vec<float> softplus_usual(Vec<float> x) {
+  if constexpr (!kHasFma) return narrow(softplus_wide(widen_low(x)), softplus_wide(widen_high(x)));
+  return at_least(0.0f, x) + softplus_tail_usual(abs(x));
+}
+[[gnu::always_inline]] inline Vec<float> softplus(Vec<float> x) {
+  if constexpr (!kHasFma) return softplus_usual(x);
+  return at_least(0.0f, x) + softplus_tail(abs(x));
+}
+
+// log(1 + exp(beta x)) / beta. beta holds one value in all lanes.
+[[gnu::always_inline]] inline Vec<float> softplus(Vec<float> x, Vec<float> beta) {
   const Vec<double> low = widen_low(beta), high = widen_high(beta);
-  const Vec<float> y =
-      narrow(softplus_wide(widen_low(x) * low) / low, softplus_wide(widen_high(x) * high) / high);
-  return select(x * beta > threshold, x, y);
+  return narrow(softplus_wide(widen_low(x) * low) / low,
+                softplus_wide(widen_high(x) * high) / high);
 }
 
 // log(sigmoid(x)) = min(x, 0) - log(1 + exp(-|x|)).
+[[gnu::always_inline]] inline Vec<float> logsigmoid_usual(Vec<float> x) {
+  const Vec<float> below = at_most(-0.0f, x);
+  if constexpr (!kHasFma) {
+    const Vec<float> u = at_most(200.0f, abs(x));
+    return narrow(widen_low(below) - softplus_tail_wide(widen_low(u)),
+                  widen_high(below) - softplus_tail_wide(widen_high(u)));
+  }
+  return below - softplus_tail_usual(abs(x));
+}
 [[gnu::always_inline]] inline Vec<float> logsigmoid(Vec<float> x) {
-  const Vec<float> u = at_most(200.0f, abs(x));
-  const Vec<float> below = at_most(0.0f, x);
-  return narrow(widen_low(below) - softplus_tail_wide(widen_low(u)),
-                widen_high(below) - softplus_tail_wide(widen_high(u)));
+  if constexpr (!kHasFma) return logsigmoid_usual(x);
+  return at_most(-0.0f, x) - softplus_tail(abs(x));  // -0 where the tail vanishes
 }
 
 }  // namespace lamella::simd::LAMELLA_ISA_NAMESPACE
