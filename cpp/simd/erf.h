@@ -26,9 +26,9 @@ namespace lamella::simd::LAMELLA_ISA_NAMESPACE {
   return x * horner(square, kP) / horner(square, kQ);
 }
 
-// With FMA erf(a) = k a + e(u), a = |x|, k = erf(c) / c at the centre c = a - u of a's segment and 1 in
-// the first: e is small, so that only the last sum rounds visibly. The polynomials' own error is below 2^-30; at
-// 3.929 the result is 1.
+// With FMA erf(a) = k a + e(u), a = |x|, k = erf(c) / c at the centre c = a - u of a's segment (1 in
+// the first): e is small, so that only the last sum rounds visibly. The polynomials' own error is
+// 2^-30; at 3.929 the result is 1.
 [[gnu::always_inline]] inline Vec<float> erf(Vec<float> x) {
   using V = Vec<float>;
   if constexpr (!kHasFma) {

@@ -3,10 +3,11 @@
 //
 // Without an FMA instruction most float functions run in double, and some do with one: a vector of
 // floats becomes two of doubles, a short polynomial or rational with a relative error near 2^-28
-// follows, and the one rounding that matters is the last: errors of 0.50 to 0.67 ULP. Functions named *_wide are such evaluations: good for a float
-// result, not for a double one. Coefficients: minimax in the relative error, found by the Remez
-// exchange (polynomials) and by Sanathanan-Koerner iterations with Lawson weights (rationals),
-// 40-digit references; the error quoted beside each holds with the coefficients as written.
+// follows, and the one rounding that matters is the last: errors of 0.50 to 0.67 ULP. Functions
+// named *_wide are such evaluations: good for a float result, not for a double one. Coefficients: minimax
+// in the relative error, found by the Remez exchange or Lawson weights (polynomials) and by
+// Sanathanan-Koerner iterations (rationals), 40-digit references; the error quoted beside each holds
+// with the coefficients as written.
 #pragma once
 
 #include "simd/vec.h"
