@@ -41,7 +41,7 @@ parity: .venv/with-test,parity
 
 bench: .venv/with-bench
 	mkdir -p build
-	$(BIN)/python benchmarks/run.py --json build/bench.json
+	$(BIN)/python benchmarks/run.py --all --json build/bench.json
 
 lint: .venv/with-dev
 	$(BIN)/ruff check .

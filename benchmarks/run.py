@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures every task with every rival and prints the table beside the machine's limits.
+"""Measures tasks with every rival and prints the table beside the machine's limits.
 
-    lamella bench [--tasks WORD ...] [--threads 1 2] [--rivals NAME ...] [--json FILE]
+    lamella bench [--all | --tasks WORD ...] [--threads 1 2] [--rivals NAME ...] [--json FILE]
     python benchmarks/run.py ...        the same from the repository
 
 Each rival is a process of its own, pinned to as many cores as threads. In every round each rival
-measures the task once, one after the other; a row shows the best round. The limits (FMA peak, cache
-and memory bandwidth, an empty call) are measured in the same run by lamella's own limit kernels.
+measures the task once, one after the other; a row shows the best round. Without --all and --tasks
+a selection of the rows is measured. The limits (FMA peak, cache and memory bandwidth, an empty
+call) are measured in the same run by lamella's own limit kernels.
 """
 
 from __future__ import annotations
@@ -30,6 +31,11 @@ OURS = "lamella"
 # Seconds between two measurements: the idle threads of some rivals spin for a while after their
 # last call (OpenBLAS some 100 ms), and would take a core from the next one.
 SETTLE = 0.15
+
+# A row ends before its last round when calls are so long that it has taken this many times what its
+# rounds were to take, but not before the machine has been met at a few moments.
+PATIENCE = 3.0
+FEWEST_ROUNDS = 3
 
 
 @dataclass
@@ -76,9 +82,15 @@ def _positive(text: str) -> int:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `bench`."""
     counts = sorted({1, min(2, measure.usable_cores())})
-    parser.add_argument(
-        "--tasks", nargs="*", default=[""], metavar="WORD", help="rows whose name contains one"
+    rows = parser.add_mutually_exclusive_group()
+    rows.add_argument(
+        "--tasks",
+        nargs="+",
+        metavar="WORD",
+        help=f"of all {len(tasks.ALL)} rows those whose name contains one of the words; "
+        f"without it and without --all a selection of {len(tasks.DEFAULT)}",
     )
+    rows.add_argument("--all", action="store_true", help="every row; ten minutes with all rivals")
     parser.add_argument(
         "--rivals", nargs="*", default=list(rivals.RIVALS), choices=list(rivals.RIVALS)
     )
@@ -87,6 +99,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=0.03, help="per rival, task and round")
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--json", metavar="FILE", help="also write everything there; - prints it")
+
+
+def _is_chosen(name: str, options: argparse.Namespace) -> bool:
+    if options.tasks:
+        return any(word in name for word in options.tasks)
+    return options.all or name in tasks.DEFAULT
 
 
 def start(names: list[str], threads: int, versions: dict[str, str]) -> dict[str, Worker]:
@@ -112,10 +130,15 @@ def measure_row(row: Row, workers: dict[str, Worker], rounds: int, seconds: floa
             ready.append(name)
         elif reply.get("missing") != "not offered":
             print(f"{row.task}: {name} left out: {reply}", file=sys.stderr)
-    for _ in range(rounds):
+    spent = 0.0
+    for done in range(rounds):
+        if done >= FEWEST_ROUNDS and spent > PATIENCE * rounds * seconds * len(ready):
+            break
         for name in ready:
             time.sleep(SETTLE if row.threads > 1 else 0)
+            start = time.monotonic()
             reply = workers[name].ask(measure=row.task, seconds=seconds)
+            spent += time.monotonic() - start
             if "time" in reply:
                 row.times[name] = min(reply["time"], row.times.get(name, reply["time"]))
 
@@ -141,7 +164,7 @@ def measure_rows(
 
 def run(options: argparse.Namespace) -> int:
     """Measures and prints; 1 when lamella's own answer is wrong or missing, 2 on wrong usage."""
-    chosen = [t for t in tasks.ALL.values() if any(word in t.name for word in options.tasks)]
+    chosen = [task for task in tasks.ALL.values() if _is_chosen(task.name, options)]
     if not chosen:
         print(f"lamella bench: no task named like {' or '.join(options.tasks)}", file=sys.stderr)
         return 2

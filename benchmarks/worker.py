@@ -2,8 +2,8 @@
 """One rival in one process: reads commands from standard input, answers with JSON lines.
 
 Commands: {"prepare": task} answers {"error": ...} in units of the task's tolerance, or
-{"missing": reason}; {"measure": task, "seconds": s} answers {"time": seconds per call}.
-Started by run.py with the rival's name and the number of threads as arguments.
+{"missing": reason}; {"measure": task, "seconds": s} answers {"time": seconds per call} for the task
+prepared last. Started by run.py with the rival's name and the number of threads as arguments.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from . import rivals, tasks
-from .measure import time_call
+from .measure import repeats_for_stretch, time_call
 
 
 def main() -> None:
@@ -36,12 +36,15 @@ def main() -> None:
         answer(missing=str(error))
         return
     answer(version=rival.version)
-    calls: dict[str, Any] = {}
+    # Only the last: all arrays of all tasks would not fit into every memory.
+    prepared: dict[str, tuple[Any, int]] = {}
     for line in sys.stdin:
         command = json.loads(line)
         if "measure" in command:
-            answer(time=time_call(calls[command["measure"]], command["seconds"]))
+            call, count = prepared[command["measure"]]
+            answer(time=time_call(call, command["seconds"], count))
             continue
+        prepared.clear()
         task = tasks.ALL[command["prepare"]]
         arrays = task.data()
         call = getattr(rival, task.family)(task, arrays)
@@ -49,7 +52,7 @@ def main() -> None:
             answer(missing="not offered")
             continue
         answer(error=task.error(arrays, np.asarray(call())))
-        calls[task.name] = call
+        prepared[task.name] = call, repeats_for_stretch(call)
 
 
 if __name__ == "__main__":

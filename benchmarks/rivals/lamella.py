@@ -28,7 +28,13 @@ class Lamella:
 
     def _sequential(self, sizes: tuple[int, ...], names: list[str], arrays: Any) -> Any:
         nn = self.lm.nn
-        modules = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "silu": nn.SiLU}
+        modules = {
+            "relu": nn.ReLU,
+            "tanh": nn.Tanh,
+            "sigmoid": nn.Sigmoid,
+            "silu": nn.SiLU,
+            "gelu": nn.GELU,
+        }
         layers: list[Any] = []
         for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
             linear = nn.Linear(fan_in, fan_out)

@@ -39,7 +39,9 @@ class NumPy:
     def __init__(self, threads: int) -> None:
         self.version = np.__version__  # threads: OPENBLAS_NUM_THREADS, set by the runner
 
-    def network(self, task: Network, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
+    def network(self, task: Network, arrays: dict[str, np.ndarray]) -> Callable[[], Any] | None:
+        if task.activation not in ACTIVATIONS:
+            return None  # exact gelu: NumPy has no erf
         layers = len(task.sizes) - 1
         steps = [
             (

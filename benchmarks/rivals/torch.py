@@ -42,7 +42,13 @@ class Torch:
 
     def _layers(self, sizes: tuple[int, ...], names: list[str], arrays: Any) -> Any:
         nn = self.torch.nn
-        modules = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid, "silu": nn.SiLU}
+        modules = {
+            "relu": nn.ReLU,
+            "tanh": nn.Tanh,
+            "sigmoid": nn.Sigmoid,
+            "silu": nn.SiLU,
+            "gelu": nn.GELU,
+        }
         layers: list[Any] = []
         for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
             linear = nn.Linear(fan_in, fan_out)
@@ -82,4 +88,7 @@ class TorchCompiled(Torch):
         config.freezing = True
 
     def _ready(self, function: Any, *tensors: Any) -> Callable[[], Any]:
-        return super()._ready(self.torch.compile(function), *tensors)
+        # Each task is compiled for its own shape, as if it were the first in its process: after a
+        # second shape the compiler would go over to symbolic sizes, after eight give up.
+        self.torch.compiler.reset()
+        return super()._ready(self.torch.compile(function, dynamic=False), *tensors)

@@ -41,3 +41,8 @@ class Task(Protocol):
 ALL: dict[str, Task] = {
     task.name: task for family in (network, dense, matmul, activation) for task in family.TASKS
 }
+
+# The rows that are measured when nobody names any: each regime once, in a few minutes.
+DEFAULT = frozenset(
+    task.name for family in (network, dense, matmul, activation) for task in family.DEFAULT
+)

@@ -40,7 +40,10 @@ class Activation:
 
 
 def _count(size: int) -> str:
-    return f"{size // 1_000_000}M" if size >= 1_000_000 else f"{size // 1000}k"
+    for unit, word in ((1_000_000, "M"), (1000, "k")):
+        if size >= unit:
+            return f"{size // unit}{word}"
+    return str(size)
 
 
 _erfc = np.vectorize(math.erfc, otypes=[np.float64])
@@ -53,4 +56,5 @@ EXACT: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "gelu": lambda x: 0.5 * x * _erfc(-x / math.sqrt(2.0)),
 }
 
-TASKS = [Activation(name, size) for size in (10_000, 1_000_000) for name in EXACT]
+TASKS = [Activation(name, size) for size in (100, 10_000, 1_000_000, 8_000_000) for name in EXACT]
+DEFAULT = [task for task in TASKS if task.size in (10_000, 1_000_000)]

@@ -42,4 +42,9 @@ class Dense:
         return float(np.max(np.abs(answer - exact) / (2.0**-24 * self.inputs * scale)))
 
 
-TASKS = [Dense(m, 512, 512) for m in (1, 8, 64, 256)]
+TASKS = [
+    Dense(m, inputs, outputs)
+    for inputs, outputs in ((512, 512), (784, 512), (1024, 1024))
+    for m in (1, 2, 4, 8, 16, 32, 64, 256)
+]
+DEFAULT = [Dense(m, 512, 512) for m in (1, 8, 64, 256)]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,13 +12,17 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Network:
-    """y = out(W_n f(... f(W_1 x + b_1)) + b_n), weights in torch's (out, in) layout."""
+    """y = out(W_n f(... f(W_1 x + b_1)) + b_n), weights in torch's (out, in) layout.
+
+    gain: how much larger the weights are than torch's, which let deep networks forget their input.
+    """
 
     name: str
     sizes: tuple[int, ...]
     activation: str
     output: str
     batch: int
+    gain: float = 1.0
     family: str = "network"
 
     @property
@@ -31,7 +36,8 @@ class Network:
         arrays = {"x": rng.standard_normal((self.batch, self.sizes[0])).astype(np.float32)}
         for i, (fan_in, fan_out) in enumerate(zip(self.sizes, self.sizes[1:], strict=False)):
             scale = 1.0 / np.sqrt(fan_in)
-            arrays[f"w{i}"] = rng.uniform(-scale, scale, (fan_out, fan_in)).astype(np.float32)
+            w = rng.uniform(-self.gain * scale, self.gain * scale, (fan_out, fan_in))
+            arrays[f"w{i}"] = w.astype(np.float32)
             arrays[f"b{i}"] = rng.uniform(-scale, scale, fan_out).astype(np.float32)
         return arrays
 
@@ -44,17 +50,29 @@ class Network:
         return float(np.max(np.abs(h - answer)) / (1e-5 * max(1.0, np.max(np.abs(h)))))
 
 
+_erfc = np.vectorize(math.erfc, otypes=[np.float64])
 ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "identity": lambda x: x,
     "relu": lambda x: np.maximum(x, 0.0),
     "tanh": np.tanh,
     "sigmoid": lambda x: 1.0 / (1.0 + np.exp(-x)),
     "silu": lambda x: x / (1.0 + np.exp(-x)),
+    "gelu": lambda x: 0.5 * x * _erfc(-x / math.sqrt(2.0)),
 }
 
-TASKS = [
+DEFAULT = [
     Network("neuron 8-1, batch 1", (8, 1), "identity", "sigmoid", 1),
     Network("policy MLP 64-64-64-4, batch 1", (64, 64, 64, 4), "tanh", "identity", 1),
     Network("MLP 784-128-10, batch 1", (784, 128, 10), "relu", "identity", 1),
     Network("MLP 784-128-10, batch 64", (784, 128, 10), "relu", "identity", 64),
+]
+TASKS = [
+    *DEFAULT,
+    Network("MLP 784-512-512-10, batch 1", (784, 512, 512, 10), "relu", "identity", 1),
+    # He's gain keeps the size of what passes through relu; torch's would leave the biases alone.
+    Network("32 layers of 64, batch 16", (64,) * 33, "relu", "relu", 16, gain=6.0**0.5),
+    Network(
+        "tabular 100-256-256-256-1, batch 4096", (100, 256, 256, 256, 1), "silu", "identity", 4096
+    ),
+    Network("transformer MLP 768-3072-768, batch 128", (768, 3072, 768), "gelu", "identity", 128),
 ]
