@@ -20,7 +20,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 PYTEST := $(BIN)/python -m pytest
 CXX_FILES := $(shell find cpp tests -name '*.cpp' -o -name '*.h')
 SOURCES := CMakeLists.txt pyproject.toml README.md LICENSE \
-  $(shell find cpp python -type f -not -name '*.so' -not -name '*.pyc')
+  $(shell find cpp python benchmarks -type f -not -name '*.so' -not -name '*.pyc')
 
 demo: .venv/with-demo
 	$(BIN)/lamella demo --plot demo.png
