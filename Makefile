@@ -5,6 +5,8 @@
 #   make demo       a trained scikit-learn net taken over, checked and measured; writes demo.png
 #   make test       the whole suite, on every instruction set of this machine
 #   make bench      all tasks against all rivals that can be installed; writes build/bench.json
+#   make ulp        errors of the float32 functions over all inputs (half an hour on two cores);
+#                   writes tests/cpp/ulp.md. With STRIDE=257 every 257th input, writing nothing
 #   make lint       formatting, types, stub, clang-tidy
 #   make sanitize   the suite under ASan and UBSan, the concurrency tests under TSan
 #   make wheel      sdist and, out of it, a wheel in a fresh environment; checks sizes and import
@@ -12,7 +14,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test bench lint sanitize asan tsan wheel stub parity clean
+.PHONY: demo test bench ulp lint sanitize asan tsan wheel stub parity clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -42,6 +44,14 @@ parity: .venv/with-test,parity
 bench: .venv/with-bench
 	mkdir -p build
 	$(BIN)/python benchmarks/run.py --all --json build/bench.json
+
+STRIDE ?= 1
+ulp: .venv/ready
+	mkdir -p build
+	$(call configure,build/ulp,-DLAMELLA_CHECKS=ON)
+	PATH="$$PWD/$(BIN):$$PATH" cmake --build build/ulp --target ulp_sweep
+	build/ulp/tests/cpp/ulp_sweep --stride $(STRIDE) --threads $$(nproc) \
+	  $(if $(filter 1,$(STRIDE)),--table tests/cpp/ulp.md)
 
 lint: .venv/with-dev
 	$(BIN)/ruff check .

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Measures the error of every float function over all float inputs, on every instruction set.
 //
-//   ulp_sweep [--stride S] [--threads N] [--isa NAME] [function ...]
+//   ulp_sweep [--stride S] [--threads N] [--isa NAME] [--table FILE] [function ...]
 //
 // Inputs run through the bit patterns in steps of S (1: all 2^32; default 257). The reference is a
 // formula in double, itself good to 2^-40; the error is measured against it unrounded, in units of
 // the last place of its binade. Also checked: NaN for NaN, the sign of a zero, the same bits on
-// every instruction set with FMA. Exits with 1 when a bound of the table below does not hold.
+// every instruction set with FMA. --table writes what was found as a page (`make ulp`). Exits with 1
+// when a bound of the table below does not hold, or a function of the library has no row there.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -125,6 +126,7 @@ constexpr Row kRows[] = {
     {"round", {}, [](double x, const float*) { return std::nearbyint(x); }, 0.0},
     {"relu", {}, [](double x, const float*) { return x < 0 ? 0.0 : x; }, 0.0},
     {"relu6", {}, [](double x, const float*) { return clamp(x, 0, 6); }, 0.0},
+    {"relu_squared", {}, [](double x, const float*) { return x < 0 ? 0.0 : x * x; }, 0.5},
     {"leaky_relu",
      {0.01f},
      [](double x, const float* p) { return x > 0 ? x : x * static_cast<double>(p[0]); },
@@ -175,13 +177,32 @@ struct Worst {
   std::uint64_t different = 0;  // results whose bits are not those of the first with FMA
 };
 
-UnaryFn<float> find(const IsaRow& isa, std::string_view name) {
+using Entry = lamella::kernels::Entry<UnaryFn<float>>;
+
+const Entry& find(const IsaRow& isa, std::string_view name) {
   const auto& family = isa.table->f32.elementwise->unary;
   for (std::size_t i = 0; i < family.count; ++i) {
-    if (name == family.entries[i].name) return family.entries[i].fn;
+    if (name == family.entries[i].name) return family.entries[i];
   }
   std::fprintf(stderr, "ulp_sweep: %s has no '%s'\n", isa.name, std::string(name).c_str());
   std::exit(2);
+}
+
+// Whether every function of an instruction set is among the rows above.
+bool has_rows(const IsaRow& isa) {
+  const auto& family = isa.table->f32.elementwise->unary;
+  bool good = true;
+  for (std::size_t i = 0; i < family.count; ++i) {
+    const std::string_view name = family.entries[i].name;
+    if (std::any_of(std::begin(kRows), std::end(kRows),
+                    [name](const Row& row) { return name == row.name; })) {
+      continue;
+    }
+    std::fprintf(stderr, "ulp_sweep: '%s' of %s has no row here\n", family.entries[i].name,
+                 isa.name);
+    good = false;
+  }
+  return good;
 }
 
 // Numbers that a stride may step over.
@@ -199,7 +220,7 @@ void check(const Row& row, const std::vector<IsaRow>& isas, const float* x, std:
     exact[i] = row.reference(static_cast<double>(x[i]), row.params);
   }
   for (std::size_t k = 0; k < isas.size(); ++k) {
-    find(isas[k], row.name)(x, y.data(), n, row.params);
+    find(isas[k], row.name).fn(x, y.data(), n, row.params);
     const bool fused = isas[k].table->fused_multiply_add;
     if (fused && first.empty()) first = y;
     for (std::size_t i = 0; i < n; ++i) {
@@ -229,8 +250,42 @@ void sweep(const Row& row, const std::vector<IsaRow>& isas, std::uint64_t stride
   check(row, isas, kSpecials, std::size(kSpecials), worst);
 }
 
+// A row of the page: function and parameters, instruction set, worst error and its place, bound.
+std::string page_row(const Row& row, const IsaRow& isa, const Worst& worst) {
+  const std::size_t params = find(isa, row.name).params;
+  char numbers[64] = "", text[256];
+  if (params == 1)
+    std::snprintf(numbers, sizeof numbers, "(%g)", static_cast<double>(row.params[0]));
+  if (params == 2) {
+    std::snprintf(numbers, sizeof numbers, "(%g, %g)", static_cast<double>(row.params[0]),
+                  static_cast<double>(row.params[1]));
+  }
+  std::snprintf(text, sizeof text, "| %s%s | %s | %.4f | %a | %.1f |\n", row.name, numbers,
+                isa.name, worst.error, static_cast<double>(worst.at), row.bound);
+  return text;
+}
+
+bool write_page(const std::string& path, std::uint64_t stride, const std::string& rows) {
+  std::FILE* file = std::fopen(path.c_str(), "w");
+  if (file == nullptr) {
+    std::fprintf(stderr, "ulp_sweep: %s cannot be written\n", path.c_str());
+    return false;
+  }
+  const std::string inputs =
+      stride == 1 ? "all 2^32 inputs" : "every " + std::to_string(stride) + "th of the 2^32 inputs";
+  std::fprintf(file,
+               "# Errors of the float32 functions\n\n"
+               "Largest error over %s, in units in the last place of the exact result, and the "
+               "first input that has it.\nWritten by `make ulp`; the program is "
+               "[ulp_sweep.cpp](ulp_sweep.cpp).\n\n"
+               "| function | instruction set | worst error | at | bound |\n"
+               "| --- | --- | ---: | ---: | ---: |\n%s",
+               inputs.c_str(), rows.c_str());
+  return std::fclose(file) == 0;
+}
+
 bool run(const Row& row, const std::vector<IsaRow>& isas, std::uint64_t stride,
-         std::uint64_t threads) {
+         std::uint64_t threads, std::string& page) {
   std::vector<std::vector<Worst>> found(threads, std::vector<Worst>(isas.size()));
   std::vector<std::thread> team;
   for (std::uint64_t t = 0; t < threads; ++t) {
@@ -241,13 +296,17 @@ bool run(const Row& row, const std::vector<IsaRow>& isas, std::uint64_t stride,
   for (std::size_t k = 0; k < isas.size(); ++k) {
     Worst all;
     for (const auto& part : found) {
-      if (part[k].error > all.error) all = {part[k].error, part[k].at, all.different};
+      // The same place for any number of threads: of equal errors the smallest bit pattern.
+      const bool before = part[k].error == all.error && std::bit_cast<std::uint32_t>(part[k].at) <
+                                                            std::bit_cast<std::uint32_t>(all.at);
+      if (part[k].error > all.error || before) all = {part[k].error, part[k].at, all.different};
       all.different += part[k].different;
     }
     const bool holds = all.error <= row.bound && all.different == 0;
     std::printf("%-12s %-9s max %8.4f ULP at %-14a bound %.1f  other bits %llu%s\n", row.name,
                 isas[k].name, all.error, static_cast<double>(all.at), row.bound,
                 static_cast<unsigned long long>(all.different), holds ? "" : "  FAILED");
+    page += page_row(row, isas[k], all);
     good = good && holds;
   }
   std::fflush(stdout);
@@ -258,7 +317,7 @@ bool run(const Row& row, const std::vector<IsaRow>& isas, std::uint64_t stride,
 
 int main(int count, char** arguments) {
   std::uint64_t stride = 257, threads = 1;
-  std::string only_isa;
+  std::string only_isa, table, page;
   std::vector<std::string> names;
   for (int i = 1; i < count; ++i) {
     const std::string_view argument = arguments[i];
@@ -270,6 +329,8 @@ int main(int count, char** arguments) {
       stride = std::strtoull(arguments[++i], nullptr, 10);
     } else if (argument == "--threads") {
       threads = std::strtoull(arguments[++i], nullptr, 10);
+    } else if (argument == "--table") {
+      table = arguments[++i];
     } else if (argument == "--isa") {
       only_isa = arguments[++i];
     } else {
@@ -284,11 +345,12 @@ int main(int count, char** arguments) {
   for (const IsaRow& isa : lamella::dispatch::isa_rows()) {
     if (isa.runs_here() && (only_isa.empty() || only_isa == isa.name)) isas.push_back(isa);
   }
-  bool good = !isas.empty();
+  bool good = !isas.empty() && std::all_of(isas.begin(), isas.end(), has_rows);
   for (const Row& row : kRows) {
     if (names.empty() || std::find(names.begin(), names.end(), row.name) != names.end()) {
-      good = run(row, isas, stride, threads) && good;
+      good = run(row, isas, stride, threads, page) && good;
     }
   }
+  if (!table.empty()) good = write_page(table, stride, page) && good;
   return good ? 0 : 1;
 }
