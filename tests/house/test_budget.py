@@ -36,7 +36,7 @@ BUDGETS = {
     "python/lamella/nn": 4000,
     "python/lamella/sklearn": 500,
     "python/lamella/cli": 1500,
-    "benchmarks": 1500,
+    "benchmarks": 2000,
 }
 
 
