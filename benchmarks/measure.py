@@ -90,14 +90,19 @@ def _measured(threads: int) -> tuple[tuple[str, float], ...]:
         "call": _empty_call(),
         "fma": _core.measure_limit("multiply_add", 0, threads, LIMIT_SECONDS),
     }
+    nearer = 0
     for level in LEVELS:
         if size := sizes.get(level, 0):
             # The last level is shared, the others belong to a core.
             size = size if level == "l3" else size * threads
             found[f"{level} bytes"] = float(size)
+            # Data that just leave the level above, and data that fill half of this one.
+            spans = {min(2 * nearer, size // 2), size // 2} - {0}
             for kind in ("read", "copy"):
-                rate = _core.measure_limit(kind, size // 2, threads, LIMIT_SECONDS)
-                found[f"{level} {kind}"] = rate
+                found[f"{level} {kind}"] = max(
+                    _core.measure_limit(kind, span, threads, LIMIT_SECONDS) for span in spans
+                )
+            nearer = size
     for kind in ("read", "copy"):
         rate = _core.measure_limit(kind, MEMORY_BYTES, threads, 2 * LIMIT_SECONDS)
         found[f"memory {kind}"] = rate

@@ -9,6 +9,7 @@ constinit const LimitKernels kLimits = {
     .multiply_add = multiply_add_loop,
     .operations_per_iteration = 2 * limits::kChains * limits::Vec::lanes,
     .read = read_loop,
+    .copy = copy_loop,
 };
 
 }  // namespace lamella::kernels::LAMELLA_ISA_NAMESPACE

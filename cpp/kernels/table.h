@@ -183,6 +183,7 @@ struct LimitKernels {
   float (*multiply_add)(size_t iterations, float factor, float term);
   size_t operations_per_iteration;
   float (*read)(const float* x, size_t n);
+  void (*copy)(const float* x, float* y, size_t n);
 };
 
 struct KernelTable {
