@@ -90,7 +90,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"of all {len(tasks.ALL)} rows those whose name contains one of the words; "
         f"without it and without --all a selection of {len(tasks.DEFAULT)}",
     )
-    rows.add_argument("--all", action="store_true", help="every row; ten minutes with all rivals")
+    rows.add_argument(
+        "--all", action="store_true", help="every row; twenty minutes with all rivals"
+    )
     parser.add_argument(
         "--rivals", nargs="*", default=list(rivals.RIVALS), choices=list(rivals.RIVALS)
     )
