@@ -13,7 +13,6 @@
 
 #include "kernels/table.h"
 #include "simd/math.h"
-#include "simd/math_double.h"
 #include "simd/vec.h"
 
 namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {

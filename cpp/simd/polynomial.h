@@ -19,7 +19,7 @@ namespace lamella::simd::LAMELLA_ISA_NAMESPACE {
 template <class T, size_t N>
 [[gnu::always_inline]] inline Vec<T> horner(Vec<T> x, const T (&c)[N]) {
   Vec<T> sum = Vec<T>::broadcast(c[N - 1]);
-#pragma GCC unroll 16
+#pragma GCC unroll 32
   for (size_t i = N - 1; i > 0; --i) {
     const Vec<T> next = Vec<T>::broadcast(c[i - 1]);
     sum = sizeof(T) == 4 ? fma(sum, x, next) : mul_add(sum, x, next);

@@ -219,10 +219,10 @@ Operation find_operation(const kernels::KernelTable& table, const Instruction& i
 }
 
 // Measured with AVX2 on Zen 3 and 4, 10 000 to 100 000 elements of float32 in cache: relu, add 0.05;
-// divide and sqrt 0.12; exp 0.14, elu 0.24, gelu 0.37, erf 0.42 (on Zen 5; AVX-512 a third of that),
-// tanh 0.56; remainder 2.4; pow 4.4 and sin 6 ns an element. In float64 exp takes 4 and tanh 16: the
-// C library's, lane by lane. Only the order of magnitude matters: the sum decides how many threads a
-// program is worth.
+// divide and sqrt 0.12; exp 0.14, elu 0.24, gelu 0.37, tanh 0.36, silu 0.39, erf 0.42 (on Zen 5;
+// AVX-512 a third of that), sin 0.65; remainder 2.4 and pow 4.4 ns an element. In float64, on Zen 5:
+// exp 0.74, log 1.2, tanh 1.5, gelu 3. Only the order of magnitude matters: the sum decides how many
+// threads a program is worth.
 double operation_cost(const kernels::KernelTable& table, const Instruction& instruction) {
   static constexpr std::array<std::string_view, 27> kSimple = {
       "abs",        "neg",         "sign",        "square",     "floor",    "ceil",
@@ -234,15 +234,15 @@ double operation_cost(const kernels::KernelTable& table, const Instruction& inst
   static constexpr std::array<std::string_view, 6> kCompare = {"eq", "ne", "lt", "le", "gt", "ge"};
   static constexpr std::array<std::string_view, 5> kDivide = {"div", "sqrt", "rsqrt", "reciprocal",
                                                               "softsign"};
-  static constexpr std::array<std::string_view, 9> kPiecewise = {
-      "exp", "log", "log1p", "gelu", "erf", "elu", "selu", "softplus", "logsigmoid"};
-  static constexpr std::array<std::string_view, 5> kHeavy = {"pow", "sin", "cos", "remainder",
-                                                             "floor_divide"};
+  static constexpr std::array<std::string_view, 14> kPiecewise = {
+      "exp",      "log",        "log1p", "gelu",    "erf",  "elu",       "selu",
+      "softplus", "logsigmoid", "tanh",  "sigmoid", "silu", "gelu_tanh", "mish"};
+  static constexpr std::array<std::string_view, 3> kHeavy = {"pow", "remainder", "floor_divide"};
   const auto one_of = [&](const auto& names) {
     return std::find(names.begin(), names.end(), instruction.op) != names.end();
   };
   const bool wide = item_bytes(instruction.dtype) == 8;
-  double cost = wide ? 5.0 : 0.6;
+  double cost = wide ? 1.5 : 0.6;
   if (one_of(kPiecewise) && !wide) cost = 0.25;
   if (one_of(kSimple) || one_of(kCompare)) cost = wide ? 0.1 : 0.05;
   if (one_of(kDivide)) cost = wide ? 0.3 : 0.12;

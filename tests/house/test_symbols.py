@@ -28,11 +28,9 @@ AUDITED_UNIT = "fp_environment.cpp"
 AUDITED_LDMXCSR = 1
 
 # What a kernel may call outside its namespace: what the compiler makes of a copy, and the C library
-# for double precision and for the functions that have no vector form yet.
+# for the functions that have no vector form.
 FROM_COMPILER = {"memcpy", "memset", "memmove", "_GLOBAL_OFFSET_TABLE_", "__stack_chk_fail"}
-FROM_LIBM = {"exp", "expm1", "log", "log1p", "erf", "erfc", "tanh", "fma"} | {
-    name + suffix for name in ("sin", "cos", "pow", "fmod") for suffix in ("", "f")
-}
+FROM_LIBM = {name + suffix for name in ("pow", "fmod") for suffix in ("", "f")}
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("nm") and shutil.which("objdump")), reason="binutils are not installed"
