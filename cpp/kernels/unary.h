@@ -41,13 +41,8 @@ template <class T>
 struct Exp : Plain<T> {
   using Plain<T>::Plain;
   [[gnu::always_inline]] Vec<T> value(Vec<T> x) const { return exp(x); }
-};
-template <>
-struct Exp<float> : Plain<float> {
-  using Plain<float>::Plain;
-  [[gnu::always_inline]] Vec<float> value(Vec<float> x) const { return exp(x); }
-  [[gnu::always_inline]] Mask<float> is_usual(Vec<float> x) const { return exp_is_usual(x); }
-  [[gnu::always_inline]] Vec<float> usual(Vec<float> x) const { return exp_usual(x); }
+  [[gnu::always_inline]] Mask<T> is_usual(Vec<T> x) const { return exp_is_usual(x); }
+  [[gnu::always_inline]] Vec<T> usual(Vec<T> x) const { return exp_usual(x); }
 };
 template <class T>
 struct Expm1 : Plain<T> {
@@ -58,13 +53,8 @@ template <class T>
 struct Log : Plain<T> {
   using Plain<T>::Plain;
   [[gnu::always_inline]] Vec<T> value(Vec<T> x) const { return log(x); }
-};
-template <>
-struct Log<float> : Plain<float> {
-  using Plain<float>::Plain;
-  [[gnu::always_inline]] Vec<float> value(Vec<float> x) const { return log(x); }
-  [[gnu::always_inline]] Mask<float> is_usual(Vec<float> x) const { return log_is_usual(x); }
-  [[gnu::always_inline]] Vec<float> usual(Vec<float> x) const { return log_usual(x); }
+  [[gnu::always_inline]] Mask<T> is_usual(Vec<T> x) const { return log_is_usual(x); }
+  [[gnu::always_inline]] Vec<T> usual(Vec<T> x) const { return log_usual(x); }
 };
 template <class T>
 struct Log1p : Plain<T> {

@@ -33,7 +33,7 @@ namespace lamella::simd::LAMELLA_ISA_NAMESPACE {
   const V near = v * over_sum;
   const V left = mul_add(-near, v, mul_add(near, -middle, v));
   const V z = mul_add(left, over_sum, near);
-  const V p = z * horner(mul_add(z, V::broadcast(2.0), -one), kP);
+  const V p = z * two_chains(mul_add(z, V::broadcast(2.0), -one), kP);
   const V w = mul_add(p, over_slope, over_slope);
   const V rest = (p - w) + remainder_of(one, w + w, v);
   // w' = 2 v w - 2 / sqrt pi.
@@ -93,9 +93,9 @@ struct Tail {
                              -0x1.5e60bd8ee1fbdp-23, 0x1.4db0559d539c2p-25,  -0x1.c5965aaba96cap-28,
                              0x1.a7463b70c17a0p-31,  -0x1.e71c27fa83c60p-35, 0x1.0472f51cf04b0p-39};
   const V size = abs(x), square = x * x, edge = V::broadcast(0.75);
-  const V near = mul_add(x, horner(square, kNear), x);
+  const V near = mul_add(x, two_chains(square, kNear), x);
   const V past = at_most(5.94, size) - edge;
-  const Pair logarithm = quick_sum(V::broadcast(kFirst), past * horner(past, kFar));
+  const Pair logarithm = quick_sum(V::broadcast(kFirst), past * two_chains(past, kFar));
   const ExpTerms e = exp_terms(logarithm.high, logarithm.low + V::broadcast(kFirstLow));
   const V power = power_of_two(e.n);
   const V far = mul_add(-power, e.high + e.rest, V::broadcast(1.0) - power);

@@ -31,7 +31,7 @@ struct ExpTerms {
   const V less = mul_add(n, V::broadcast(-kLn2Low), low);
   const V r = high + less;
   // r^2 / 2 = high^2 / 2 + high less, as r itself is rounded.
-  const V cubic = mul_add(r * r * r, horner(r, kExp), mul_add(high, less, less));
+  const V cubic = mul_add(r * r * r, two_chains(r, kExp), mul_add(high, less, less));
   return {high, mul_add(high * V::broadcast(0.5), high, cubic), n};
 }
 
@@ -41,19 +41,34 @@ struct ExpTerms {
   return quick_sum(sum.high, sum.low + e.rest);
 }
 
-[[gnu::always_inline]] inline Vec<double> exp(Vec<double> x) {
-  const Vec<double> limited = at_most(710.0, at_least(-746.0, x));
-  const ExpTerms e = exp_terms(limited, Vec<double>::zero());
+// exp(r) = 1 + high + rest, rounded.
+[[gnu::always_inline]] inline Vec<double> rounded_mantissa(ExpTerms e) {
   const Pair sum = quick_sum(Vec<double>::broadcast(1.0), e.high);
-  return scale(sum.high + (sum.low + e.rest), e.n);
+  return sum.high + (sum.low + e.rest);
 }
 
-// (exp(x + low) - 1) / 2 for -700 <= x <= 710: halved, so that no power of two overflows.
+[[gnu::always_inline]] inline Vec<double> exp(Vec<double> x) {
+  const ExpTerms e = exp_terms(at_most(710.0, at_least(-746.0, x)), Vec<double>::zero());
+  return scale(rounded_mantissa(e), e.n);
+}
+
+// exp where the result is normal, and the test for it (false for NaN). The bits are exp's.
+[[gnu::always_inline]] inline Mask<double> exp_is_usual(Vec<double> x) {
+  return abs(x) <= Vec<double>::broadcast(708.0);
+}
+[[gnu::always_inline]] inline Vec<double> exp_usual(Vec<double> x) {
+  const ExpTerms e = exp_terms(x, Vec<double>::zero());
+  return rounded_mantissa(e) * power_of_two(e.n);
+}
+
+// (exp(x + low) - 1) / 2 for -700 <= x <= 710: halved, so that no power of two overflows. Below -37,
+// where the power is less than the last place of 1/2, only the form for negative x keeps it.
+template <bool negative>
 [[gnu::always_inline]] inline Pair half_expm1(Vec<double> x, Vec<double> low) {
   using V = Vec<double>;
   const ExpTerms e = exp_terms(x, low);
   const V half = V::broadcast(0.5), power = power_of_two(e.n - V::broadcast(1.0));
-  const Pair whole = quick_sum(power, -half);
+  const Pair whole = negative ? quick_sum(-half, power) : quick_sum(power, -half);
   const Pair sum = quick_sum(whole.high, power * e.high);
   return {sum.high, mul_add(power, e.rest, sum.low + whole.low)};
 }
@@ -61,7 +76,7 @@ struct ExpTerms {
 // The factor 1 / 2 would cost subnormal numbers a bit; x is the rounded result long before them.
 [[gnu::always_inline]] inline Vec<double> expm1_near(Vec<double> x, Vec<double> low) {
   using V = Vec<double>;
-  const Pair half = half_expm1(at_most(710.0, at_least(-100.0, x)), low);
+  const Pair half = half_expm1<false>(at_most(710.0, at_least(-100.0, x)), low);
   return select(abs(x) < V::broadcast(0x1p-54), x, (half.high + half.low) * V::broadcast(2.0));
 }
 [[gnu::always_inline]] inline Vec<double> expm1(Vec<double> x) {
@@ -91,7 +106,7 @@ struct ExpTerms {
 // |tanh(x)| = -u / (2 + u) with u = exp(-2 |x|) - 1.
 [[gnu::always_inline]] inline Pair tanh_pair(Vec<double> x) {
   using V = Vec<double>;
-  const Pair half = half_expm1(at_least(-50.0, abs(x) * V::broadcast(-2.0)), V::zero());
+  const Pair half = half_expm1<true>(at_least(-50.0, abs(x) * V::broadcast(-2.0)), V::zero());
   const Pair u = quick_sum(half.high, half.low);
   const Pair sum = quick_sum(V::broadcast(1.0), u.high);
   return quotient({-u.high, -u.low}, {sum.high, sum.low + u.low});
@@ -102,19 +117,19 @@ struct ExpTerms {
   return copysign(t.high + t.low, x);
 }
 
-// From 1/2 on x - tanh x; nearer to 0, where that cancels, x^3 times a polynomial in x^2: 2^-58.
+// From 1/2 on x - tanh x; nearer to 0, where that cancels, x^3 (1/3 + x^2 P(x^2)): 2^-58.
 [[gnu::always_inline]] inline Vec<double> tanhshrink(Vec<double> x) {
   using V = Vec<double>;
-  constexpr double kNear[] = {0x1.5555555555555p-2,   -0x1.1111111110ef5p-3,  0x1.ba1ba1b9d4f4bp-5,
-                              -0x1.664f4865f4f5ap-6,  0x1.226e2f6196fa3p-7,   -0x1.d6d26013fc087p-9,
-                              0x1.7d88115a2be5ep-10,  -0x1.3410ff3fd8bc5p-11, 0x1.e24a40012107fp-13,
-                              -0x1.3f8fc29c5323cp-14, 0x1.bffb26edd5effp-17};
+  constexpr double kNear[] = {-0x1.11111111110f8p-3,  0x1.ba1ba1ba16dd6p-5,  -0x1.664f48803d12ap-6,
+                              0x1.226e34b5ced1ep-7,   -0x1.d6d39e0254d44p-9, 0x1.7d9ea07a881dap-10,
+                              -0x1.350ea56ad6a3ep-11, 0x1.efc163a02adcap-13, -0x1.7238663ff928fp-14,
+                              0x1.81fde12b02acdp-16};
+  constexpr double kThird = 0x1.5555555555555p-2, kThirdLow = 0x1.5555555555555p-56;
   const V size = abs(x), square = x * x;
   const V cube = x * square;
   const V cube_low = mul_add(x, product_error(x, x, square), product_error(x, square, cube));
-  const V curve = horner(square, kNear);
-  const V third_low = V::broadcast(0x1.5555555555555p-56);  // what 1/3 lost
-  const V near = mul_add(cube, curve, mul_add(cube_low, curve, cube * third_low));
+  const V curve = mul_add(square, two_chains(square, kNear), V::broadcast(kThird));
+  const V near = mul_add(cube, curve, mul_add(cube_low, curve, cube * V::broadcast(kThirdLow)));
   const Pair t = tanh_pair(x);
   const V far = (size - t.high) - t.low;
   return copysign(select(size < V::broadcast(0.5), near, far), x);

@@ -24,7 +24,8 @@ struct LogParts {
   return {whole, from_bits(bits(x) - whole + I::broadcast(kOne))};
 }
 
-// log of 2^e (m + low), low being small beside m.
+// log of 2^e (m + low), low being small beside m; or of 2^e m.
+template <bool has_low>
 [[gnu::always_inline]] inline Vec<double> log_of_parts(Vec<double> e, Vec<double> m,
                                                        Vec<double> low) {
   using V = Vec<double>;
@@ -44,7 +45,8 @@ struct LogParts {
   // 1 / (1 + f) = 1 - 2 s (1 - s) + ..., 2 s^3 < 0.011 being left out of a term below half a unit.
   const V shift = mul_add(low * V::broadcast(-2.0), s - square, low);
   const V rest = mul_add(s, curve, e * V::broadcast(kLn2Low));
-  return second.high + (rest + (first_low + second.low - bend_low + shift));
+  const V lost = first_low + second.low - bend_low;
+  return second.high + (rest + (has_low ? lost + shift : lost));
 }
 
 // The exponent as a number, by way of the digits of 2^52 + exponent.
@@ -68,12 +70,21 @@ struct LogParts {
   const Mask<double> subnormal = x < V::broadcast(0x1p-1022);
   const LogParts parts = log_parts(select(subnormal, x * V::broadcast(0x1p+54), x));
   const V e = exponent_of(parts) - select(subnormal, V::broadcast(54.0), V::zero());
-  return log_special(x, log_of_parts(e, parts.m, V::zero()));
+  return log_special(x, log_of_parts<false>(e, parts.m, V::zero()));
 }
 
-// log(1 + x + low), low small beside x: the part of x that does not fit into the sum is scaled with
-// it. Tiny numbers are their own result; so is -0.
-[[gnu::always_inline]] inline Vec<double> log1p_sum(Vec<double> x, Vec<double> low) {
+// log of positive normal numbers, and the test for them. The bits are log's.
+[[gnu::always_inline]] inline Mask<double> log_is_usual(Vec<double> x) {
+  return (x >= Vec<double>::broadcast(0x1p-1022)) & (x < Vec<double>::broadcast(__builtin_inf()));
+}
+[[gnu::always_inline]] inline Vec<double> log_usual(Vec<double> x) {
+  const LogParts parts = log_parts(x);
+  return log_of_parts<false>(exponent_of(parts), parts.m, Vec<double>::zero());
+}
+
+// log(1 + x + low) for positive normal sums, low small beside x: the part of x that does not fit into
+// the sum is scaled with it. Tiny numbers are their own result; so are -0 and NaN.
+[[gnu::always_inline]] inline Vec<double> log_of_sum(Vec<double> x, Vec<double> low) {
   using V = Vec<double>;
   const V one = V::broadcast(1.0);
   const V sum = one + x, taken = sum - one;
@@ -81,18 +92,18 @@ struct LogParts {
   const LogParts parts = log_parts(sum);
   const V e = exponent_of(parts);
   const V inverse = power_of_two(-at_most(1000.0, e));  // beyond, nothing that matters is lost
-  const V y = log_of_parts(e, parts.m, lost * inverse);
-  return select(abs(x) < V::broadcast(0x1p-54), x, log_special(sum, y));
+  const V y = log_of_parts<true>(e, parts.m, lost * inverse);
+  return select(abs(x) >= V::broadcast(0x1p-54), y, x);
 }
 [[gnu::always_inline]] inline Vec<double> log1p(Vec<double> x) {
-  return log1p_sum(x, Vec<double>::zero());
+  return log_special(Vec<double>::broadcast(1.0) + x, log_of_sum(x, Vec<double>::zero()));
 }
 
 // log(1 + exp(x + low)) for x <= 0.
 [[gnu::always_inline]] inline Vec<double> softplus_tail(Vec<double> x, Vec<double> low) {
   const ExpTerms e = exp_terms(at_least(-800.0, x), low);
   const Pair m = exp_mantissa(e);
-  return log1p_sum(scale(m.high, e.n), m.low * power_of_two(at_least(-1000.0, e.n)));
+  return log_of_sum(scale(m.high, e.n), m.low * power_of_two(at_least(-1000.0, e.n)));
 }
 
 // log(1 + exp(beta x)) / beta = max(x, 0) + log(1 + exp(-|beta x|)) / beta, and x itself where

@@ -11,6 +11,22 @@
 
 namespace lamella::simd::LAMELLA_ISA_NAMESPACE {
 
+// c[0] + c[1] x + ..., even and odd powers in two chains of half the length, which the longer
+// polynomials of this precision need to keep the multipliers busy.
+template <size_t N>
+[[gnu::always_inline]] inline Vec<double> two_chains(Vec<double> x, const double (&c)[N]) {
+  const Vec<double> square = x * x;
+  Vec<double> last = Vec<double>::broadcast(c[N - 1]), next = Vec<double>::broadcast(c[N - 2]);
+#pragma GCC unroll 16
+  for (size_t i = N - 2; i >= 2; i -= 2) {
+    last = mul_add(last, square, Vec<double>::broadcast(c[i - 1]));
+    next = mul_add(next, square, Vec<double>::broadcast(c[i - 2]));
+  }
+  // N even: `last` ends with c[1], `next` with c[0]; N odd: `last` still lacks c[0].
+  if constexpr (N % 2 == 0) return mul_add(last, x, next);
+  return mul_add(next, x, mul_add(last, square, Vec<double>::broadcast(c[0])));
+}
+
 // high + low, |low| at most a few units in the last place of high.
 struct Pair {
   Vec<double> high, low;
