@@ -33,9 +33,11 @@ namespace lamella::simd::LAMELLA_ISA_NAMESPACE {
   const V near = v * over_sum;
   const V left = mul_add(-near, v, mul_add(near, -middle, v));
   const V z = mul_add(left, over_sum, near);
-  const V p = z * two_chains(mul_add(z, V::broadcast(2.0), -one), kP);
+  const V p = z * two_chains<6>(mul_add(z, V::broadcast(2.0), -one), kP);
   const V w = mul_add(p, over_slope, over_slope);
-  const V rest = (p - w) + remainder_of(one, w + w, v);
+  // 1 + p - w - 2 v w: w is taken off where that loses nothing, and its partner is not 1.
+  const V from_one = select(v < V::broadcast(0.75), w, V::zero());
+  const V rest = remainder_of(one - from_one, w + w, v) + (p - (w - from_one));
   // w' = 2 v w - 2 / sqrt pi.
   const V change = mul_add(v + v, w, V::broadcast(-0x1.20dd750429b6dp+0));
   return {w, mul_add(rest, over_slope, low * change)};

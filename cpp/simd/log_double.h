@@ -83,7 +83,8 @@ template <bool has_low>
 }
 
 // log(1 + x + low) for positive normal sums, low small beside x: the part of x that does not fit into
-// the sum is scaled with it. Tiny numbers are their own result; so are -0 and NaN.
+// the sum is scaled with it. For small x that part is large, and x - x^2 / 2 better; NaN goes there,
+// and with low = -0 so do both zeros.
 [[gnu::always_inline]] inline Vec<double> log_of_sum(Vec<double> x, Vec<double> low) {
   using V = Vec<double>;
   const V one = V::broadcast(1.0);
@@ -93,10 +94,11 @@ template <bool has_low>
   const V e = exponent_of(parts);
   const V inverse = power_of_two(-at_most(1000.0, e));  // beyond, nothing that matters is lost
   const V y = log_of_parts<true>(e, parts.m, lost * inverse);
-  return select(abs(x) >= V::broadcast(0x1p-54), y, x);
+  const V small = x + mul_add(x * V::broadcast(-0.5), x, low);
+  return select(abs(x) >= V::broadcast(0x1p-29), y, small);
 }
 [[gnu::always_inline]] inline Vec<double> log1p(Vec<double> x) {
-  return log_special(Vec<double>::broadcast(1.0) + x, log_of_sum(x, Vec<double>::zero()));
+  return log_special(Vec<double>::broadcast(1.0) + x, log_of_sum(x, -Vec<double>::zero()));
 }
 
 // log(1 + exp(x + low)) for x <= 0.

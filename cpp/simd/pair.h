@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// double: what a rounding loses, and powers of two.
+// double: what a rounding loses, longer polynomials, powers of two.
 //
 // The functions of double vectors carry the last few bits of an intermediate result in a second
 // double. The sums and products that find them are exact (Dekker, "A floating-point technique for
@@ -12,19 +12,25 @@
 namespace lamella::simd::LAMELLA_ISA_NAMESPACE {
 
 // c[0] + c[1] x + ..., even and odd powers in two chains of half the length, which the longer
-// polynomials of this precision need to keep the multipliers busy.
-template <size_t N>
+// polynomials of this precision need to keep the multipliers busy. Where the two would cancel, the
+// first `single` coefficients are left to Horner's rule.
+template <size_t single = 0, size_t N>
 [[gnu::always_inline]] inline Vec<double> two_chains(Vec<double> x, const double (&c)[N]) {
-  const Vec<double> square = x * x;
-  Vec<double> last = Vec<double>::broadcast(c[N - 1]), next = Vec<double>::broadcast(c[N - 2]);
+  using V = Vec<double>;
+  const V square = x * x;
+  V last = V::broadcast(c[N - 1]), next = V::broadcast(c[N - 2]);
 #pragma GCC unroll 16
-  for (size_t i = N - 2; i >= 2; i -= 2) {
-    last = mul_add(last, square, Vec<double>::broadcast(c[i - 1]));
-    next = mul_add(next, square, Vec<double>::broadcast(c[i - 2]));
+  for (size_t i = N - 2; i >= single + 2; i -= 2) {
+    last = mul_add(last, square, V::broadcast(c[i - 1]));
+    next = mul_add(next, square, V::broadcast(c[i - 2]));
   }
-  // N even: `last` ends with c[1], `next` with c[0]; N odd: `last` still lacks c[0].
-  if constexpr (N % 2 == 0) return mul_add(last, x, next);
-  return mul_add(next, x, mul_add(last, square, Vec<double>::broadcast(c[0])));
+  // Odd count: the chains end with the second and the third coefficient.
+  constexpr bool odd = (N - single) % 2 == 1;
+  V sum = odd ? mul_add(next, x, mul_add(last, square, V::broadcast(c[single])))
+              : mul_add(last, x, next);
+#pragma GCC unroll 16
+  for (size_t i = single; i > 0; --i) sum = mul_add(sum, x, V::broadcast(c[i - 1]));
+  return sum;
 }
 
 // high + low, |low| at most a few units in the last place of high.
@@ -65,14 +71,6 @@ struct Pair {
   const Vec<double> rest = remainder_of(numerator.high, high, denominator.high) +
                            (numerator.low - high * denominator.low);
   return {high, rest * inverse};
-}
-
-// v 2^n for whole n, |n| <= 1100, and normal v near 1: rounded once, into the subnormal range or to
-// infinity, as the first of the two factors leaves v exact.
-[[gnu::always_inline]] inline Vec<double> scale(Vec<double> v, Vec<double> n) {
-  const VecInt<double> biased = bits(n + Vec<double>::broadcast(0x1.8p+52 + 2046.0));
-  const VecInt<double> half = shift_right<1>(biased);
-  return v * from_bits(shift_left<52>(half)) * from_bits(shift_left<52>(biased - half));
 }
 
 // 2^n for whole n from -1022 to 1023.

@@ -16,6 +16,7 @@
 //   kMaskedMoves    whether the partial moves are one instruction, as quick as the whole ones
 //   min max         NaN if either is NaN; -0 < +0
 //   min_or_second(a, b), max_or_second(a, b)   one instruction: b if either is NaN or both are 0
+//   scale(v, n)     v 2^n for whole n, |n| <= 1100, and normal v near 1; double only
 //   abs sqrt floor ceil round_even copysign(magnitude, sign)
 //   < <= > >= == != IEEE comparisons, giving Mask<T>
 //   Mask<T>         & | ! any(m) all(m); select(m, a, b) is lane by lane m ? a : b
@@ -60,6 +61,16 @@ struct VecInt;
 #endif
 
 namespace lamella::simd::LAMELLA_ISA_NAMESPACE {
+
+#if !defined(__AVX512F__)
+// Rounded once, into the subnormal range or to infinity, as the first factor leaves v exact: the
+// bits of the instruction that AVX-512 has for it.
+[[gnu::always_inline]] inline Vec<double> scale(Vec<double> v, Vec<double> n) {
+  const VecInt<double> biased = bits(n + Vec<double>::broadcast(0x1.8p+52 + 2046.0));
+  const VecInt<double> half = shift_right<1>(biased);
+  return v * from_bits(shift_left<52>(half)) * from_bits(shift_left<52>(biased - half));
+}
+#endif
 
 // load_partial with a value of the caller's choice in the lanes behind n.
 template <class T>

@@ -186,6 +186,9 @@ struct Vec<double> {
 [[gnu::always_inline]] inline Vec<double> mul_add(Vec<double> a, Vec<double> b, Vec<double> c) {
   return {_mm512_fmadd_pd(a.v, b.v, c.v)};
 }
+[[gnu::always_inline]] inline Vec<double> scale(Vec<double> v, Vec<double> n) {
+  return {_mm512_scalef_pd(v.v, n.v)};
+}
 [[gnu::always_inline]] inline Vec<double> min_or_second(Vec<double> a, Vec<double> b) {
   return {_mm512_min_pd(a.v, b.v)};
 }
