@@ -19,7 +19,7 @@ struct ExpTerms {
 // exp(x + low) for a small correction low, |x| <= 1500.
 [[gnu::always_inline]] inline ExpTerms exp_terms(Vec<double> x, Vec<double> low) {
   using V = Vec<double>;
-  constexpr double kLn2High = 0x1.62e42fefa3800p-1, kLn2Low = 0x1.ef35793c76730p-45;
+  constexpr double kHigh = 0x1.62e42fefa3800p-1, kLow = 0x1.ef35793c76730p-45;  // ln 2
   // (exp(r) - 1 - r - r^2 / 2) / r^3: 2^-63.5 relative to exp(r), 2^-61.7 to exp(r) - 1.
   constexpr double kExp[] = {0x1.555555555555dp-3,  0x1.555555555556cp-5,  0x1.111111110e549p-7,
                              0x1.6c16c16c0a3fap-10, 0x1.a01a01b5f50b1p-13, 0x1.a01a01e8c5b71p-16,
@@ -27,8 +27,8 @@ struct ExpTerms {
                              0x1.2051baf4e83edp-29};
   const V rounder = V::broadcast(0x1.8p+52);
   const V n = mul_add(x, V::broadcast(kLog2E), rounder) - rounder;
-  const V high = mul_add(n, V::broadcast(-kLn2High), x);
-  const V less = mul_add(n, V::broadcast(-kLn2Low), low);
+  const V high = mul_add(n, V::broadcast(-kHigh), x);
+  const V less = mul_add(n, V::broadcast(-kLow), low);
   const V r = high + less;
   // r^2 / 2 = high^2 / 2 + high less, as r itself is rounded.
   const V cubic = mul_add(r * r * r, two_chains(r, kExp), mul_add(high, less, less));

@@ -29,7 +29,7 @@ template <bool has_low>
 [[gnu::always_inline]] inline Vec<double> log_of_parts(Vec<double> e, Vec<double> m,
                                                        Vec<double> low) {
   using V = Vec<double>;
-  constexpr double kLn2High = 0x1.62e42fefa3800p-1, kLn2Low = 0x1.ef35793c76730p-45;
+  constexpr double kHigh = 0x1.62e42fefa3800p-1, kLow = 0x1.ef35793c76730p-45;  // ln 2
   // (2 atanh(s) - 2 s) / s^3 in s^2: 2^-59.5 relative to log(1 + f).
   constexpr double kLog[] = {0x1.5555555555592p-1, 0x1.999999997ff04p-2, 0x1.24924941e33bcp-2,
                              0x1.c71c521253dd1p-3, 0x1.74663d68f3476p-3, 0x1.39a1daae76fe1p-3,
@@ -38,13 +38,13 @@ template <bool has_low>
   const V s = f / (f + V::broadcast(2.0)), square = s * s;
   const V half = f * V::broadcast(0.5), bend = half * f;
   const V bend_low = product_error(half, f, bend);
-  const V e_high = V::broadcast(kLn2High);
+  const V e_high = V::broadcast(kHigh);
   const V first = mul_add(e, e_high, f), first_low = mul_add(e, e_high, -first) + f;
   const Pair second = quick_sum(first, -bend);
   const V curve = mul_add(square, horner(square, kLog), bend);
   // 1 / (1 + f) = 1 - 2 s (1 - s) + ..., 2 s^3 < 0.011 being left out of a term below half a unit.
   const V shift = mul_add(low * V::broadcast(-2.0), s - square, low);
-  const V rest = mul_add(s, curve, e * V::broadcast(kLn2Low));
+  const V rest = mul_add(s, curve, e * V::broadcast(kLow));
   const V lost = first_low + second.low - bend_low;
   return second.high + (rest + (has_low ? lost + shift : lost));
 }

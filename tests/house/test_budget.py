@@ -22,7 +22,7 @@ MAX_OP_KINDS = 45
 # raise the figure in the change that needs it and say why there.
 BUDGETS = {
     "cpp/base": 1500,
-    "cpp/simd": 3800,  # three instruction sets of 450 lines each, tables of coefficients, two precisions
+    "cpp/simd": 3800,  # three instruction sets of 450 lines each, coefficients of two precisions
     "cpp/kernels": 3500,
     "cpp/dispatch": 300,
     "cpp/steps": 3000,
