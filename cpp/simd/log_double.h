@@ -105,7 +105,7 @@ template <bool has_low>
 [[gnu::always_inline]] inline Vec<double> softplus_tail(Vec<double> x, Vec<double> low) {
   const ExpTerms e = exp_terms(at_least(-800.0, x), low);
   const Pair m = exp_mantissa(e);
-  return log_of_sum(scale(m.high, e.n), m.low * power_of_two(at_least(-1000.0, e.n)));
+  return log_of_sum(scale(m.high, e.n), scale(m.low, e.n));
 }
 
 // log(1 + exp(beta x)) / beta = max(x, 0) + log(1 + exp(-|beta x|)) / beta, and x itself where

@@ -42,8 +42,6 @@ def test_unary_error(name, params, dtype, isa):
     if free:
         got = np.where((got == 0) & (truth == 0), got.dtype.type(0), got)
     bound = max(UNARY[name].ulp if name in UNARY else 0.5, 0.5)
-    if dtype == "float64" and cases.UNARY[name].double is not None:
-        bound = cases.UNARY[name].double
     within_ulps(got, truth, dtype, bound)
 
 

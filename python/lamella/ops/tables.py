@@ -3,8 +3,9 @@
 
 One row here and one functor in C++ make a function: eager call, fused epilogue, every instruction
 set and every test follow. Names and parameter names are torch's. References are NumPy float64 and
-keep NaN, infinities and signed zeros as IEEE 754 does. `ulp` bounds the float32 kernel's error in
-units in the last place, rounding included; `domain` is where test data is drawn from.
+keep NaN, infinities and signed zeros as IEEE 754 does. `ulp` bounds the error of the kernels of
+both precisions in units in the last place, rounding included; `domain` is where test data is drawn
+from.
 """
 
 from __future__ import annotations
