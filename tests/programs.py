@@ -113,6 +113,25 @@ def layer_norm(dtype: str, rows: int, cols: int, *, epsilon: float = 1e-5) -> _c
     return builder.build()
 
 
+def rms_norm(dtype: str, rows: int, cols: int, *, epsilon: float = 1e-5) -> _core.Program:
+    """Inputs: x, weight."""
+    builder = _core.ProgramBuilder(
+        inputs=[(dtype, (rows, cols)), (dtype, (cols,))],
+        outputs=[(dtype, (rows, cols))],
+        arena_bytes=0,
+    )
+    builder.rms_norm(
+        dtype=dtype,
+        rows=rows,
+        cols=cols,
+        x=builder.input(0),
+        weight=builder.input(1),
+        epsilon=epsilon,
+        y=builder.output(0),
+    )
+    return builder.build()
+
+
 def copy(
     dtype: str, shape: tuple[int, ...], strides: tuple[int, ...], extent: int
 ) -> _core.Program:

@@ -230,7 +230,7 @@ void add_reduce(ProgramBuilder& builder, const std::string& kind, const std::str
   builder.add(steps::make_reduce(builder.table(), spec));
 }
 
-// The checked common part of softmax and layer_norm; `read` gets what else the step reads.
+// The checked common part of softmax and the norms; `read` gets what else the step reads.
 steps::RowsSpec rows_spec(const ProgramBuilder& builder, const std::string& dtype, std::size_t rows,
                           std::size_t cols, Slot x, Slot y,
                           const std::vector<std::optional<Slot>>& vectors) {
@@ -255,6 +255,12 @@ void add_layer_norm(ProgramBuilder& builder, const std::string& dtype, std::size
                     double epsilon, Slot y) {
   const auto spec = rows_spec(builder, dtype, rows, cols, x, y, {weight, bias});
   builder.add(steps::make_layer_norm(builder.table(), spec, weight, bias, epsilon));
+}
+
+void add_rms_norm(ProgramBuilder& builder, const std::string& dtype, std::size_t rows,
+                  std::size_t cols, Slot x, std::optional<Slot> weight, double epsilon, Slot y) {
+  const auto spec = rows_spec(builder, dtype, rows, cols, x, y, {weight});
+  builder.add(steps::make_rms_norm(builder.table(), spec, weight, epsilon));
 }
 
 // ---- moving, gathering, chance
@@ -358,6 +364,9 @@ void register_steps(py::module_& module, BuilderClass& builder) {
       .def("layer_norm", &add_layer_norm, py::kw_only(), "dtype"_a, "rows"_a, "cols"_a, "x"_a,
            "weight"_a = py::none(), "bias"_a = py::none(), "epsilon"_a, "y"_a,
            "Adds (x - mean) / sqrt(var + epsilon) * weight + bias for each row.")
+      .def("rms_norm", &add_rms_norm, py::kw_only(), "dtype"_a, "rows"_a, "cols"_a, "x"_a,
+           "weight"_a = py::none(), "epsilon"_a, "y"_a,
+           "Adds x / sqrt(mean(x^2) + epsilon) * weight for each row.")
       .def("copy", &add_copy, py::kw_only(), "item_bytes"_a, "shape"_a, "x"_a, "x_strides"_a, "y"_a,
            "y_strides"_a, "Adds a strided copy; strides count items.")
       .def("fill", &add_fill, py::kw_only(), "dtype"_a, "count"_a, "value"_a, "y"_a,

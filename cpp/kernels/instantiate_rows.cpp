@@ -9,9 +9,12 @@ namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {
 
 template <class T>
 constexpr Entry<ReduceRowsFn<T>> kReduceRowEntries[] = {
-    {"sum", 0, reduce_rows<T, Add>},       {"mean", 0, mean_rows<T>},
-    {"max", 0, reduce_rows<T, Maximum>},   {"min", 0, reduce_rows<T, Minimum>},
-    {"prod", 0, reduce_rows<T, Multiply>}, {"logsumexp", 0, logsumexp_rows<T>},
+    {"sum", 0, reduce_rows<T, Add>},
+    {"mean", 0, mean_rows<T>},
+    {"max", 0, extreme_rows<T, Maximum, MaximumOfNumbers>},
+    {"min", 0, extreme_rows<T, Minimum, MinimumOfNumbers>},
+    {"prod", 0, reduce_rows<T, Multiply>},
+    {"logsumexp", 0, logsumexp_rows<T>},
 };
 
 template <class T>
@@ -23,8 +26,8 @@ constexpr Entry<ReduceColumnsFn<T>> kReduceColumnEntries[] = {
 
 template <class T>
 constexpr Entry<ArgReduceFn<T>> kArgEntries[] = {
-    {"argmax", 0, arg_rows<T, Maximum>},
-    {"argmin", 0, arg_rows<T, Minimum>},
+    {"argmax", 0, arg_rows<T, MaximumOfNumbers>},
+    {"argmin", 0, arg_rows<T, MinimumOfNumbers>},
 };
 
 template <class Fn, size_t N>
@@ -41,6 +44,7 @@ constexpr RowKernels<T> kRowKernels = {
     .softmax = softmax_rows<T>,
     .log_softmax = log_softmax_rows<T>,
     .layer_norm = layer_norm_rows<T>,
+    .rms_norm = rms_norm_rows<T>,
 };
 
 constinit const RowKernels<float> kRowsF32 = kRowKernels<float>;

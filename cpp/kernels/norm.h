@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Variance and layer normalisation of rows.
+// Variance, layer normalisation and root-mean-square normalisation of rows.
 //
-// Two passes: the mean, then the deviations d from it, corrected for the mean's own rounding error
+// Sums are in fold.h's fixed order. Moments take two passes: the mean, then the deviations d from it, corrected for the mean's own rounding error
 // (Chan, Golub and LeVeque, "Algorithms for computing the sample variance", 1983):
 //   sum of squares = sum(d^2) - sum(d)^2 / n,   true mean = mean + sum(d) / n
 // A row of equal values therefore has variance 0 and normalises to 0 exactly, however large they
 // are. When the squares or the sum overflow, the row is done again scaled by a power of two; rows
-// with NaN or an infinity give NaN.
+// with NaN or an infinity give NaN (rms_norm: 0 beside an infinity).
 #pragma once
 
-#include "kernels/reduce.h"
+#include "kernels/fold.h"
 
 namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {
 
@@ -30,25 +30,44 @@ template <bool Scaled, class T>
   return x;
 }
 
-// The scaled x, as it is summed.
+// The scaled x of each row, as it is summed.
 template <class T, bool Scaled>
 struct ScaledValues {
   const T* x;
+  ptrdiff_t row_step;
   template <bool Full>
-  [[gnu::always_inline]] void operator()(size_t column, size_t n, Vec<T> (&value)[1]) const {
-    value[0] = scaled<Scaled>(load<Full>(x + column, n));
+  [[gnu::always_inline]] void operator()(size_t row, size_t column, size_t n,
+                                         Vec<T> (&value)[1]) const {
+    value[0] = scaled<Scaled>(load<Full>(x + static_cast<ptrdiff_t>(row) * row_step + column, n));
   }
 };
 
 // d = scaled x - mean and d^2, as they are summed.
-template <class T, bool Scaled>
+template <class T, bool Scaled, size_t Rows>
 struct Deviations {
   const T* x;
-  Vec<T> mean;
+  ptrdiff_t row_step;
+  Vec<T> mean[Rows];
   template <bool Full>
-  [[gnu::always_inline]] void operator()(size_t column, size_t n, Vec<T> (&value)[2]) const {
-    value[0] = scaled<Scaled>(load<Full>(x + column, n)) - mean;
+  [[gnu::always_inline]] void operator()(size_t row, size_t column, size_t n,
+                                         Vec<T> (&value)[2]) const {
+    value[0] = scaled<Scaled>(load<Full>(x + static_cast<ptrdiff_t>(row) * row_step + column, n)) -
+               mean[row];
     value[1] = value[0] * value[0];
+  }
+};
+
+// The squares of the scaled x.
+template <class T, bool Scaled>
+struct Squares {
+  const T* x;
+  ptrdiff_t row_step;
+  template <bool Full>
+  [[gnu::always_inline]] void operator()(size_t row, size_t column, size_t n,
+                                         Vec<T> (&value)[1]) const {
+    const T* at = x + static_cast<ptrdiff_t>(row) * row_step + column;
+    const Vec<T> v = scaled<Scaled>(load<Full>(at, n));
+    value[0] = v * v;
   }
 };
 
@@ -57,44 +76,97 @@ template <class T>
 struct Moments {
   T mean, correction, squares;
   bool finite() const { return squares - squares == T(0); }
+  static Moments of(T mean, T deviations, T squares, T n) {
+    const T correction = deviations / n, corrected = squares - deviations * correction;
+    // Rounding may leave a few units below zero; NaN stays.
+    return {mean, correction, corrected < T(0) ? T(0) : corrected};
+  }
 };
 
-template <class T, bool Scaled>
-inline Moments<T> row_moments(const T* x, size_t cols) {
-  T sum[1], sums[2];
-  if constexpr (Scaled) {
-    fold_row<T, Add, 1>(ScaledValues<T, Scaled>{x}, cols, sum);
+// The moments of `Rows` rows at once; one if they are longer than a chunk.
+template <class T, bool Scaled, size_t Rows>
+[[gnu::noinline]] void row_moments(const T* x, ptrdiff_t row_step, size_t cols,
+                                   Moments<T> (&moments)[Rows]) {
+  const ScaledValues<T, Scaled> values{x, row_step};
+  const T n = static_cast<T>(cols);
+  T sum[Rows][1], sums[Rows][2];
+  Deviations<T, Scaled, Rows> deviations{x, row_step, {}};
+  const bool is_long = Rows == 1 && cols > kChunk;
+  if (is_long) {
+    fold_long_row<T, Add, 1, streams<T, 1>()>(values, cols, sum[0]);
   } else {
-    sum[0] = fold_values<T, Add>(x, cols);
+    fold_short_rows<T, Add>(values, cols, sum);
   }
-  const T n = static_cast<T>(cols), mean = sum[0] / n;
-  fold_row<T, Add, 2>(Deviations<T, Scaled>{x, Vec<T>::broadcast(mean)}, cols, sums);
-  const T correction = sums[0] / n, squares = sums[1] - sums[0] * correction;
-  // Rounding may leave a few units below zero; NaN stays.
-  return {mean, correction, squares < T(0) ? T(0) : squares};
+#pragma GCC unroll 4
+  for (size_t i = 0; i < Rows; ++i) {
+    moments[i].mean = sum[i][0] / n;
+    deviations.mean[i] = Vec<T>::broadcast(moments[i].mean);
+  }
+  if (is_long) {
+    fold_long_row<T, Add, 2, streams<T, 2>()>(deviations, cols, sums[0]);
+  } else {
+    fold_short_rows<T, Add>(deviations, cols, sums);
+  }
+#pragma GCC unroll 4
+  for (size_t i = 0; i < Rows; ++i) {
+    moments[i] = Moments<T>::of(moments[i].mean, sums[i][0], sums[i][1], n);
+  }
+}
+
+template <class T, bool Scaled, size_t Rows>
+[[gnu::noinline]] void row_squares(const T* x, ptrdiff_t row_step, size_t cols,
+                                   T (&squares)[Rows]) {
+  const Squares<T, Scaled> map{x, row_step};
+  T sum[Rows][1];
+  if (Rows == 1 && cols > kChunk) {
+    fold_long_row<T, Add, 1, streams<T, 1>()>(map, cols, sum[0]);
+  } else {
+    fold_short_rows<T, Add>(map, cols, sum);
+  }
+#pragma GCC unroll 4
+  for (size_t i = 0; i < Rows; ++i) squares[i] = sum[i][0];
+}
+
+// Calls f as by_groups does, with as many rows at once as `Count` sums each allow.
+template <class T, size_t Count, class F>
+[[gnu::always_inline]] inline void by_streams(size_t rows, size_t cols, F f) {
+  if (cols > kChunk) {
+    by_groups<1>(rows, f);
+  } else {
+    by_groups<streams<T, Count>()>(rows, f);
+  }
 }
 
 template <class T>
 void variance_rows(const T* x, ptrdiff_t row_step, size_t rows, size_t cols, T divisor, T* y) {
-  for (size_t r = 0; r < rows; ++r, x += row_step) {
-    const Moments<T> moments = row_moments<T, false>(x, cols);
-    y[r] = moments.squares / divisor;
-    if (moments.finite()) continue;
-    y[r] = row_moments<T, true>(x, cols).squares / divisor * kUpScale<T> * kUpScale<T>;
-  }
+  by_streams<T, 2>(rows, cols, [&](size_t r, auto group) {
+    const T* row = x + static_cast<ptrdiff_t>(r) * row_step;
+    Moments<T> moments[group.value];
+    row_moments<T, false>(row, row_step, cols, moments);
+    for (size_t i = 0; i < group.value; ++i, row += row_step) {
+      y[r + i] = moments[i].squares / divisor;
+      if (moments[i].finite()) continue;
+      Moments<T> again[1];
+      row_moments<T, true>(row, 0, cols, again);
+      y[r + i] = again[0].squares / divisor * kUpScale<T> * kUpScale<T>;
+    }
+  });
 }
 
-// y = ((x - mean) - correction) * inverse * weight + bias. y may be x.
-template <class T, bool Weight, bool Bias>
-[[gnu::always_inline]] inline void normalise_row(const T* x, T* y, size_t cols,
-                                                 const Moments<T>& moments, T inverse,
-                                                 const T* weight, const T* bias) {
+// 1 / sqrt(sum of squares / n + epsilon).
+template <class T>
+[[gnu::always_inline]] inline T inverse_root(T squares, size_t n, T epsilon) {
+  const T mean = squares / static_cast<T>(n) + epsilon;
+  return T(1) / scalar(mean, [](Vec<T> v) { return sqrt(v); });
+}
+
+// y = f(x) * weight + bias of one row, while the row `ahead` elements on is asked for. y may be x.
+template <class T, bool Weight, bool Bias, class F>
+[[gnu::always_inline]] inline void affine_row(const T* x, T* y, size_t cols, size_t ahead,
+                                              const T* weight, const T* bias, F f) {
   constexpr size_t kWidth = Vec<T>::lanes;
-  const Vec<T> mean = Vec<T>::broadcast(moments.mean);
-  const Vec<T> correction = Vec<T>::broadcast(moments.correction);
-  const Vec<T> factor = Vec<T>::broadcast(inverse);
-  const auto f = [&](const auto& at) {
-    const Vec<T> v = ((at(x) - mean) - correction) * factor;
+  const auto g = [&](const auto& at) __attribute__((always_inline)) {
+    const Vec<T> v = f(at(x));
     if constexpr (Weight && Bias) {
       return vec::mul_add(v, at(weight), at(bias));
     } else if constexpr (Weight) {
@@ -107,45 +179,95 @@ template <class T, bool Weight, bool Bias>
   };
   size_t c = 0;
   for (; c + kWidth <= cols; c += kWidth) {
-    f([c](const T* p) { return Vec<T>::load(p + c); }).store(y + c);
+    prefetch(x + c, ahead);
+    g([c](const T* p) { return Vec<T>::load(p + c); }).store(y + c);
   }
   if (c == cols) return;
   const size_t n = cols - c;
-  f([c, n](const T* p) { return Vec<T>::load_partial(p + c, n); }).store_partial(y + c, n);
+  g([c, n](const T* p) { return Vec<T>::load_partial(p + c, n); }).store_partial(y + c, n);
+}
+
+// y = ((x - mean) - correction) * inverse * weight + bias. y may be x.
+template <class T, bool Weight, bool Bias>
+[[gnu::always_inline]] inline void normalise_row(const T* x, T* y, size_t cols, size_t ahead,
+                                                 const Moments<T>& moments, T epsilon,
+                                                 const T* weight, const T* bias) {
+  const Vec<T> mean = Vec<T>::broadcast(moments.mean);
+  const Vec<T> correction = Vec<T>::broadcast(moments.correction);
+  const Vec<T> factor = Vec<T>::broadcast(inverse_root(moments.squares, cols, epsilon));
+  affine_row<T, Weight, Bias>(x, y, cols, ahead, weight, bias,
+                              [&](Vec<T> v) { return ((v - mean) - correction) * factor; });
 }
 
 template <class T, bool Weight, bool Bias>
-void normalise_rows(const T* x, T* y, size_t rows, size_t cols, const T* weight, const T* bias,
-                    T epsilon) {
-  for (size_t r = 0; r < rows; ++r, x += cols, y += cols) {
-    const T* row = x;
-    T added = epsilon;
-    Moments<T> moments = row_moments<T, false>(row, cols);
-    if (!moments.finite()) {
-      map_row(x, y, cols, [](Vec<T> v) { return scaled<true>(v); });
-      row = y;
-      added = epsilon * kDownScale<T> * kDownScale<T>;
-      moments = row_moments<T, false>(row, cols);
+void layer_norm_with(const T* x, T* y, size_t rows, size_t cols, const T* weight, const T* bias,
+                     T epsilon) {
+  by_streams<T, 2>(rows, cols, [&](size_t r, auto group) {
+    const T* row = x + r * cols;
+    T* to = y + r * cols;
+    const size_t ahead = next_group<group.value>(r, rows, cols);
+    Moments<T> moments[group.value];
+    row_moments<T, false>(row, static_cast<ptrdiff_t>(cols), cols, moments);
+    for (size_t i = 0; i < group.value; ++i, row += cols, to += cols) {
+      if (moments[i].finite()) {
+        normalise_row<T, Weight, Bias>(row, to, cols, ahead, moments[i], epsilon, weight, bias);
+        continue;
+      }
+      Moments<T> again[1];
+      map_row(row, to, cols, [](Vec<T> v) { return scaled<true>(v); });
+      row_moments<T, false>(to, 0, cols, again);
+      normalise_row<T, Weight, Bias>(to, to, cols, 0, again[0],
+                                     epsilon * kDownScale<T> * kDownScale<T>, weight, bias);
     }
-    const T variance = moments.squares / static_cast<T>(cols) + added;
-    const T inverse = T(1) / scalar(variance, [](Vec<T> v) { return sqrt(v); });
-    normalise_row<T, Weight, Bias>(row, y, cols, moments, inverse, weight, bias);
-  }
+  });
 }
 
 template <class T>
 void layer_norm_rows(const T* x, T* y, size_t rows, size_t cols, const T* weight, const T* bias,
                      T epsilon) {
   if (weight != nullptr && bias != nullptr) {
-    return normalise_rows<T, true, true>(x, y, rows, cols, weight, bias, epsilon);
+    return layer_norm_with<T, true, true>(x, y, rows, cols, weight, bias, epsilon);
   }
   if (weight != nullptr) {
-    return normalise_rows<T, true, false>(x, y, rows, cols, weight, bias, epsilon);
+    return layer_norm_with<T, true, false>(x, y, rows, cols, weight, bias, epsilon);
   }
   if (bias != nullptr) {
-    return normalise_rows<T, false, true>(x, y, rows, cols, weight, bias, epsilon);
+    return layer_norm_with<T, false, true>(x, y, rows, cols, weight, bias, epsilon);
   }
-  return normalise_rows<T, false, false>(x, y, rows, cols, weight, bias, epsilon);
+  return layer_norm_with<T, false, false>(x, y, rows, cols, weight, bias, epsilon);
+}
+
+template <class T, bool Weight>
+void rms_norm_with(const T* x, T* y, size_t rows, size_t cols, const T* weight, T epsilon) {
+  by_streams<T, 1>(rows, cols, [&](size_t r, auto group) {
+    const T* row = x + r * cols;
+    T* to = y + r * cols;
+    const size_t ahead = next_group<group.value>(r, rows, cols);
+    T squares[group.value];
+    row_squares<T, false>(row, static_cast<ptrdiff_t>(cols), cols, squares);
+    for (size_t i = 0; i < group.value; ++i, row += cols, to += cols) {
+      const bool finite = squares[i] - squares[i] == T(0);
+      T sum[1] = {squares[i]};
+      if (!finite) row_squares<T, true>(row, 0, cols, sum);
+      const T scale = finite ? T(1) : kDownScale<T>;
+      const Vec<T> down = Vec<T>::broadcast(scale);
+      const Vec<T> factor = Vec<T>::broadcast(inverse_root(sum[0], cols, epsilon * scale * scale));
+      // The factor of a row that was scaled down would underflow if it were scaled in turn.
+      if (finite) {
+        affine_row<T, Weight, false>(row, to, cols, ahead, weight, nullptr,
+                                     [&](Vec<T> v) { return v * factor; });
+      } else {
+        affine_row<T, Weight, false>(row, to, cols, ahead, weight, nullptr,
+                                     [&](Vec<T> v) { return v * down * factor; });
+      }
+    }
+  });
+}
+
+template <class T>
+void rms_norm_rows(const T* x, T* y, size_t rows, size_t cols, const T* weight, T epsilon) {
+  if (weight != nullptr) return rms_norm_with<T, true>(x, y, rows, cols, weight, epsilon);
+  return rms_norm_with<T, false>(x, y, rows, cols, weight, epsilon);
 }
 
 }  // namespace lamella::kernels::LAMELLA_ISA_NAMESPACE

@@ -74,6 +74,10 @@ template <class T>
 using LayerNormFn = void (*)(const T* x, T* y, size_t rows, size_t cols, const T* weight,
                              const T* bias, T epsilon);
 
+// y = x / sqrt(mean(x^2) + epsilon) * weight per row; weight may be null.
+template <class T>
+using RmsNormFn = void (*)(const T* x, T* y, size_t rows, size_t cols, const T* weight, T epsilon);
+
 // y[i] = keep(i) ? x[i] * scale : 0 for i in [0, n), where keep(i) depends on (key, stream,
 // first + i) alone: Philox 4x32-10, one 32-bit word an element, kept when word >= threshold.
 template <class T>
@@ -149,6 +153,7 @@ struct RowKernels {
   SoftmaxFn<T> softmax;
   SoftmaxFn<T> log_softmax;
   LayerNormFn<T> layer_norm;
+  RmsNormFn<T> rms_norm;
 };
 
 template <class T>

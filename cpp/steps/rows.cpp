@@ -79,6 +79,40 @@ class LayerNorm final : public Step {
   kernels::LayerNormFn<T> kernel_;
 };
 
+template <class T>
+class RmsNorm final : public Step {
+ public:
+  RmsNorm(const kernels::KernelTable& table, const RowsSpec& spec, std::optional<Slot> weight,
+          double epsilon)
+      : spec_(spec),
+        weight_(weight),
+        epsilon_(static_cast<T>(epsilon)),
+        cost_(rows_cost(table, spec, sizeof(T) == 8 ? 0.2 : 0.1)),
+        kernel_(typed_kernels<T>(table).rows->rms_norm) {}
+
+  void run(const Frame& frame, const base::Team& team) const override {
+    const auto [begin, end] = team.share(spec_.rows, row_grain(spec_));
+    const std::size_t first = begin * spec_.cols;
+    kernel_(frame.at<T>(spec_.x) + first, frame.at<T>(spec_.y) + first, end - begin, spec_.cols,
+            weight_ ? frame.at<T>(*weight_) : nullptr, epsilon_);
+  }
+  double cost() const override { return cost_; }
+  const char* name() const override { return "rms_norm"; }
+
+ private:
+  RowsSpec spec_;
+  std::optional<Slot> weight_;
+  T epsilon_;
+  double cost_;
+  kernels::RmsNormFn<T> kernel_;
+};
+
+void require_epsilon(double epsilon, const char* step) {
+  if (epsilon >= 0) return;
+  throw std::invalid_argument(std::string(step) + ": epsilon must not be negative; got " +
+                              std::to_string(epsilon));
+}
+
 void require_rows(const RowsSpec& spec, const char* step) {
   base::checked_mul(spec.rows, spec.cols);
   if (is_floating(spec.dtype)) return;
@@ -99,14 +133,21 @@ std::unique_ptr<Step> make_layer_norm(const kernels::KernelTable& table, const R
                                       std::optional<Slot> weight, std::optional<Slot> bias,
                                       double epsilon) {
   require_rows(spec, "layer_norm");
-  if (!(epsilon >= 0)) {
-    throw std::invalid_argument("layer_norm: epsilon must not be negative; got " +
-                                std::to_string(epsilon));
-  }
+  require_epsilon(epsilon, "layer_norm");
   if (spec.dtype == DType::f32) {
     return std::make_unique<LayerNorm<float>>(table, spec, weight, bias, epsilon);
   }
   return std::make_unique<LayerNorm<double>>(table, spec, weight, bias, epsilon);
+}
+
+std::unique_ptr<Step> make_rms_norm(const kernels::KernelTable& table, const RowsSpec& spec,
+                                    std::optional<Slot> weight, double epsilon) {
+  require_rows(spec, "rms_norm");
+  require_epsilon(epsilon, "rms_norm");
+  if (spec.dtype == DType::f32) {
+    return std::make_unique<RmsNorm<float>>(table, spec, weight, epsilon);
+  }
+  return std::make_unique<RmsNorm<double>>(table, spec, weight, epsilon);
 }
 
 }  // namespace lamella::steps

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Operations on whole rows of a contiguous (rows, cols) array: softmax and layer normalisation.
+// Operations on whole rows of a contiguous (rows, cols) array: softmax, layer and RMS normalisation.
 //
 // A row is read two or three times while it lies in the first-level cache. Members share whole
 // rows. y may be exactly x.
@@ -29,5 +29,9 @@ std::unique_ptr<Step> make_softmax(const kernels::KernelTable& table, const Rows
 std::unique_ptr<Step> make_layer_norm(const kernels::KernelTable& table, const RowsSpec& spec,
                                       std::optional<Slot> weight, std::optional<Slot> bias,
                                       double epsilon);
+
+// y = x / sqrt(mean(x^2) + epsilon) * weight, weight of shape (cols). Throws as make_layer_norm does.
+std::unique_ptr<Step> make_rms_norm(const kernels::KernelTable& table, const RowsSpec& spec,
+                                    std::optional<Slot> weight, double epsilon);
 
 }  // namespace lamella::steps

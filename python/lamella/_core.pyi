@@ -257,6 +257,20 @@ class ProgramBuilder:
         """
         Adds a reduction of contiguous (outer, size, inner) to (outer, inner). columns: by the order of columns even if inner is 1.
         """
+    def rms_norm(
+        self,
+        *,
+        dtype: str,
+        rows: int,
+        cols: int,
+        x: Slot,
+        weight: Slot | None = None,
+        epsilon: float,
+        y: Slot,
+    ) -> None:
+        """
+        Adds x / sqrt(mean(x^2) + epsilon) * weight for each row.
+        """
     def softmax(self, *, dtype: str, rows: int, cols: int, log: bool, x: Slot, y: Slot) -> None:
         """
         Adds the softmax of each row, or its logarithm.

@@ -76,6 +76,11 @@ def normalised(dtype: str) -> Net:
     return module(nn.Sequential(*layers), dtype)
 
 
+def by_root(dtype: str) -> Net:
+    layers = (nn.RMSNorm(WIDTH), nn.Linear(WIDTH, 20), nn.RMSNorm(20), nn.Softmax(-1))
+    return module(nn.Sequential(*layers), dtype)
+
+
 def residual(dtype: str) -> Net:
     return module(Residual(), dtype)
 
@@ -120,6 +125,7 @@ NETS: dict[str, Callable[[str], Net]] = {
     "wide": wide,
     "narrow": narrow,
     "normalised": normalised,
+    "by_root": by_root,
     "residual": residual,
     "looked_up": looked_up,
     "elementwise": elementwise,

@@ -198,6 +198,60 @@ def test_packed_transposed_and_plain_products_agree(n, dtype, isa):
     assert digest(programs.matmul(dtype, m, n, k, transpose_a=True).run([stored, b])[0]) == want
 
 
+def _row_programs(dtype, rows, cols):
+    return {
+        "softmax": programs.softmax(dtype, rows, cols, log=False),
+        "log_softmax": programs.softmax(dtype, rows, cols, log=True),
+        "layer_norm": programs.layer_norm(dtype, rows, cols),
+        "rms_norm": programs.rms_norm(dtype, rows, cols),
+    }
+
+
+@pytest.mark.parametrize("cols", [1, 10, 16, 35, 300, 1024, 2500])
+def test_rows_do_not_know_their_neighbours(cols, dtype, isa, threads):
+    """Among them rows that take other paths: far apart, infinite, overflowing, without a number."""
+    x = values((23, cols), dtype, 64)
+    x[3, ::2] -= 200
+    x[5, cols // 2] = -np.inf
+    x[9] *= np.finfo(dtype).max / 8
+    x[14] = np.nan
+    x[17] = -np.inf
+    vectors = [values((cols,), dtype, 65), values((cols,), dtype, 66)]
+    inputs = {"layer_norm": vectors, "rms_norm": vectors[:1]}
+    alone = _row_programs(dtype, 1, cols)
+    for name, program in _row_programs(dtype, 23, cols).items():
+        rest = inputs.get(name, [])
+        want = program.run([x, *rest])[0].copy()
+        for row in range(23):
+            got = alone[name].run([x[row : row + 1].copy(), *rest])[0]
+            assert digest(got[0]) == digest(want[row]), (name, row)
+
+
+@pytest.mark.parametrize("cols", [1, 10, 16, 35, 300, 1024, 2500, 9000])
+def test_rows_on_instruction_sets_with_fma(cols, dtype):
+    fused = [isa for isa in _core.isas() if isa != "baseline"]
+    x, before, found = values((9, cols), dtype, 67), _core.isa(), {}
+    x[4] *= 1e30
+    vectors = [values((cols,), dtype, 68), values((cols,), dtype, 69)]
+    try:
+        for isa in fused:
+            _core.select_isa(isa)
+            made = _row_programs(dtype, 9, cols)
+            found[isa] = [
+                digest(made["softmax"].run([x])[0]),
+                digest(made["log_softmax"].run([x])[0]),
+                digest(made["layer_norm"].run([x, *vectors])[0]),
+                digest(made["rms_norm"].run([x, vectors[0]])[0]),
+                *(
+                    digest(programs.reduce(kind, dtype, 9, cols, 1).run([x[..., None]])[0])
+                    for kind in ("sum", "max", "min", "logsumexp", "var", "argmax")
+                ),
+            ]
+    finally:
+        _core.select_isa(before)
+    assert all(one == found[fused[0]] for one in found.values())
+
+
 @pytest.mark.parametrize("kind", ["sum", "mean", "prod", "max", "min", "logsumexp", "var"])
 def test_reductions_do_not_know_their_rows(kind, dtype, isa, threads):
     for size in (1, 7, 16, 35, 300):

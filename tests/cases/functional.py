@@ -84,6 +84,11 @@ def _layer_norm(dtype: str) -> Call:
     return (x, (6,), weight, bias), {}
 
 
+def _rms_norm(dtype: str) -> Call:
+    (x, weight), _ = _columns(1)(dtype)
+    return (x, (6,), weight), {}
+
+
 def _batch_norm(dtype: str) -> Call:
     return _columns(4)(dtype)
 
@@ -121,6 +126,7 @@ CALLS: dict[str, Callable[[str], Call]] = {
     "matmul": _matmul,
     "embedding": _embedding,
     "layer_norm": _layer_norm,
+    "rms_norm": _rms_norm,
     "batch_norm": _batch_norm,
     "dropout": _with(0.5, training=False),
     "reshape": _with((6, 5)),

@@ -100,6 +100,16 @@ def test_layer_norm_judges_the_axes():
         F.layer_norm(X, 9, weight=B)
 
 
+def test_rms_norm_judges_the_axes():
+    for shape in ((5,), (9, 5), (), (1, 9)):
+        with pytest.raises(ShapeError, match="rms_norm"):
+            F.rms_norm(X, shape)
+    with pytest.raises(ShapeError, match="weight"):
+        F.rms_norm(X, 9, B)
+    with pytest.raises(DTypeError, match="rms_norm"):
+        F.rms_norm(np.arange(9), 9)
+
+
 def test_maxout():
     same_bits(F.maxout(X, 3), X.reshape(5, 3, 3).max(-1))
     same_bits(F.maxout(X, 5, 0), X.max(0, keepdims=True))

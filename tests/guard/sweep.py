@@ -88,7 +88,7 @@ def reduce_runs(dtype: str) -> Iterator[Run]:
     columns = ("sum", "mean", "max", "min", "prod")
     rows_only = ("logsumexp", "var", "argmax", "argmin")
     for kind in (*columns, *rows_only):
-        for outer in (1, 3):
+        for outer in (1, 5):
             for n in (n for n in lengths(dtype) if n > 0):
                 program = programs.reduce(kind, dtype, outer, n, 1)
                 yield f"{kind} {dtype} ({outer}, {n}, 1)", program, [numbers((outer, n, 1), dtype)]
@@ -100,7 +100,8 @@ def reduce_runs(dtype: str) -> Iterator[Run]:
 
 
 def rows_runs(dtype: str) -> Iterator[Run]:
-    for rows in (1, 2, 3):
+    # Five rows: a group of four and one alone.
+    for rows in (1, 2, 3, 5):
         for n in (n for n in lengths(dtype) if n > 0):
             x = numbers((rows, n), dtype)
             for log in (False, True):
@@ -109,6 +110,8 @@ def rows_runs(dtype: str) -> Iterator[Run]:
             program = programs.layer_norm(dtype, rows, n)
             inputs = [x, numbers((n,), dtype), -numbers((n,), dtype)]
             yield f"layer_norm {dtype} ({rows}, {n})", program, inputs
+            program = programs.rms_norm(dtype, rows, n)
+            yield f"rms_norm {dtype} ({rows}, {n})", program, inputs[:2]
 
 
 def move_runs(dtype: str) -> Iterator[Run]:

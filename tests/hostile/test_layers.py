@@ -26,6 +26,7 @@ LAYERS: dict[str, tuple[tuple[object, ...], tuple[np.ndarray, ...]]] = {
     "Bilinear": ((6, 6, 2), (X, X)),
     "Embedding": ((4, 7), (INDICES,)),
     "LayerNorm": ((6,), (X,)),
+    "RMSNorm": ((6,), (X,)),
     "BatchNorm1d": ((6,), (X,)),
     "Threshold": ((0.5, 2.0), (X,)),
     "Maxout": ((2,), (X,)),

@@ -164,3 +164,4 @@ def test_layers_start_as_torchs_do():
     for layer in (nn.LayerNorm(4), nn.BatchNorm1d(4)):
         assert (layer.weight.data == 1).all()
         assert not layer.bias.data.any()
+    assert (nn.RMSNorm(4).weight.data == 1).all()

@@ -73,6 +73,17 @@ def test_layer_norm_arguments():
         nn.Sequential(nn.LayerNorm(3))(draw(2, 4))
 
 
+def test_rms_norm_arguments():
+    assert nn.RMSNorm([2, 3]).normalized_shape == (2, 3)
+    assert list(nn.RMSNorm(3).state_dict()) == ["weight"]
+    assert list(nn.RMSNorm(3, elementwise_affine=False).state_dict()) == []
+    assert repr(nn.RMSNorm(3)) == "RMSNorm((3,), eps=None, elementwise_affine=True)"
+    x = draw(2, 3)
+    same_bits(nn.RMSNorm(3)(x), F.rms_norm(x, 3, np.ones(3, np.float32), float(np.finfo("f").eps)))
+    with pytest.raises(ShapeError, match=r"rms_norm: .* \(at 0\)"):
+        nn.Sequential(nn.RMSNorm(3))(draw(2, 4))
+
+
 def test_dropout_draws():
     """Zeros at the stated rate, other draws at every call, the same again from the same seed."""
     x = np.ones((200, 100), np.float32)

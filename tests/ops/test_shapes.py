@@ -16,7 +16,7 @@ from lamella.ir.types import DType, TensorType
 from lamella.ops.elementwise import Binary, Cast, Chain, Compare, Logical, Where, unary
 from lamella.ops.gather import Embedding
 from lamella.ops.matmul import Dense, MatMul
-from lamella.ops.norm import LayerNorm
+from lamella.ops.norm import LayerNorm, RmsNorm
 from lamella.ops.random import Dropout
 from lamella.ops.reduce import Reduce
 from lamella.ops.shape import Concat, Expand, Pad, Permute, Reshape, Slice
@@ -71,6 +71,8 @@ SHAPE_ERRORS = [
     (LayerNorm(1), (f32(),), ("layer_norm", "()")),
     (LayerNorm(3), (f32(2, 3),), ("(2, 3)", "3")),
     (LayerNorm(1, weight=True), (f32(2, 3), f32(2)), ("(2, 3)", "(2,)", "weight")),
+    (RmsNorm(3), (f32(2, 3),), ("rms_norm", "(2, 3)", "3")),
+    (RmsNorm(1, weight=True), (f32(2, 3), f32(2)), ("(2, 3)", "(2,)", "weight")),
     (LayerNorm(2, bias=True), (f32(2, 3), f32(3)), ("(2, 3)", "(3,)", "bias")),
     (Reshape((5,)), (f32(2, 3),), ("(2, 3)", "(5,)")),
     (Reshape((-1, 2)), (f32(2, 3),), ("(-1, 2)",)),
@@ -111,6 +113,7 @@ DTYPE_ERRORS = [
     (Reduce("sum", 0, 0), (i64(3),), ("int64",)),
     (Softmax(), (mask(3),), ("bool",)),
     (LayerNorm(1), (i64(3),), ("int64",)),
+    (RmsNorm(1), (i64(3),), ("int64",)),
     (Concat(0), (f32(3), f64(3)), ("float32", "float64")),
     (Embedding(), (f32(3), f32(4, 5)), ("float32", "int64")),
     (Dropout(0.5, 0), (i64(3),), ("int64",)),

@@ -223,6 +223,47 @@ def test_layer_norm_of_large_entries_is_finite(cols, isa):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cols", [7, LENGTH, 300, 5000])
+def test_rms_norm(cols, dtype, isa):
+    """Five rows, so that some are taken together: large ones, and NaN and infinities alone."""
+    largest = float(np.finfo(dtype).max)
+    large = 1e20 if dtype == "float32" else 1e200
+    x = np.random.default_rng(cols).uniform(0.5, 1.0, (5, cols)).astype(dtype)
+    plain = x.copy()
+    x[0] *= largest
+    x[1] *= large
+    x[2, cols // 2] = np.nan
+    x[3, cols // 2] = np.inf
+    weight = np.ones(cols, dtype)
+    got = programs.rms_norm(dtype, 5, cols).run([x, weight])[0]
+    want = plain / np.sqrt(np.square(plain.astype(np.longdouble)).mean(1, keepdims=True))
+    np.testing.assert_allclose(got[[0, 1, 4]], want[[0, 1, 4]], rtol=3e-5)
+    assert np.isnan(got[2]).all()
+    finite = np.arange(cols) != cols // 2
+    assert np.isnan(got[3, ~finite]).all()
+    assert (got[3, finite] == 0).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("kind", "sign"), [("max", 1.0), ("min", -1.0)])
+@pytest.mark.parametrize("cols", [5, 16, LENGTH, 300, 3000])
+def test_extremes_settle_zeros_and_infinities(cols, kind, sign, dtype, isa):
+    """+0 over -0 for max, the reverse for min; an infinity is not taken for a NaN."""
+    extreme = programs.reduce(kind, dtype, 5, cols, 1)
+    index = programs.reduce("arg" + kind, dtype, 5, cols, 1)
+    for position in (0, cols // 2, cols - 1):
+        x = np.full((5, cols, 1), -0.0 * sign, dtype)
+        x[1, position] = 0.0 * sign
+        x[2] = -np.inf * sign
+        x[3, position] = np.inf * sign
+        x[4] = -np.inf * sign
+        x[4, position] = 0.5 * sign
+        want = np.array([-0.0, 0.0, -np.inf, np.inf, 0.5]) * sign
+        same_bits(extreme.run([x])[0][:, 0], want.astype(dtype))
+        assert index.run([x])[0][:, 0].tolist() == [0, 0, 0, position, position]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_log_sum_exp(dtype, isa):
     program = programs.reduce("logsumexp", dtype, 1, LENGTH, 1)
     x = np.full((1, LENGTH, 1), 3e38, dtype)

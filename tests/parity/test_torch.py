@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cases.reduce import row_chain
 from comparators import product_chain, same_values, within_scale, within_ulps
 from lamella import functional as F
 from lamella.ops.tables import BINARY, UNARY
@@ -232,6 +233,17 @@ def test_layer_norm(shape, isa):
         want = TF.layer_norm(wide(x), shape, *tensors).numpy()
         scale = 4 * np.abs(want) + (0 if weight is None else 4 * np.abs(w)) + 4
         within_scale(F.layer_norm(x, shape, weight, bias), want, scale, np.float32, 40)
+
+
+@pytest.mark.parametrize("shape", [(37,), (5, 37), (3, 5, 37)])
+def test_rms_norm(shape, isa):
+    x, w = draw(4, *shape), draw(*shape, seed=2)
+    for weight, eps in ((None, None), (w, None), (w, 1e-3)):
+        # torch's default follows the type of its input, which is double here.
+        wanted = float(np.finfo(np.float32).eps) if eps is None else eps
+        want = TF.rms_norm(wide(x), shape, None if weight is None else wide(w), wanted).numpy()
+        got = F.rms_norm(x, shape, weight, eps)
+        within_scale(got, want, np.abs(want), np.float32, row_chain(37) / 2 + 8)
 
 
 @pytest.mark.parametrize("training", [False, True])

@@ -82,6 +82,7 @@ from lamella.functional.normalization import (
     dropout,
     layer_norm,
     log_softmax,
+    rms_norm,
     softmax,
     softmin,
 )
@@ -208,6 +209,7 @@ __all__ = [
     "relu_squared",
     "remainder",
     "reshape",
+    "rms_norm",
     "round",
     "rsqrt",
     "select",

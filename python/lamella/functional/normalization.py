@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Normalisation: softmax and its logarithm, layer and batch normalisation, dropout.
+"""Normalisation: softmax and its logarithm, layer, RMS and batch normalisation, dropout.
 
 A row's result does not depend on the rows around it (batch statistics, by their meaning, do).
 `out=` is written to and returned.
@@ -10,15 +10,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from lamella.errors import ShapeError, message
 from lamella.ops.base import require_floating
-from lamella.ops.norm import LayerNorm
+from lamella.ops.norm import LayerNorm, RmsNorm
 from lamella.ops.random import Dropout
 from lamella.runtime.function import function
 from lamella.runtime.tensor import Operand, apply
 from lamella.runtime.trace import current
 
-__all__ = ["batch_norm", "dropout", "layer_norm", "log_softmax", "softmax", "softmin"]
+__all__ = ["batch_norm", "dropout", "layer_norm", "log_softmax", "rms_norm", "softmax", "softmin"]
 
 
 @function
@@ -95,18 +97,54 @@ def layer_norm(
     >>> F.layer_norm(np.array([-3.0, 3.0], np.float32), (2,), eps=0.0)
     array([-1.,  1.], dtype=float32)
     """
+    axes = _last_axes("layer_norm", input, normalized_shape)
+    op = LayerNorm(axes, float(eps), weight is not None, bias is not None)
+    return apply(op, *(operand for operand in (input, weight, bias) if operand is not None))
+
+
+@function
+def rms_norm(
+    input: Operand,
+    normalized_shape: int | tuple[int, ...],
+    weight: Operand | None = None,
+    eps: float | None = None,
+) -> Operand:
+    """Brings the last axes to a mean square of 1, then scales.
+
+    y = input / sqrt(mean of input**2 + eps) * weight
+
+    Parameters: input, (..., *normalized_shape); normalized_shape, the extents of the last axes;
+    weight, of shape normalized_shape; eps >= 0, None for the distance from 1 to the next number of
+    input's type. Returns: an array of input's shape. Raises: ShapeError, DTypeError.
+    Source: Zhang and Sennrich 2019, "Root mean square layer normalization";
+    torch.nn.functional.rms_norm.
+
+    >>> import numpy as np
+    >>> from lamella import functional as F
+    >>> F.rms_norm(np.array([-3.0, 3.0], np.float32), (2,), eps=0.0)
+    array([-1.,  1.], dtype=float32)
+    """
+    axes = _last_axes("rms_norm", input, normalized_shape)
+    operands = (input,) if weight is None else (input, weight)
+    require_floating("rms_norm", ("input", "weight")[: len(operands)], [o._type for o in operands])
+    if eps is None:
+        eps = float(np.finfo(input._type.dtype.value).eps)
+    return apply(RmsNorm(axes, float(eps), weight is not None), *operands)
+
+
+def _last_axes(name: str, input: Operand, normalized_shape: int | tuple[int, ...]) -> int:
+    """How many axes are normalised."""
     extents = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
     if not extents or input.shape[-len(extents) :] != extents:
         raise ShapeError(
             message(
-                "layer_norm",
+                name,
                 "the last axes are others",
                 {"input": input.shape, "normalized_shape": extents},
                 f"input.shape[{-len(extents)}:] == normalized_shape" if extents else "one or more",
             )
         )
-    op = LayerNorm(len(extents), float(eps), weight is not None, bias is not None)
-    return apply(op, *(operand for operand in (input, weight, bias) if operand is not None))
+    return len(extents)
 
 
 def batch_statistics(input: Operand) -> tuple[Operand, Operand]:

@@ -40,7 +40,7 @@ from lamella.nn.dropout import Dropout
 from lamella.nn.embedding import Embedding
 from lamella.nn.linear import Bilinear, Flatten, Identity, Linear, Unflatten
 from lamella.nn.module import Module
-from lamella.nn.norm import BatchNorm1d, LayerNorm
+from lamella.nn.norm import BatchNorm1d, LayerNorm, RMSNorm
 from lamella.nn.parameter import Buffer, Parameter
 from lamella.nn.softmax import GLU, LogSoftmax, Maxout, Softmax, Softmin
 
@@ -74,6 +74,7 @@ __all__ = [
     "PReLU",
     "Parameter",
     "ParameterList",
+    "RMSNorm",
     "ReLU",
     "ReLU6",
     "Sequential",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Normalisation layers: layer norm and one-dimensional batch norm with its running statistics.
+"""Normalisation layers: layer norm, RMS norm, and batch norm in one dimension with its statistics.
 
 In training, batch norm's program also writes the statistics back: the graph carries the new values
 as updates of the buffers.
@@ -16,7 +16,7 @@ from lamella.nn import init
 from lamella.nn.module import Module
 from lamella.nn.parameter import Buffer, Counter, Parameter, new_array
 
-__all__ = ["BatchNorm1d", "LayerNorm"]
+__all__ = ["BatchNorm1d", "LayerNorm", "RMSNorm"]
 
 
 class LayerNorm(Module):
@@ -69,6 +69,54 @@ class LayerNorm(Module):
         return (
             f"{self.normalized_shape}, eps={self.eps}, "
             f"elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}"
+        )
+
+
+class RMSNorm(Module):
+    """y = x / sqrt(mean(x^2) + eps) * weight over the last axes.
+
+    Parameters: normalized_shape, the extents of the last axes (an int for one); eps >= 0, None for
+    the distance from 1 to the next number of the input's type; elementwise_affine, whether there is
+    a weight (ones, of normalized_shape); device, None or 'cpu'; dtype, float32 by default.
+    Input and output: (..., *normalized_shape).
+    Source: Zhang and Sennrich 2019, "Root mean square layer normalization"; torch.nn.RMSNorm.
+
+    >>> import numpy as np
+    >>> from lamella import nn
+    >>> nn.RMSNorm(2, eps=0.0)(np.array([-3.0, 3.0], np.float32))
+    array([-1.,  1.], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | tuple[int, ...] | list[int],
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        shape = (
+            (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        )
+        self.normalized_shape = shape
+        self.eps = None if eps is None else float(eps)
+        self.elementwise_affine = elementwise_affine
+        array = new_array("RMSNorm", shape, device, dtype)
+        self.register_parameter("weight", Parameter(array) if elementwise_affine else None)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Sets weight to ones."""
+        if self.weight is not None:
+            init.ones_(self.weight)
+
+    def forward(self, x: Any) -> Any:
+        return F.rms_norm(x, self.normalized_shape, self.weight, self.eps)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
         )
 
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Layer normalisation over the last axes. Batch normalisation at inference is a composite."""
+"""Layer and root-mean-square normalisation over the last axes.
+
+Batch normalisation at inference is a composite, which fuses to one elementwise step.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,32 @@ from lamella.ops.base import Lowered, Op, require_count, require_floating, unit
 if TYPE_CHECKING:
     from lamella._core import ProgramBuilder, Slot
 
-__all__ = ["LayerNorm"]
+__all__ = ["LayerNorm", "RmsNorm"]
+
+
+def _judge(
+    label: str, axes: int, names: Sequence[str], inputs: Sequence[TensorType]
+) -> tuple[TensorType, ...]:
+    """The result's type; names: x, then the operands of the normalised axes' shape."""
+    require_count(label, inputs, len(names))
+    require_floating(label, names, inputs)
+    shape = inputs[0].shape
+    if not 1 <= axes <= len(shape):
+        raise ShapeError(
+            message(label, "no such axes", {"x": shape, "axes": axes}, f"1 <= axes <= {len(shape)}")
+        )
+    expected = shape[len(shape) - axes :]
+    for name, type in zip(names[1:], inputs[1:], strict=True):
+        if type.shape != expected:
+            raise ShapeError(
+                message(
+                    label,
+                    f"{name} does not fit the normalised axes",
+                    {"x": shape, name: type.shape},
+                    f"{name}.shape == {expected}",
+                )
+            )
+    return (inputs[0],)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,31 +72,7 @@ class LayerNorm(Op):
         return [name for name in ("weight", "bias") if getattr(self, name)]
 
     def infer(self, inputs: Sequence[TensorType], /) -> tuple[TensorType, ...]:
-        require_count(self.label, inputs, 1 + self.weight + self.bias)
-        names = ("x", *self._extras())
-        require_floating(self.label, names, inputs)
-        shape = inputs[0].shape
-        if not 1 <= self.axes <= len(shape):
-            raise ShapeError(
-                message(
-                    self.label,
-                    "no such axes",
-                    {"x": shape, "axes": self.axes},
-                    f"1 <= axes <= {len(shape)}",
-                )
-            )
-        expected = shape[len(shape) - self.axes :]
-        for name, type in zip(names[1:], inputs[1:], strict=True):
-            if type.shape != expected:
-                raise ShapeError(
-                    message(
-                        self.label,
-                        f"{name} does not fit the normalised axes",
-                        {"x": shape, name: type.shape},
-                        f"{name}.shape == {expected}",
-                    )
-                )
-        return (inputs[0],)
+        return _judge(self.label, self.axes, ("x", *self._extras()), inputs)
 
     def reference(self, arrays: Sequence[Array], /) -> tuple[Array, ...]:
         x = arrays[0].astype(np.float64)
@@ -122,6 +126,64 @@ class LayerNorm(Op):
             x=inputs[0].slot,
             weight=extras.get("weight"),
             bias=extras.get("bias"),
+            epsilon=self.epsilon,
+            y=outputs[0].slot,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RmsNorm(Op):
+    """y = x / sqrt(mean(x^2) + epsilon) * weight over the last `axes` axes.
+
+    Operands: x, then weight where it is used, of the shape of the normalised axes.
+    Source: Zhang and Sennrich, "Root mean square layer normalization", 2019.
+    """
+
+    axes: int
+    epsilon: float = 1e-5
+    weight: bool = False
+
+    @property
+    def label(self) -> str:
+        return "rms_norm"
+
+    def __str__(self) -> str:
+        return f"rms_norm({self.axes}, epsilon={self.epsilon:g})"
+
+    def infer(self, inputs: Sequence[TensorType], /) -> tuple[TensorType, ...]:
+        return _judge(self.label, self.axes, ("x", "weight") if self.weight else ("x",), inputs)
+
+    def reference(self, arrays: Sequence[Array], /) -> tuple[Array, ...]:
+        x = arrays[0].astype(np.float64)
+        axes = tuple(range(-self.axes, 0))
+        with np.errstate(all="ignore"):
+            y = x / np.sqrt(np.square(x).mean(axis=axes, keepdims=True) + self.epsilon)
+            return (y * arrays[1] if self.weight else y,)
+
+    def tolerance(self, arrays: Sequence[Array], results: Sequence[Array], /) -> tuple[Array, ...]:
+        # All terms of the sum are positive: every error is relative.
+        size = prod(arrays[0].shape[arrays[0].ndim - self.axes :])
+        y = np.abs(results[0].astype(np.float64))
+        bound = (size / 2 + 8) * unit(arrays[0].dtype) * y
+        bound = bound + 4 * np.finfo(arrays[0].dtype).smallest_subnormal
+        return (np.where(np.isfinite(bound), bound, 0.0),)
+
+    def lower(
+        self,
+        program: ProgramBuilder,
+        inputs: Sequence[Lowered],
+        outputs: Sequence[Lowered],
+        scratch: Slot | None,
+        /,
+    ) -> None:
+        shape = inputs[0].type.shape
+        split = len(shape) - self.axes
+        program.rms_norm(
+            dtype=inputs[0].type.dtype.value,
+            rows=prod(shape[:split]),
+            cols=prod(shape[split:]),
+            x=inputs[0].slot,
+            weight=inputs[1].slot if self.weight else None,
             epsilon=self.epsilon,
             y=outputs[0].slot,
         )
