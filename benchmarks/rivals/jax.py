@@ -12,6 +12,7 @@ from ..tasks.activation import Activation
 from ..tasks.dense import Dense
 from ..tasks.matmul import MatMul
 from ..tasks.network import Network
+from ..tasks.rows import Rows
 
 
 class Jax:
@@ -59,3 +60,23 @@ class Jax:
 
     def activation(self, task: Activation, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
         return self._ready(self._function(task.function), arrays["x"])
+
+    def rows(self, task: Rows, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
+        jnp, nn, lax = self.jax.numpy, self.jax.nn, self.jax.lax
+
+        def layer_norm(x: Any, w: Any, b: Any) -> Any:
+            deviation = x - x.mean(1, keepdims=True)
+            variance = jnp.square(deviation).mean(1, keepdims=True)
+            return deviation * lax.rsqrt(variance + 1e-5) * w + b
+
+        functions = {
+            "softmax": lambda x, w, b: nn.softmax(x, 1),
+            "layer_norm": layer_norm,
+            "rms_norm": lambda x, w, b: (
+                x * lax.rsqrt(jnp.square(x).mean(1, keepdims=True) + 1e-5) * w
+            ),
+            "sum rows": lambda x, w, b: x.sum(1),
+            "sum columns": lambda x, w, b: x.sum(0),
+            "argmax": lambda x, w, b: x.argmax(1),
+        }
+        return self._ready(functions[task.function], *(arrays[name] for name in "xwb"))

@@ -14,6 +14,7 @@ from ..tasks.activation import Activation
 from ..tasks.dense import Dense
 from ..tasks.matmul import MatMul
 from ..tasks.network import Network
+from ..tasks.rows import Rows
 
 
 class Lamella:
@@ -62,3 +63,16 @@ class Lamella:
     def activation(self, task: Activation, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
         function, x = getattr(self.lm.functional, task.function), arrays["x"]
         return partial(function, x)
+
+    def rows(self, task: Rows, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
+        functional, x = self.lm.functional, arrays["x"]
+        w, b, shape, y = arrays["w"], arrays["b"], (task.cols,), np.empty_like(x)
+        calls: dict[str, Callable[[], Any]] = {
+            "softmax": partial(functional.softmax, x, dim=-1, out=y),
+            "layer_norm": partial(functional.layer_norm, x, shape, w, b, out=y),
+            "rms_norm": partial(functional.rms_norm, x, shape, w, 1e-5, out=y),
+            "sum rows": partial(functional.sum, x, 1),
+            "sum columns": partial(functional.sum, x, 0),
+            "argmax": partial(functional.argmax, x, 1),
+        }
+        return calls[task.function]

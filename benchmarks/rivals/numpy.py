@@ -14,6 +14,7 @@ from ..tasks.activation import Activation
 from ..tasks.dense import Dense
 from ..tasks.matmul import MatMul
 from ..tasks.network import Network
+from ..tasks.rows import Rows
 
 
 def _sigmoid(x: Any) -> Any:
@@ -83,3 +84,31 @@ class NumPy:
         if task.function not in ACTIVATIONS:
             return None  # exact gelu: NumPy has no erf
         return partial(ACTIVATIONS[task.function], arrays["x"])
+
+    def rows(self, task: Rows, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
+        x, w, b = (arrays[name] for name in "xwb")
+        y, squares = np.empty_like(x), np.empty_like(x)
+
+        def softmax() -> Any:
+            np.subtract(x, x.max(1, keepdims=True), out=y)
+            np.exp(y, out=y)
+            return np.multiply(y, 1.0 / y.sum(1, keepdims=True), out=y)
+
+        def scaled(values: Any) -> Any:
+            variance = np.square(values, out=squares).mean(1, keepdims=True)
+            np.multiply(values, 1.0 / np.sqrt(variance + np.float32(1e-5)), out=y)
+            return np.multiply(y, w, out=y)
+
+        def layer_norm() -> Any:
+            np.subtract(x, x.mean(1, keepdims=True), out=y)
+            return np.add(scaled(y), b, out=y)
+
+        calls: dict[str, Callable[[], Any]] = {
+            "softmax": softmax,
+            "layer_norm": layer_norm,
+            "rms_norm": partial(scaled, x),
+            "sum rows": partial(np.sum, x, 1),
+            "sum columns": partial(np.sum, x, 0),
+            "argmax": partial(np.argmax, x, 1),
+        }
+        return calls[task.function]

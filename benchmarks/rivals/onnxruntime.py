@@ -12,6 +12,7 @@ from ..tasks.activation import Activation
 from ..tasks.dense import Dense
 from ..tasks.matmul import MatMul
 from ..tasks.network import Network
+from ..tasks.rows import Rows
 
 OPERATORS = {"relu": "Relu", "exp": "Exp", "tanh": "Tanh", "sigmoid": "Sigmoid", "gelu": "Gelu"}
 
@@ -28,16 +29,16 @@ class OnnxRuntime:
         self.onnx, self.ort, self.threads = onnx, onnxruntime, threads
         self.version = onnxruntime.__version__
 
-    def _session(self, nodes: list[Any], weights: Any, inputs: Any, shape: Any) -> Any:
+    def _session(self, nodes: list[Any], weights: Any, inputs: Any, shape: Any, result: Any) -> Any:
         helper, kind = self.onnx.helper, self.onnx.TensorProto.FLOAT
         graph = helper.make_graph(
             nodes,
             "task",
             [helper.make_tensor_value_info(k, kind, v.shape) for k, v in inputs.items()],
-            [helper.make_tensor_value_info("y", kind, shape)],
+            [helper.make_tensor_value_info("y", result, shape)],
             [self.onnx.numpy_helper.from_array(v, k) for k, v in weights.items()],
         )
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11)
         options = self.ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.graph_optimization_level = self.ort.GraphOptimizationLevel.ORT_ENABLE_ALL
@@ -45,20 +46,23 @@ class OnnxRuntime:
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
 
-    def _ready(self, nodes: list[Any], weights: Any, inputs: Any, shape: Any) -> Callable[[], Any]:
-        session = self._session(nodes, weights, inputs, shape)
+    def _ready(
+        self, nodes: list[Any], weights: Any, inputs: Any, shape: Any, dtype: Any = np.float32
+    ) -> Callable[[], Any]:
+        result = self.onnx.helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        session = self._session(nodes, weights, inputs, shape, result)
         if not self.bound:
             return lambda: session.run(None, inputs)[0]
-        binding, y = session.io_binding(), np.empty(shape, np.float32)
+        binding, y = session.io_binding(), np.empty(shape, dtype)
         values = {k: self.ort.OrtValue.ortvalue_from_numpy(v) for k, v in inputs.items()}
         for name, value in values.items():
             binding.bind_ortvalue_input(name, value)
-        result = self.ort.OrtValue.ortvalue_from_numpy(y)
-        binding.bind_ortvalue_output("y", result)
+        answer = self.ort.OrtValue.ortvalue_from_numpy(y)
+        binding.bind_ortvalue_output("y", answer)
 
         def call() -> Any:
             session.run_with_iobinding(binding)
-            return result
+            return answer
 
         return call
 
@@ -97,6 +101,28 @@ class OnnxRuntime:
 
     def activation(self, task: Activation, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
         return self._ready(self._activation(task.function, "x", "y"), {}, arrays, (task.size,))
+
+    def rows(self, task: Rows, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
+        node, x = self.onnx.helper.make_node, {"x": arrays["x"]}
+        axis = 0 if task.function == "sum columns" else 1
+        weights = {name: arrays[name] for name in "wb"}
+        shape: tuple[int, ...] = (task.rows, task.cols)
+        kind: Any = np.float32
+        if task.function == "softmax":
+            one, weights = node("Softmax", ["x"], ["y"], axis=1), {}
+        elif task.function == "layer_norm":
+            one = node("LayerNormalization", ["x", "w", "b"], ["y"], axis=1, epsilon=1e-5)
+        elif task.function == "rms_norm":
+            one = node("RMSNormalization", ["x", "w"], ["y"], axis=1, epsilon=1e-5)
+            del weights["b"]
+        elif task.function == "argmax":
+            one, weights = node("ArgMax", ["x"], ["y"], axis=1, keepdims=0), {}
+            shape, kind = (task.rows,), np.int64
+        else:
+            weights = {"axes": np.array([axis], np.int64)}
+            one = node("ReduceSum", ["x", "axes"], ["y"], keepdims=0)
+            shape = (task.rows, task.cols)[1 - axis :][:1]
+        return self._ready([one], weights, x, shape, kind)
 
 
 class OnnxRuntimeBound(OnnxRuntime):

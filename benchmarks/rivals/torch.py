@@ -14,6 +14,7 @@ from ..tasks.activation import Activation
 from ..tasks.dense import Dense
 from ..tasks.matmul import MatMul
 from ..tasks.network import Network
+from ..tasks.rows import Rows
 
 
 class Torch:
@@ -76,6 +77,20 @@ class Torch:
 
     def activation(self, task: Activation, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
         return self._ready(self._function(task.function), self.torch.from_numpy(arrays["x"]))
+
+    def rows(self, task: Rows, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
+        torch, shape = self.torch, (task.cols,)
+        functional = torch.nn.functional
+        x, w, b = (torch.from_numpy(arrays[name]) for name in "xwb")
+        functions: dict[str, Callable[..., Any]] = {
+            "softmax": lambda x, w, b: torch.softmax(x, 1),
+            "layer_norm": lambda x, w, b: functional.layer_norm(x, shape, w, b),
+            "rms_norm": lambda x, w, b: functional.rms_norm(x, shape, w, 1e-5),
+            "sum rows": lambda x, w, b: torch.sum(x, 1),
+            "sum columns": lambda x, w, b: torch.sum(x, 0),
+            "argmax": lambda x, w, b: torch.argmax(x, 1),
+        }
+        return self._ready(functions[task.function], x, w, b)
 
 
 class TorchCompiled(Torch):

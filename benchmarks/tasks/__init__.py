@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from . import activation, dense, matmul, network
+from . import activation, dense, matmul, network, rows
 
 Arrays = dict[str, np.ndarray]
 
@@ -39,7 +39,9 @@ class Task(Protocol):
 
 
 ALL: dict[str, Task] = {
-    task.name: task for family in (network, dense, matmul, activation) for task in family.TASKS
+    task.name: task
+    for family in (network, dense, matmul, activation, rows)
+    for task in family.TASKS
 }
 
 # The rows that are measured when nobody names any: each regime once, in a few minutes.
