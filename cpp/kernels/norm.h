@@ -42,17 +42,19 @@ struct ScaledValues {
   }
 };
 
-// d = scaled x - mean and d^2, as they are summed.
+// d = scaled x - mean and d^2, as they are summed, while the rows `ahead` elements on are asked for.
 template <class T, bool Scaled, size_t Rows>
 struct Deviations {
   const T* x;
   ptrdiff_t row_step;
+  size_t ahead;
   Vec<T> mean[Rows];
   template <bool Full>
   [[gnu::always_inline]] void operator()(size_t row, size_t column, size_t n,
                                          Vec<T> (&value)[2]) const {
-    value[0] = scaled<Scaled>(load<Full>(x + static_cast<ptrdiff_t>(row) * row_step + column, n)) -
-               mean[row];
+    const T* at = x + static_cast<ptrdiff_t>(row) * row_step + column;
+    if constexpr (Full) prefetch(at, ahead);
+    value[0] = scaled<Scaled>(load<Full>(at, n)) - mean[row];
     value[1] = value[0] * value[0];
   }
 };
@@ -85,12 +87,12 @@ struct Moments {
 
 // The moments of `Rows` rows at once; one if they are longer than a chunk.
 template <class T, bool Scaled, size_t Rows>
-[[gnu::noinline]] void row_moments(const T* x, ptrdiff_t row_step, size_t cols,
+[[gnu::noinline]] void row_moments(const T* x, ptrdiff_t row_step, size_t cols, size_t ahead,
                                    Moments<T> (&moments)[Rows]) {
   const ScaledValues<T, Scaled> values{x, row_step};
   const T n = static_cast<T>(cols);
   T sum[Rows][1], sums[Rows][2];
-  Deviations<T, Scaled, Rows> deviations{x, row_step, {}};
+  Deviations<T, Scaled, Rows> deviations{x, row_step, ahead, {}};
   const bool is_long = Rows == 1 && cols > kChunk;
   if (is_long) {
     fold_long_row<T, Add, 1, streams<T, 1>()>(values, cols, sum[0]);
@@ -142,12 +144,13 @@ void variance_rows(const T* x, ptrdiff_t row_step, size_t rows, size_t cols, T d
   by_streams<T, 2>(rows, cols, [&](size_t r, auto group) {
     const T* row = x + static_cast<ptrdiff_t>(r) * row_step;
     Moments<T> moments[group.value];
-    row_moments<T, false>(row, row_step, cols, moments);
+    const size_t ahead = next_group<group.value>(r, rows, static_cast<size_t>(row_step));
+    row_moments<T, false>(row, row_step, cols, ahead, moments);
     for (size_t i = 0; i < group.value; ++i, row += row_step) {
       y[r + i] = moments[i].squares / divisor;
       if (moments[i].finite()) continue;
       Moments<T> again[1];
-      row_moments<T, true>(row, 0, cols, again);
+      row_moments<T, true>(row, 0, cols, 0, again);
       y[r + i] = again[0].squares / divisor * kUpScale<T> * kUpScale<T>;
     }
   });
@@ -189,13 +192,13 @@ template <class T, bool Weight, bool Bias, class F>
 
 // y = ((x - mean) - correction) * inverse * weight + bias. y may be x.
 template <class T, bool Weight, bool Bias>
-[[gnu::always_inline]] inline void normalise_row(const T* x, T* y, size_t cols, size_t ahead,
+[[gnu::always_inline]] inline void normalise_row(const T* x, T* y, size_t cols,
                                                  const Moments<T>& moments, T epsilon,
                                                  const T* weight, const T* bias) {
   const Vec<T> mean = Vec<T>::broadcast(moments.mean);
   const Vec<T> correction = Vec<T>::broadcast(moments.correction);
   const Vec<T> factor = Vec<T>::broadcast(inverse_root(moments.squares, cols, epsilon));
-  affine_row<T, Weight, Bias>(x, y, cols, ahead, weight, bias,
+  affine_row<T, Weight, Bias>(x, y, cols, 0, weight, bias,
                               [&](Vec<T> v) { return ((v - mean) - correction) * factor; });
 }
 
@@ -207,16 +210,16 @@ void layer_norm_with(const T* x, T* y, size_t rows, size_t cols, const T* weight
     T* to = y + r * cols;
     const size_t ahead = next_group<group.value>(r, rows, cols);
     Moments<T> moments[group.value];
-    row_moments<T, false>(row, static_cast<ptrdiff_t>(cols), cols, moments);
+    row_moments<T, false>(row, static_cast<ptrdiff_t>(cols), cols, ahead, moments);
     for (size_t i = 0; i < group.value; ++i, row += cols, to += cols) {
       if (moments[i].finite()) {
-        normalise_row<T, Weight, Bias>(row, to, cols, ahead, moments[i], epsilon, weight, bias);
+        normalise_row<T, Weight, Bias>(row, to, cols, moments[i], epsilon, weight, bias);
         continue;
       }
       Moments<T> again[1];
       map_row(row, to, cols, [](Vec<T> v) { return scaled<true>(v); });
-      row_moments<T, false>(to, 0, cols, again);
-      normalise_row<T, Weight, Bias>(to, to, cols, 0, again[0],
+      row_moments<T, false>(to, 0, cols, 0, again);
+      normalise_row<T, Weight, Bias>(to, to, cols, again[0],
                                      epsilon * kDownScale<T> * kDownScale<T>, weight, bias);
     }
   });
