@@ -38,13 +38,8 @@ class Task(Protocol):
         """Largest deviation from the float64 answer, in units of what the task tolerates."""
 
 
-ALL: dict[str, Task] = {
-    task.name: task
-    for family in (network, dense, matmul, activation, rows)
-    for task in family.TASKS
-}
+FAMILIES = (network, dense, matmul, activation, rows)
+ALL: dict[str, Task] = {task.name: task for family in FAMILIES for task in family.TASKS}
 
 # The rows that are measured when nobody names any: each regime once, in a few minutes.
-DEFAULT = frozenset(
-    task.name for family in (network, dense, matmul, activation) for task in family.DEFAULT
-)
+DEFAULT = frozenset(task.name for family in FAMILIES for task in family.DEFAULT)

@@ -75,3 +75,4 @@ TASKS = [
     for function in ("softmax", "layer_norm")
     for shape in ((64, 10), (1024, 1000), (128, 32000))
 ] + [Rows(function, 1024, 1000) for function in ("rms_norm", "sum rows", "sum columns", "argmax")]
+DEFAULT = TASKS

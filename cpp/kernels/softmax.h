@@ -16,18 +16,9 @@
 namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {
 
 // exp, or its form for usual arguments where every lane that counts is one.
-template <bool Usual>
-[[gnu::always_inline]] inline Vec<float> exp_of(Vec<float> x) {
+template <bool Usual, class T>
+[[gnu::always_inline]] inline Vec<T> exp_of(Vec<T> x) {
   return Usual ? vec::exp_usual(x) : vec::exp(x);
-}
-template <bool Usual>
-[[gnu::always_inline]] inline Vec<double> exp_of(Vec<double> x) {
-  return vec::exp(x);
-}
-template <class T>
-[[gnu::always_inline]] inline bool all_usual(Vec<T> x) {
-  if constexpr (sizeof(T) == 4) return all(vec::exp_is_usual(x));
-  return true;
 }
 
 // The largest number of a row, and whether exp(x - top) is usual throughout; NaN is ignored.
@@ -53,7 +44,7 @@ template <class T>
   high[0] = max_or_second(max_or_second(high[0], high[1]), max_or_second(high[2], high[3]));
   low[0] = min_or_second(min_or_second(low[0], low[1]), min_or_second(low[2], low[3]));
   const T top = vec::fold_lanes(high[0], MaximumOfNumbers{});
-  return {top, all_usual(low[0] - Vec<T>::broadcast(top))};
+  return {top, all(vec::exp_is_usual(low[0] - Vec<T>::broadcast(top)))};
 }
 
 // exp(x - shift) of one row as it is summed, stored to y if there is one (which may be x), while the

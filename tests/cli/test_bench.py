@@ -26,9 +26,7 @@ def test_the_default_rows_are_rows_of_every_family() -> None:
     assert sorted({tasks.ALL[name].family for name in tasks.DEFAULT}) == FAMILIES
 
 
-@pytest.mark.parametrize(
-    "family", [tasks.network, tasks.dense, tasks.matmul, tasks.activation], ids=lambda m: m.__name__
-)
+@pytest.mark.parametrize("family", tasks.FAMILIES, ids=lambda m: m.__name__)
 def test_names_are_unique(family: Any) -> None:
     assert {tasks.ALL[task.name] for task in family.TASKS} == set(family.TASKS)
 
