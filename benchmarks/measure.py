@@ -42,6 +42,7 @@ MEMORY_BYTES = 256 * 2**20
 def repeats_for_stretch(call: Callable[[], Any]) -> int:
     """How often `call` has to be repeated to fill one stretch."""
     clock, count = time.perf_counter, 1
+    call()  # the first one may compile, and says nothing of the others
     while True:
         start = clock()
         for _ in repeat(None, count):
