@@ -136,11 +136,9 @@ def seconds_per_call(call: Callable[[], Any], callers: int) -> float:
 
     def work(index: int) -> None:
         start.wait()
-        done = 0
-        while not stop.is_set():
+        while not counts[index] or not stop.is_set():
             call()
-            done += 1
-        counts[index] = done
+            counts[index] += 1
 
     team = [threading.Thread(target=work, args=(index,)) for index in range(callers)]
     for member in team:
