@@ -24,12 +24,12 @@
 //                   store_truth(m, p) store_truth_partial(m, p, n): bytes 0 or 1
 //                   load_truth<T>(p) load_truth_partial<T>(p, n): true where the byte is not 0
 //   VecInt<T>       integers of T's size: broadcast, + - & | ^, shift_left<k>, shift_right<k>
-//                   (zeros come in); for float also shift_right_sign<k>, == and >
+//                   (zeros come in); for float also == and >
 //                   for double also multiply_low32: 64-bit products of the low unsigned halves
 //   bits(v) from_bits(i)               reinterpretation
 //   to_int(v) round_to_int(v) to_float(i)   float only; truncation, nearest even, conversion
 //   widen_low(v) widen_high(v) narrow(low, high)   float <-> double
-//   lookup8(table, i) lookup16 lookup32    table[low 3, 4, 5 bits of i]; float only
+//   lookup8(table, i) lookup16(table, i)    table[low 3, 4 bits of i]; float only
 //   upper<k>(v)     lanes k .. 2k-1 in lanes 0 .. k-1; the lanes behind those are unspecified
 //   transpose(rows) in place, `lanes` rows
 #pragma once

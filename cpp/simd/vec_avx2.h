@@ -326,10 +326,6 @@ template <int k>
 [[gnu::always_inline]] inline VecInt<double> shift_right(VecInt<double> a) {
   return {_mm256_srli_epi64(a.v, k)};
 }
-template <int k>
-[[gnu::always_inline]] inline VecInt<float> shift_right_sign(VecInt<float> a) {
-  return {_mm256_srai_epi32(a.v, k)};
-}
 [[gnu::always_inline]] inline VecInt<double> multiply_low32(VecInt<double> a, VecInt<double> b) {
   return {_mm256_mul_epu32(a.v, b.v)};
 }
@@ -432,17 +428,6 @@ template <class T>
   const __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), i.v);
   const __m256 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), i.v);
   return {_mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(i.v, 28)))};
-}
-[[gnu::always_inline]] inline Vec<float> lookup32(const float (&table)[32], VecInt<float> i) {
-  const __m256 bit3 = _mm256_castsi256_ps(_mm256_slli_epi32(i.v, 28));
-  const __m256 bit4 = _mm256_castsi256_ps(_mm256_slli_epi32(i.v, 27));
-  __m256 part[4];
-#pragma GCC unroll 4
-  for (int q = 0; q < 4; ++q) {
-    part[q] = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8 * q), i.v);
-  }
-  return {_mm256_blendv_ps(_mm256_blendv_ps(part[0], part[1], bit3),
-                           _mm256_blendv_ps(part[2], part[3], bit3), bit4)};
 }
 
 template <int k>

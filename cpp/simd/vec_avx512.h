@@ -298,10 +298,6 @@ template <int k>
 [[gnu::always_inline]] inline VecInt<double> shift_right(VecInt<double> a) {
   return {_mm512_srli_epi64(a.v, k)};
 }
-template <int k>
-[[gnu::always_inline]] inline VecInt<float> shift_right_sign(VecInt<float> a) {
-  return {_mm512_srai_epi32(a.v, k)};
-}
 [[gnu::always_inline]] inline VecInt<double> multiply_low32(VecInt<double> a, VecInt<double> b) {
   return {_mm512_mul_epu32(a.v, b.v)};
 }
@@ -373,9 +369,6 @@ template <class T>
 }
 [[gnu::always_inline]] inline Vec<float> lookup16(const float (&table)[16], VecInt<float> i) {
   return {_mm512_permutexvar_ps(i.v, _mm512_loadu_ps(table))};
-}
-[[gnu::always_inline]] inline Vec<float> lookup32(const float (&table)[32], VecInt<float> i) {
-  return {_mm512_permutex2var_ps(_mm512_loadu_ps(table), i.v, _mm512_loadu_ps(table + 16))};
 }
 
 template <int k>

@@ -308,10 +308,6 @@ template <int k>
   return {_mm_srli_epi64(a.v, k)};
 }
 
-template <int k>
-[[gnu::always_inline]] inline VecInt<float> shift_right_sign(VecInt<float> a) {
-  return {_mm_srai_epi32(a.v, k)};
-}
 [[gnu::always_inline]] inline VecInt<double> multiply_low32(VecInt<double> a, VecInt<double> b) {
   return {_mm_mul_epu32(a.v, b.v)};
 }
@@ -424,9 +420,6 @@ template <size_t N>
   return lookup_in(table, i);
 }
 [[gnu::always_inline]] inline Vec<float> lookup16(const float (&table)[16], VecInt<float> i) {
-  return lookup_in(table, i);
-}
-[[gnu::always_inline]] inline Vec<float> lookup32(const float (&table)[32], VecInt<float> i) {
   return lookup_in(table, i);
 }
 

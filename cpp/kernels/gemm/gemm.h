@@ -14,7 +14,8 @@
 
 namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {
 
-// Row tiles of a row block: 144 x 256 floats are 147 KB, a third of the smallest L2 around (512 KB).
+// Row tiles of a row block: at most 192 x 256 floats, 197 KB, two fifths of the smallest L2 around
+// (512 KB).
 inline constexpr size_t kBlockTiles = 24;
 // Panels of a column block: 1024 columns.
 inline constexpr size_t kBlockPanels = 64;
@@ -29,7 +30,7 @@ inline constexpr size_t kCopiedTiles = kCopiedBytes / (kTileRows<T> * kBlockK * 
 // are low and therefore wide: what the first one reads of a row of b is long enough to be fetched
 // ahead, and the others find it in the first-level cache (4 x 4096 x 4096 3.3 -> 2.6 ms, Zen 5).
 inline constexpr size_t kSweepRows = 32, kSweepRowBytes = 2048, kSweepTerms = 64;
-inline constexpr size_t kLowRows = 4, kLowTileRows = 2, kLowTerms = 32;
+inline constexpr size_t kLowRows = 4, kLowTileRows = 2, kLowTerms = 32, kOneRowTerms = 16;
 inline constexpr size_t kParkedBytes = 64 * 1024;
 // Fewest panels for which copying a pays: terms that are not neighbours; rows of neighbouring terms.
 inline constexpr size_t kCopyPanels = 4;
@@ -234,12 +235,13 @@ template <class T>
 
 template <class T>
 [[gnu::noinline]] static void column_sweep(const GemmArgs<T>& args) {
-  static_assert(kBlockK % kSweepTerms == 0 && kBlockK % kLowTerms == 0);
+  static_assert(kBlockK % kSweepTerms == 0 && kBlockK % kLowTerms == 0 &&
+                kBlockK % kOneRowTerms == 0);
   constexpr size_t room = kParkedBytes / sizeof(T);
   alignas(64) T parked[room];
   const bool low = args.m <= kLowRows;
   const Even tiles(args.m, low && kTileRows<T> > kLowTileRows ? kLowTileRows : kTileRows<T>);
-  const size_t terms = low ? kLowTerms : kSweepTerms;
+  const size_t terms = args.m == 1 ? kOneRowTerms : low ? kLowTerms : kSweepTerms;
   const RowBlock<T> block{args, tiles, 0, tiles.count, tile_panels<T>(tiles.longest()), nullptr};
   const size_t panels = (args.n + kPanel - 1) / kPanel, width = room / args.m / kPanel;
   for (size_t first = 0; first < panels; first += width) {
