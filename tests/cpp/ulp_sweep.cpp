@@ -272,7 +272,7 @@ bool write_page(const std::string& path, std::uint64_t stride, const std::string
     return false;
   }
   const std::string inputs =
-      stride == 1 ? "all 2^32 inputs" : "every " + std::to_string(stride) + "th of the 2^32 inputs";
+      stride == 1 ? "all 2^32 inputs" : "one in " + std::to_string(stride) + " of the 2^32 inputs";
   std::fprintf(file,
                "# Errors of the float32 functions\n\n"
                "Largest error over %s, in units in the last place of the exact result, and the "
