@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Layer and root-mean-square normalisation over the last axes.
 
-Batch normalisation at inference is a composite, which fuses to one elementwise step.
+Batch normalisation at inference is a composite, which fuses to one pass over the statistics and one
+over x.
 """
 
 from __future__ import annotations
