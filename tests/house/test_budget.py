@@ -28,6 +28,7 @@ BUDGETS = {
     "cpp/steps": 3000,
     "cpp/program": 1200,
     "cpp/bindings": 2500,
+    "python/lamella/storage": 2500,
     "python/lamella/ir": 900,
     "python/lamella/ops": 3000,
     "python/lamella/passes": 1200,
