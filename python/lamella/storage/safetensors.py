@@ -30,12 +30,12 @@ _METADATA = "__metadata__"
 _TOKEN = re.compile(
     rb"[ \t\n\r]*+(?:([{}\[\],:])|(0|[1-9][0-9]{0,18}+)|\"([^\"\\\x00-\x1f]*+)(\")?)"
 )
-# A thousand units at a time: what an expression may remember of a string is bounded by that.
+# A thousand units at a time: what decoding remembers of a string is bounded by that. A unit never
+# ends inside a character or between surrogates.
 _PIECE = re.compile(
-    rb"(?:[^\"\\\x00-\x1f]{1,4096}|\\[\"\\/bfnrt]|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F]"
-    rb"[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}){0,1024}"
+    rb"(?:[^\"\\\x00-\x1f\x80-\xff]{1,4096}|[\x80-\xff]++|\\[\"\\/bfnrt]"
+    rb"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}){0,1024}"
 )
-_ESCAPE = re.compile(rb"(?:\\u[0-9a-fA-F]{4})+|\\.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,9 @@ class _Tokens:
             piece = _PIECE.match(self.text, self.at)
             if piece is None or piece.end() == self.at:
                 self.fail("a string does not end")
-            found += _ESCAPE.sub(_unescape, piece[0])
+            # A lone surrogate becomes bytes that are no UTF-8, which the end refuses.
+            part = json.loads(f'"{self._decoded(piece[0])}"')
+            found += part.encode("utf-8", "surrogatepass")
             self.at = piece.end()
         self.at += 1
         return self._decoded(found)
@@ -140,11 +142,6 @@ class _Tokens:
             if self.sign(b",", b"}") == b"}":
                 return
             kind, key = self._next()
-
-
-def _unescape(match: re.Match[bytes]) -> bytes:
-    # A lone surrogate becomes bytes that are no UTF-8, which _decoded refuses.
-    return str(json.loads(b'"' + match[0] + b'"')).encode("utf-8", "surrogatepass")
 
 
 def _entry(tokens: _Tokens, name: str) -> Entry:

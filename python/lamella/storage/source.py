@@ -54,7 +54,7 @@ class Source:
         self, rule: str, got: dict[str, object] | None = None, expected: str = "", advice: str = ""
     ) -> NoReturn:
         """Raises FormatError: this file breaks this rule."""
-        raise FormatError(message(f"load {quoted(self.path)}", rule, got, expected, advice))
+        raise FormatError(message(f"load {self.path!a}", rule, got, expected, advice))
 
     def into(self, offset: int, view: memoryview) -> None:
         """Fills `view` (bytes) with what begins at `offset`."""
