@@ -181,7 +181,7 @@ class Stream:
         else:
             done = 0
             while done < len(view):
-                data = self._inflated(len(view) - done)
+                data = self._inflated(min(CHUNK, len(view) - done))
                 view[done : done + len(data)] = data
                 done += len(data)
         self._checksum = zlib.crc32(view, self._checksum)

@@ -128,13 +128,13 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Array], info: Any) 
 def _keep(new: str, old: str) -> None:
     """Verifies the new file, then gives the old one its second name."""
     _verify(new)
+    if not os.path.exists(old):
+        return
     kept, between = old + PREVIOUS, new + PREVIOUS
     try:
         # A second name, so that the first never names nothing.
         os.link(old, between)
         os.replace(between, kept)
-    except FileNotFoundError:
-        return
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
             raise

@@ -10,6 +10,7 @@ are documented in CPython's Lib/pickletools.py.
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
@@ -23,7 +24,7 @@ MAX_STACK = 1 << 18
 MAX_MARKS = 64
 
 # What CPython takes for one, at most: an item includes its share of the table around it.
-_CONTAINER, _NUMBER, _TEXT, _ITEM = 120, 32, 60, 110
+_CONTAINER, _NUMBER, _ITEM = 120, 32, 110
 
 
 class Meaning(Protocol):
@@ -88,7 +89,7 @@ class _Machine:
         return int.from_bytes(self.take(count), "little")
 
     def push(self, value: object, cost: int = 0) -> None:
-        self.budget.spend(cost, "pickle")
+        self.budget.spend(cost, "value")
         if len(self.stack) >= MAX_STACK:
             self.fail("the pickle's stack is too high")
         self.stack.append(value)
@@ -115,7 +116,7 @@ class _Machine:
         return found
 
     def store(self, place: int) -> None:
-        self.budget.spend(_ITEM, "pickle")
+        self.budget.spend(_ITEM, "value")
         value = self.pop()
         self.stack.append(value)
         self.memo[place] = value
@@ -126,12 +127,15 @@ class _Machine:
         self.push(self.memo[place])
 
     def text(self, size: int) -> str:
-        # Four bytes a sign, where one sign needs them.
-        self.budget.spend(_TEXT + 4 * min(size, len(self.data)), "pickle")
+        # Four bytes a sign, where one sign needs them; exact for texts too short to do harm.
+        if size > 1000:
+            self.budget.spend(4 * min(size, len(self.data)), "text")
         try:
-            return self.take(size).decode("utf-8", "surrogatepass")
+            found = self.take(size).decode("utf-8", "surrogatepass")
         except UnicodeDecodeError:
             self.fail("a text is not Unicode")
+        self.budget.spend(sys.getsizeof(found) if size <= 1000 else 0, "text")
+        return found
 
     def line(self) -> str:
         end = self.data.find(b"\n", self.at, self.at + 256)
@@ -147,13 +151,13 @@ class _Machine:
         self.group([self.pop() for _ in range(count)][::-1])
 
     def extend(self, values: list[Any]) -> None:
-        self.budget.spend(16 * len(values), "pickle")
+        self.budget.spend(16 * len(values), "value")
         self.top(list).extend(values)
 
     def update(self, values: list[Any]) -> None:
         if len(values) % 2:
             self.fail("a key has no value")
-        self.budget.spend(_ITEM * len(values), "pickle")
+        self.budget.spend(_ITEM * len(values), "value")
         found = self.top(dict)
         for key, value in zip(values[::2], values[1::2], strict=True):
             # Larger integers could be chosen to collide in the table; texts cannot.

@@ -77,15 +77,18 @@ class Source:
 
 
 class Budget:
-    """How many bytes the arrays of one file may take in memory.
+    """How many bytes the arrays of one file, or what else `what` says, may take in memory.
 
     By default twice the file (bfloat16 doubles) and 48 MiB (small files compress well).
     """
 
-    __slots__ = ("_left", "_limit", "source")
+    __slots__ = ("_left", "_limit", "_what", "source")
 
-    def __init__(self, source: Source, max_bytes: int | None = None) -> None:
+    def __init__(
+        self, source: Source, max_bytes: int | None = None, what: str = "its arrays"
+    ) -> None:
         self.source = source
+        self._what = what
         self._limit = 2 * source.size + 48 * MIB if max_bytes is None else max_bytes
         self._left = self._limit
 
@@ -93,10 +96,10 @@ class Budget:
         """Takes `count` bytes for what `name` says, or raises FormatError."""
         if count > self._left:
             self.source.fail(
-                "its arrays would take more memory than allowed",
+                f"{self._what} would take more memory than allowed",
                 {"entry": quoted(name), "bytes": count, "left": self._left},
                 f"at most {self._limit} bytes in all",
-                "Give max_bytes= if the file can be trusted",
+                "Give max_bytes= if the file can be trusted" if self._what == "its arrays" else "",
             )
         self._left -= count
 

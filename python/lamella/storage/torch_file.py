@@ -249,8 +249,9 @@ def read(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> dict[
             source.fail(
                 "a TorchScript archive, which holds code", advice="Save net.state_dict() instead"
             )
-        # Freed, with all that was built, before the arrays are read.
-        objects = Budget(source, source.size + 40 * MIB)
+        # All that the law allows beside the list of members: what is built here is freed, but for
+        # the tensors' descriptions, before the arrays are read.
+        objects = Budget(source, 3 * source.size + 60 * MIB - 450 * len(found), "its pickle")
         data = _member(source, found, pickles[0], _MAX_PICKLE, objects)
         tensors = _chosen(source, evaluate(data, _StateDict(source), objects))
         del data
@@ -268,7 +269,7 @@ def _member(
     member = found[name]
     if member.size > most:
         source.fail("too large", {"entry": quoted(name), "bytes": member.size}, f"at most {most}")
-    budget.spend(member.size, name)
+    budget.spend(2 * member.size, name)  # for a moment it is there twice
     stream = Stream(source, member)
     data = stream.take(member.size)
     stream.finish()
