@@ -53,7 +53,7 @@ __all__ = [
 ]
 
 # The doors import foreign libraries, so each opens when it is first named.
-_DOORS = ("sklearn",)
+_DOORS = ("onnx", "sklearn")
 
 
 def __getattr__(name: str) -> Any:

@@ -17,8 +17,15 @@ import lamella
 from house.tree import ROOT
 
 README = (ROOT / "README.md").read_text()
-DOORS = ("lamella.onnx", "lamella.torch", "lamella.sklearn")
-PUBLIC = ("lamella", "lamella.nn", "lamella.functional", "lamella.nn.init", "lamella.sklearn")
+DOORS = ("lamella.onnx.backend", "lamella.torch", "lamella.sklearn")
+PUBLIC = (
+    "lamella",
+    "lamella.nn",
+    "lamella.functional",
+    "lamella.nn.init",
+    "lamella.onnx",
+    "lamella.sklearn",
+)
 
 
 def modules() -> Iterator[str]:

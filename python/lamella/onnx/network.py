@@ -1,0 +1,265 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Model: an ONNX graph as an nn.Module, and `load`, which makes one of a file.
+
+forward runs the plan on symbolic tensors, so that a model is one program per input signature like
+every module, can be part of others and can be trained. A model that computes with integers beyond
+what programs do runs in stages instead; it then answers calls, and can be nothing but called.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+from lamella.errors import DTypeError, FormatError, ShapeError, UnsupportedError, message
+from lamella.ir.types import Array
+from lamella.nn.module import Module
+from lamella.nn.parameter import Buffer, Parameter, Stored
+from lamella.onnx import tensors
+from lamella.onnx.model import ValueInfo, read
+from lamella.onnx.plan import Plan, make_plan
+from lamella.onnx.staged import Stages
+from lamella.onnx.walk import NotOneProgram, walk
+from lamella.runtime.tensor import Operand
+from lamella.runtime.trace import current_trace
+
+__all__ = ["Model", "load"]
+
+# A name of more parts than this becomes one part: modules nest, and files are not trusted.
+_MAX_PARTS = 16
+
+
+class Model(Module):
+    """A loaded ONNX graph: `net(x)`, `net(x=..., mask=...)`.
+
+    One output comes back as an array, several as a tuple in the graph's order. Floating
+    initialisers with an axis are parameters under their ONNX names (dots make the tree of
+    modules); statistics of normalisations are buffers. Half floats are computed, and come back, as
+    float32; integers come back as the widths they were computed with.
+
+    Made by `load`.
+    """
+
+    _plan: Plan
+    _stages: Stages
+    _names: dict[str, str]
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self._plan = plan
+        self._stages = Stages()
+        names: dict[str, str] = {}
+        for name in plan.learnt:
+            names[name] = _place(self, name, Parameter(plan.constants.pop(name)))
+        for name in plan.statistics:
+            names[name] = _place(self, name, Buffer(plan.constants.pop(name)))
+        # Copies, so that the file is not kept alive by views of it.
+        for name, array in plan.constants.items():
+            plan.constants[name] = np.array(array)
+            plan.constants[name].flags.writeable = False
+        self._names = names
+        self.train(False)
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """The names of the inputs, in the order of positional arguments."""
+        return tuple(info.name for info in self._plan.inputs)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The names of the outputs, in the order in which they come back."""
+        return tuple(info.name for info in self._plan.outputs)
+
+    def stored(self, name: str) -> Stored:
+        """The parameter or buffer of an initialiser, by its ONNX name.
+
+        >>> import numpy as np, lamella as lm
+        >>> data = lm.onnx.encode(lm.nn.Linear(2, 3), np.zeros((1, 2), np.float32))
+        >>> lm.onnx.load(data).stored("weight").shape
+        (3, 2)
+        """
+        found = self._find(self._names[name])
+        assert isinstance(found, Stored)
+        return found
+
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        """The graph on symbolic tensors."""
+        env = self._bind(inputs, named)
+        for info in self._plan.inputs:
+            given = env[info.name]
+            if isinstance(given, Operand):
+                _judge(info, given.shape, given._type.dtype.numpy)
+        results = walk(self._plan, env, self.training, self.stored)
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _dispatch(self, *inputs: Any, **named: Any) -> Any:
+        plan = self._plan
+        if current_trace() is not None:
+            return super()._dispatch(*inputs, **named)
+        if not plan.staged:
+            try:
+                return super()._dispatch(*inputs, **named)
+            except NotOneProgram:
+                plan.staged = True
+        out = named.pop("out", None)
+        env = self._bind(inputs, named)
+        arrays = {info.name: _array(info, env[info.name]) for info in plan.inputs}
+        stored = {name: self.stored(name) for name in self._names}
+        results = self._stages.run(plan, arrays, self.training, stored)
+        if out is not None:
+            for target, result in zip(
+                out if isinstance(out, tuple) else (out,), results, strict=True
+            ):
+                np.copyto(target, result)
+            return out
+        # Never an input or a constant itself.
+        kept = [*arrays.values(), *plan.constants.values()]
+        results = [np.array(y) if any(np.may_share_memory(y, x) for x in kept) else y
+                   for y in results]  # fmt: skip
+        return results[0] if len(results) == 1 else tuple(results)
+
+    def _bind(self, inputs: tuple[Any, ...], named: dict[str, Any]) -> dict[str, Any]:
+        names = self.input_names
+        env = dict(zip(names, inputs, strict=False))
+        twice = sorted(set(env) & set(named))
+        env.update(named)
+        if len(inputs) > len(names) or twice or set(env) != set(names):
+            raise TypeError(
+                message(
+                    "Model",
+                    "arguments do not fit the inputs",
+                    {"positional": len(inputs), "named": sorted(named)},
+                    f"one value for each of {list(names)}",
+                )
+            )
+        return env
+
+    def extra_repr(self) -> str:
+        """The signature."""
+        return f"{', '.join(self.input_names)} -> {', '.join(self.output_names)}"
+
+
+def _judge(info: ValueInfo, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raises unless an input fits its declaration; names of extents stand for anything."""
+    declared = info.shape
+    if info.elem_type:
+        wanted = tensors.dtype(info.elem_type)
+        if (wanted.kind == "f") != (dtype.kind == "f") or (wanted.kind == "b") != (
+            dtype.kind == "b"
+        ):
+            raise DTypeError(
+                message(
+                    "Model",
+                    "an input has another kind of elements",
+                    {info.name: dtype},
+                    tensors.type_name(info.elem_type),
+                    "Convert with astype()",
+                )
+            )
+    if declared is not None and (
+        len(declared) != len(shape)
+        or any(
+            isinstance(want, int) and want != have
+            for want, have in zip(declared, shape, strict=False)
+        )
+    ):
+        raise ShapeError(
+            message(
+                "Model",
+                "an input has another shape than the model declares",
+                {info.name: shape},
+                f"({', '.join('?' if extent is None else str(extent) for extent in declared)})",
+            )
+        )
+
+
+def _array(info: ValueInfo, given: Any) -> Array:
+    """An input as an array of its declared type."""
+    array = np.asarray(given)
+    if array.dtype.kind not in "fiub":
+        raise DTypeError(message("Model", "not numbers", {info.name: array.dtype}))
+    if not info.elem_type:
+        return array
+    _judge(info, array.shape, array.dtype)
+    with np.errstate(over="ignore"):
+        return array.astype(tensors.dtype(info.elem_type), order="C", copy=False)
+
+
+def _place(model: Module, name: str, stored: Stored) -> str:
+    """Puts storage into the tree under its dotted name; gives the name that it got."""
+    parts = name.split(".")
+    if len(parts) > _MAX_PARTS or not all(parts):
+        parts = [name.replace(".", "_") or "_"]
+    owner = model
+    for depth, part in enumerate(parts[:-1]):
+        child = owner._modules.get(part)
+        if child is None:
+            if hasattr(owner, part):
+                parts = [*parts[:depth], "_".join(parts[depth:])]
+                break
+            child = _Group()
+            owner.add_module(part, child)
+        owner = child
+    last = parts[-1]
+    while hasattr(owner, last):
+        last += "_"
+    if isinstance(stored, Parameter):
+        owner.register_parameter(last, stored)
+    else:
+        owner.register_buffer(last, stored)
+    return ".".join((*parts[:-1], last))
+
+
+class _Group(Module):
+    """A level of the tree of names."""
+
+
+def load(
+    source: str | os.PathLike[str] | bytes,
+    *,
+    external_data: bool = False,
+    max_bytes: int = 4 << 30,
+    folding_bytes: int = 32 << 20,
+) -> Model:
+    """Reads an ONNX model as a network, in inference mode.
+
+    Parameters: source, the path of a file, or its bytes; external_data, whether tensors may lie in
+    other files of the model's folder; max_bytes, of the file; folding_bytes, what results known
+    without running may take together.
+    Returns: a Model. Its operators are those of opsets 6 to 28 that have a rule.
+    Raises: FormatError for a malformed file; UnsupportedError, once, naming everything without a
+    rule; OSError.
+    Source: github.com/onnx/onnx, docs/Operators.md.
+
+    >>> import numpy as np, lamella as lm
+    >>> net = lm.nn.Sequential(lm.nn.Linear(4, 8), lm.nn.ReLU(), lm.nn.Linear(8, 2))
+    >>> loaded = lm.onnx.load(lm.onnx.encode(net, np.zeros((1, 4), np.float32)))
+    >>> loaded(np.zeros((1, 4), np.float32)).shape
+    (1, 2)
+    """
+    folder: str | None = None
+    if isinstance(source, bytes | bytearray | memoryview):
+        data = bytes(source)
+        if external_data:
+            raise UnsupportedError(
+                message("onnx.load", "bytes have no folder", {"external_data": True}, "a path")
+            )
+        _check_size(len(data), max_bytes)
+    else:
+        path = os.fspath(source)
+        _check_size(os.path.getsize(path), max_bytes)
+        with open(path, "rb") as file:
+            data = file.read(max_bytes + 1)
+        _check_size(len(data), max_bytes)
+        folder = os.path.dirname(os.path.abspath(path)) if external_data else None
+    return Model(make_plan(read(data), folder, folding_bytes))
+
+
+def _check_size(size: int, limit: int) -> None:
+    if size > limit:
+        raise FormatError(
+            message("onnx.load", "the file is larger than allowed", {"bytes": size}, f"{limit}",
+                    "Pass max_bytes=")
+        )  # fmt: skip

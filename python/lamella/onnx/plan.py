@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a ModelProto to a Plan: every node with its rule, functions expanded, constants as arrays.
+
+A Plan is what a Model runs, and all that is pickled of the file. Whatever has no rule is collected
+and raised as one UnsupportedError. Which initialisers can be learnt is decided here: floating
+arrays with at least one axis that an operator computes with. Numbers (0-d), statistics of
+normalisations and operands that rules want to know (bounds, sizes) are not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lamella.errors import FormatError, UnsupportedError, message
+from lamella.ir.types import Array
+from lamella.onnx import tensors
+from lamella.onnx.expand import expand_functions
+from lamella.onnx.model import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfo
+from lamella.onnx.rules import KNOWN_OPERANDS, STATISTICS, find
+from lamella.onnx.rules.call import Rule
+
+__all__ = ["Entry", "Plan", "make_plan"]
+
+OLDEST, NEWEST = 6, 28
+_DOMAINS = {"": "", "ai.onnx": "", "ai.onnx.ml": "ai.onnx.ml"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """A node with its rule; the rule is looked up again after unpickling."""
+
+    name: str
+    op: str
+    domain: str
+    version: int
+    attributes: dict[str, Any]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    rule: Rule = field(repr=False)
+
+    @property
+    def label(self) -> str:
+        """How messages call it."""
+        return f"{self.op} {self.name!r}" if self.name else self.op
+
+    def __reduce__(self) -> Any:
+        return _entry, (
+            self.name,
+            self.op,
+            self.domain,
+            self.version,
+            self.attributes,
+            self.inputs,
+            self.outputs,
+        )
+
+
+def _entry(
+    name: str,
+    op: str,
+    domain: str,
+    version: int,
+    attributes: dict[str, Any],
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
+) -> Entry:
+    rule = find(op, domain, version)
+    if rule is None:
+        raise UnsupportedError(message("onnx", "no rule", {"operator": f"{op}-{version}"}))
+    return Entry(name, op, domain, version, attributes, inputs, outputs, rule)
+
+
+class Plan:
+    """The nodes in order, the known arrays, and the declared inputs and outputs.
+
+    constants: arrays by value name; learnt, statistics: the names among them that become parameters
+    and buffers; last: the position of each value's last reader; folding_bytes: what known results
+    may take; staged: set once a call could not run as one program.
+    """
+
+    __slots__ = (
+        "constants",
+        "entries",
+        "folding_bytes",
+        "inputs",
+        "last",
+        "learnt",
+        "name",
+        "outputs",
+        "staged",
+        "statistics",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        entries: tuple[Entry, ...],
+        constants: dict[str, Array],
+        learnt: tuple[str, ...],
+        statistics: tuple[str, ...],
+        inputs: tuple[ValueInfo, ...],
+        outputs: tuple[ValueInfo, ...],
+        folding_bytes: int,
+    ) -> None:
+        self.name = name
+        self.entries = entries
+        self.constants = constants
+        self.learnt = learnt
+        self.statistics = statistics
+        self.inputs = inputs
+        self.outputs = outputs
+        self.folding_bytes = folding_bytes
+        self.staged = False
+        self.last: dict[str, int] = {}
+        for position, entry in enumerate(entries):
+            self.last.update((name, position) for name in entry.inputs)
+        self.last.update((output.name, len(entries)) for output in outputs)
+
+
+def make_plan(model: ModelProto, folder: str | None, folding_bytes: int) -> Plan:
+    """The plan of a model; folder: where external data may be, None to refuse them."""
+    graph = model.graph
+    faults = list(_global_faults(model))
+    opsets = _opsets(model.opsets, faults)
+    nodes = expand_functions(model, faults)
+    entries: list[Entry] = []
+    for node, own in nodes:
+        entry = _resolve(node, opsets if own is None else _opsets(own, faults), faults)
+        if entry is not None:
+            entries.append(entry)
+    needed = {name for entry in entries for name in entry.inputs}
+    needed.update(output.name for output in graph.outputs)
+    constants = dict(_constants(graph.initializers, needed, folder, faults))
+    if faults:
+        listed = list(dict.fromkeys(faults))
+        more = f" | and {len(listed) - 60} more" if len(listed) > 60 else ""
+        raise UnsupportedError(
+            message("onnx.load", "the model needs what has no rule: " + " | ".join(listed[:60]))
+            + more
+        )
+    inputs = tuple(info for info in graph.inputs if info.name not in constants)
+    _check_order(entries, graph, {*constants, *(info.name for info in inputs)})
+    learnt, statistics = _stored(entries, constants)
+    return Plan(
+        graph.name,
+        tuple(entries),
+        constants,
+        learnt,
+        statistics,
+        inputs,
+        graph.outputs,
+        folding_bytes,
+    )
+
+
+def _global_faults(model: ModelProto) -> Iterable[str]:
+    graph = model.graph
+    if graph.sparse:
+        yield f"{graph.sparse} sparse initializers"
+    initialized = {tensor.name for tensor in graph.initializers}
+    for kind, infos in (("input", graph.inputs), ("output", graph.outputs)):
+        for info in infos:
+            if kind == "input" and info.name in initialized:
+                continue
+            if info.kind != "tensor":
+                yield f"{kind} {info.name!r} is a {info.kind}"
+            elif info.elem_type and tensors.stored_dtype(info.elem_type) is None:
+                yield f"{kind} {info.name!r} of type {tensors.type_name(info.elem_type)}"
+
+
+def _opsets(pairs: Iterable[tuple[str, int]], faults: list[str]) -> dict[str, int]:
+    opsets: dict[str, int] = {}
+    for domain, version in pairs:
+        opsets[_DOMAINS.get(domain, domain)] = version
+        if domain in ("", "ai.onnx") and not OLDEST <= version <= NEWEST:
+            faults.append(f"opset {version} (known: {OLDEST} to {NEWEST})")
+    return opsets
+
+
+def _resolve(node: NodeProto, opsets: Mapping[str, int], faults: list[str]) -> Entry | None:
+    domain = _DOMAINS.get(node.domain, node.domain)
+    version = opsets.get(domain, 1)
+    label = f"{node.op_type}-{version}" + (f" ({domain})" if domain else "")
+    if node.name:
+        label += f" at {node.name!r}"
+    rule = find(node.op_type, domain, version)
+    if rule is None:
+        faults.append(label)
+        return None
+    attributes: dict[str, Any] = {}
+    for attribute in node.attributes:
+        value = attribute.value
+        if isinstance(value, GraphProto):
+            faults.append(f"{label}: a graph as attribute {attribute.name}")
+        elif isinstance(value, TensorProto):
+            try:
+                # Copied, so that the plan does not keep the whole file alive.
+                attributes[attribute.name] = _own(value)
+            except UnsupportedError as error:
+                faults.append(f"{label}: {error}")
+        else:
+            attributes[attribute.name] = value
+    return Entry(
+        node.name, node.op_type, domain, version, attributes, node.inputs, node.outputs, rule
+    )
+
+
+def _own(tensor: TensorProto) -> Array:
+    array = np.array(tensors.array(tensor))
+    array.flags.writeable = False
+    return array
+
+
+def _constants(
+    initializers: Iterable[TensorProto],
+    needed: set[str],
+    folder: str | None,
+    faults: list[str],
+) -> Iterable[tuple[str, Array]]:
+    for tensor in initializers:
+        if tensor.name not in needed:
+            continue
+        try:
+            yield tensor.name, tensors.array(tensor, folder)
+        except UnsupportedError as error:
+            faults.append(str(error))
+
+
+def _check_order(entries: list[Entry], graph: GraphProto, known: set[str]) -> None:
+    """Every value is made once and before it is read."""
+    for entry in entries:
+        for name in entry.inputs:
+            if name and name not in known:
+                raise FormatError(
+                    message("onnx.load", f"{entry.label} reads what nothing before it makes",
+                            {"value": repr(name)})
+                )  # fmt: skip
+        for name in entry.outputs:
+            if name and name in known:
+                raise FormatError(
+                    message("onnx.load", "a value is made twice", {"value": repr(name)})
+                )
+            known.add(name)
+    names = Counter(info.name for info in graph.inputs)
+    twice = [name for name, count in names.items() if count > 1]
+    missing = [info.name for info in graph.outputs if info.name not in known]
+    if missing or twice or not graph.outputs:
+        raise FormatError(
+            message(
+                "onnx.load",
+                "inputs or outputs do not fit the nodes",
+                {"outputs nobody makes": missing, "inputs named twice": twice},
+                "at least one output, each made by a node, and inputs of different names",
+            )
+        )
+
+
+def _stored(
+    entries: list[Entry], constants: Mapping[str, Array]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    computed: dict[str, None] = {}
+    known: set[str] = set()
+    statistics: dict[str, None] = {}
+    for entry in entries:
+        for position, name in enumerate(entry.inputs):
+            if name not in constants:
+                continue
+            if position in STATISTICS.get(entry.op, ()):
+                statistics[name] = None
+            elif position in KNOWN_OPERANDS.get(entry.op, ()):
+                known.add(name)
+            else:
+                computed[name] = None
+
+    def stores(name: str) -> bool:
+        return constants[name].dtype.kind == "f" and constants[name].ndim > 0 and name not in known
+
+    learnt = tuple(name for name in computed if stores(name) and name not in statistics)
+    return learnt, tuple(name for name in statistics if stores(name))

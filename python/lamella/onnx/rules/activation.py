@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Activations: each a row of the core's table, or a few of its functions.
+
+Softmax and its relatives flatten to two axes before opset 13 and take one axis from then on.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from lamella.onnx.rules.call import Call, Rule, is_array
+from lamella.onnx.rules.dual import (
+    axis_of,
+    binary,
+    compare,
+    floating,
+    like,
+    permute,
+    reshape,
+    unary,
+    where,
+)
+from lamella.onnx.rules.dual import rows as look_up
+from lamella.ops import elementwise
+
+__all__ = ["RULES", "softmax"]
+
+
+def _plain(name: str, call: Call, x: Any) -> Any:
+    return unary(name, floating(call, x))
+
+
+def _relu(call: Call, x: Any) -> Any:
+    return np.maximum(x, np.zeros((), x.dtype)) if is_array(x) else unary("relu", x)
+
+
+def _one(name: str, attribute: str, default: float, call: Call, x: Any) -> Any:
+    return unary(name, floating(call, x), call.number(attribute, default))
+
+
+def _hard_sigmoid(call: Call, x: Any) -> Any:
+    alpha, beta = call.number("alpha", 0.2), call.number("beta", 0.5)
+    scaled = binary(call, "add", binary(call, "mul", floating(call, x), alpha), beta)
+    return unary("hardtanh", scaled, 0.0, 1.0)
+
+
+def _selu(call: Call, x: Any) -> Any:
+    alpha = call.number("alpha", 1.67326319217681884765625)
+    gamma = call.number("gamma", 1.05070102214813232421875)
+    return binary(call, "mul", unary("elu", floating(call, x), alpha), gamma)
+
+
+def _elu(call: Call, x: Any) -> Any:
+    return unary("elu", floating(call, x), call.number("alpha", 1.0))
+
+
+def _gelu(call: Call, x: Any) -> Any:
+    form = call.text("approximate", "none")
+    if form not in ("none", "tanh"):
+        raise call.malformed(f"approximate {form!r}")
+    return unary("gelu" if form == "none" else "gelu_tanh", floating(call, x))
+
+
+def _swish(call: Call, x: Any) -> Any:
+    alpha = call.number("alpha", 1.0)
+    if alpha == 1.0:
+        return unary("silu", floating(call, x))
+    return binary(call, "mul", x, unary("sigmoid", binary(call, "mul", floating(call, x), alpha)))
+
+
+def _softplus(call: Call, x: Any) -> Any:
+    # No threshold: max(x, 0) + log1p(exp(-|x|)) for every x.
+    return unary("softplus", floating(call, x), 1.0, 1e30)
+
+
+def _prelu(call: Call, x: Any, slope: Any) -> Any:
+    if call.version < 7 and len(slope.shape) == 1 and len(x.shape) > 1:
+        slope = reshape(slope, (-1, *(1,) * (len(x.shape) - 2)))
+    below = binary(call, "mul", x, slope)
+    return where(call, compare(call, "lt", x, like(x, 0.0)), below, x)
+
+
+def _thresholded(call: Call, x: Any) -> Any:
+    alpha = call.number("alpha", 1.0)
+    return unary("threshold", floating(call, x), float(np.float32(alpha)), 0.0)
+
+
+def _shrink(call: Call, x: Any) -> Any:
+    bias, bound = call.number("bias", 0.0), call.number("lambd", 0.5)
+    low = where(call, compare(call, "lt", x, like(x, -bound)), binary(call, "add", x, bias),
+                like(x, 0.0) if is_array(x) else np.zeros((), np.float32))  # fmt: skip
+    return where(call, compare(call, "gt", x, like(x, bound)), binary(call, "sub", x, bias), low)
+
+
+def _clip(call: Call, x: Any, low: Any = None, high: Any = None) -> Any:
+    if call.version < 11:
+        return unary(
+            "hardtanh", floating(call, x), call.number("min", -np.inf), call.number("max", np.inf)
+        )
+    if is_array(low, high) and not is_array(x) and low.size == high.size == 1:
+        return unary("hardtanh", x, call.scalar(low), call.scalar(high))
+    if low is not None:
+        x = binary(call, "maximum", x, low)
+    return x if high is None else binary(call, "minimum", x, high)
+
+
+def softmax(call: Call, x: Any, axis: int, log: bool = False) -> Any:
+    """Softmax along one axis, or its logarithm."""
+    rank = len(x.shape)
+    axis = axis_of(call, axis, rank) if rank else 0
+    if not is_array(x):
+        return x.log_softmax(axis) if log else x.softmax(axis)
+    row = elementwise.UNARY
+    peak = x.max(axis=axis, keepdims=True, initial=-np.inf)
+    shifted = floating(call, x).astype(np.float64) - peak
+    total = row["exp"].reference(shifted).sum(axis=axis, keepdims=True)
+    with np.errstate(all="ignore"):
+        y = shifted - np.log(total) if log else np.exp(shifted) / total
+    return y.astype(x.dtype)
+
+
+def _softmax(log: bool, call: Call, x: Any) -> Any:
+    if call.version >= 13:
+        return softmax(call, floating(call, x), call.integer("axis", -1), log)
+    axis = call.integer("axis", 1)
+    axis = axis + len(x.shape) if axis < 0 else axis
+    flat = reshape(floating(call, x), (prod(x.shape[:axis]), prod(x.shape[axis:])))
+    return reshape(softmax(call, flat, 1, log), x.shape)
+
+
+def _hardmax(call: Call, x: Any) -> Any:
+    shape = tuple(x.shape)
+    axis = call.integer("axis", -1 if call.version >= 13 else 1)
+    axis = axis_of(call, axis, len(shape))
+    if call.version < 13:
+        x, axis = reshape(x, (prod(shape[:axis]), prod(shape[axis:]))), 1
+    if is_array(x):
+        best = np.argmax(x, axis=axis, keepdims=True)
+        mark = np.zeros(x.shape, x.dtype)
+        np.put_along_axis(mark, best, np.ones((), x.dtype), axis)
+        return mark.reshape(shape)
+    order = (*(i for i in range(len(x.shape)) if i != axis), axis)
+    rows = permute(x, order)
+    size = rows.shape[-1]
+    table = np.eye(size, dtype=rows._type.dtype.numpy)
+    marks = look_up(call, table, rows.argmax(-1))
+    back = tuple(order.index(i) for i in range(len(order)))
+    return reshape(permute(marks, back), shape)
+
+
+RULES: dict[tuple[str, int], Rule] = {
+    **{
+        (op, since): partial(_plain, name)
+        for op, since, name in (
+            ("Tanh", 1, "tanh"),
+            ("Sigmoid", 1, "sigmoid"),
+            ("Softsign", 1, "softsign"),
+            ("HardSwish", 14, "hardswish"),
+            ("Mish", 18, "mish"),
+        )
+    },
+    ("Relu", 1): _relu,
+    ("LeakyRelu", 1): partial(_one, "leaky_relu", "alpha", 0.01),
+    ("Elu", 1): _elu,
+    ("Celu", 12): partial(_one, "celu", "alpha", 1.0),
+    ("Selu", 1): _selu,
+    ("HardSigmoid", 1): _hard_sigmoid,
+    ("Gelu", 20): _gelu,
+    ("Swish", 24): _swish,
+    ("Softplus", 1): _softplus,
+    ("PRelu", 1): _prelu,
+    ("ThresholdedRelu", 10): _thresholded,
+    ("Shrink", 9): _shrink,
+    ("Clip", 1): _clip,
+    ("Softmax", 1): partial(_softmax, False),
+    ("LogSoftmax", 1): partial(_softmax, True),
+    ("Hardmax", 1): _hardmax,
+}

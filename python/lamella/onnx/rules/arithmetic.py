@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Arithmetic of two and more operands, with the old opsets' own broadcasting.
+
+Integers divide towards zero, as in C, and by zero give zero. Until opset 6 two operands broadcast
+only when asked to, the second one aligned at `axis`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from lamella.onnx.rules.call import Call, Rule, is_array
+from lamella.onnx.rules.dual import binary, floating, is_floating, reshape, unary
+
+__all__ = ["RULES", "aligned"]
+
+
+def aligned(call: Call, a: Any, b: Any) -> Any:
+    """b as the old opsets meant it: axes counted from `axis` of a, ones behind."""
+    if not call.integer("broadcast", 0) or not call.has("axis"):
+        return b
+    axis = call.integer("axis")
+    axis += len(a.shape) if axis < 0 else 0
+    behind = len(a.shape) - axis - len(b.shape)
+    return reshape(b, (*b.shape, *(1,) * behind)) if behind > 0 else b
+
+
+def _old(rule: Rule, call: Call, a: Any, b: Any) -> Any:
+    return rule(call, a, aligned(call, a, b))
+
+
+def _binary(name: str, call: Call, a: Any, b: Any) -> Any:
+    return binary(call, name, a, b)
+
+
+def _div(call: Call, a: Any, b: Any) -> Any:
+    if not is_array(a, b) or is_floating(a):
+        return binary(call, "div", a, b)
+    with np.errstate(all="ignore"):
+        remainder = np.fmod(a, b)
+        return binary(call, "floor_divide", a - remainder, b).astype(a.dtype)
+
+
+def _pow(call: Call, a: Any, b: Any) -> Any:
+    if is_array(b) and b.size == 1 and not is_array(a) and is_floating(a):
+        exponent = b.reshape(()).item()
+        if exponent == 2 and len(b.shape) <= len(a.shape):
+            return unary("square", a)
+        return binary(call, "pow", a, b.astype(np.float32) if b.dtype.kind in "iu" else b)
+    if is_array(a, b) and a.dtype != b.dtype:
+        with np.errstate(all="ignore"):
+            return np.power(a.astype(np.float64), b.astype(np.float64)).astype(a.dtype)
+    if is_array(a, b) and a.dtype.kind in "iu":
+        with np.errstate(all="ignore"):
+            return np.power(a.astype(np.float64), b).astype(a.dtype)
+    return binary(call, "pow", a, b)
+
+
+def _mod(call: Call, a: Any, b: Any) -> Any:
+    if not call.integer("fmod", 0):
+        return binary(call, "remainder", a, b)
+    if is_array(a, b):
+        with np.errstate(all="ignore"):
+            return np.fmod(a, b)
+    # The remainder of the sizes, with a's sign.
+    size = binary(call, "remainder", unary("abs", a), unary("abs", b))
+    return binary(call, "mul", unary("sign", a), size)
+
+
+def _many(name: str, call: Call, *operands: Any) -> Any:
+    if not operands:
+        raise call.malformed("at least one operand")
+    total = operands[0]
+    for operand in operands[1:]:
+        total = binary(call, name, total, operand)
+    return total
+
+
+def _mean(call: Call, *operands: Any) -> Any:
+    total = floating(call, _many("add", call, *operands))
+    return binary(call, "div", total, float(len(operands)))
+
+
+_TWO: dict[str, Callable[..., Any]] = {
+    "Add": partial(_binary, "add"),
+    "Sub": partial(_binary, "sub"),
+    "Mul": partial(_binary, "mul"),
+    "Div": _div,
+    "Pow": _pow,
+}
+
+RULES: dict[tuple[str, int], Rule] = {
+    **{(op, 1): partial(_old, rule) for op, rule in _TWO.items()},
+    **{(op, 7): rule for op, rule in _TWO.items()},
+    ("Mod", 10): _mod,
+    ("Sum", 1): partial(_many, "add"),
+    ("Max", 1): partial(_many, "maximum"),
+    ("Min", 1): partial(_many, "minimum"),
+    ("Mean", 1): _mean,
+}

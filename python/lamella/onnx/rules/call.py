@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a rule is given beside its operands: a node's attributes, version and allowance of bytes.
+
+A rule is `rule(call, *operands) -> operand or tuple`. Operands are NumPy arrays, whose elements are
+known, or symbolic tensors, whose elements are not; None stands for an optional one left out. A rule
+that must know elements (a shape, an axis) asks `call.value`, which raises NeedsValue for a tensor.
+What the core cannot do with a tensor raises DTypeError or UnsupportedError there; the model may
+then run the rule on arrays instead (lamella/onnx/staged.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from math import prod
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from lamella.errors import FormatError, UnsupportedError, message
+from lamella.ir.types import Array
+from lamella.nn.parameter import Stored
+
+__all__ = ["Allowance", "Call", "NeedsValue", "Rule", "is_array"]
+
+Rule: TypeAlias = Callable[..., Any]
+
+
+class NeedsValue(UnsupportedError):
+    """A rule asked for the elements of operand number `position`, a symbolic tensor."""
+
+    def __init__(self, text: str, position: int) -> None:
+        super().__init__(text)
+        self.position = position
+
+
+class Allowance:
+    """Bytes that known results may take: of one walk together, or each of them beside its operands.
+
+    A model of a few bytes can ask for terabytes; nothing is allocated before this was asked.
+    """
+
+    __slots__ = ("each", "left")
+
+    def __init__(self, left: int, each: bool = False) -> None:
+        self.left = left
+        self.each = each
+
+
+class Call:
+    """One node as its rule sees it."""
+
+    __slots__ = ("_allowance", "attributes", "op", "operands", "outputs", "training", "version")
+
+    def __init__(
+        self,
+        op: str,
+        version: int,
+        attributes: Mapping[str, Any],
+        outputs: int,
+        operands: Sequence[Any],
+        allowance: Allowance,
+        training: bool = False,
+    ) -> None:
+        self.op = op
+        self.version = version
+        self.attributes = attributes
+        self.outputs = outputs
+        self.operands = operands
+        self.training = training
+        self._allowance = allowance
+
+    # Attributes, with the type that the operator says they have.
+
+    def integer(self, name: str, default: int | None = None) -> int:
+        """An integer attribute."""
+        return int(self._typed(name, default, (int,), "an integer"))
+
+    def number(self, name: str, default: float | None = None) -> float:
+        """A floating attribute."""
+        return float(self._typed(name, default, (int, float), "a number"))
+
+    def text(self, name: str, default: str | None = None) -> str:
+        """A text attribute."""
+        value = self._typed(name, default, (bytes, str), "a text")
+        return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+    def ints(self, name: str, default: Sequence[int] | None = None) -> tuple[int, ...]:
+        """A list of integers."""
+        values = self._typed(name, default, (tuple,), "integers")
+        if any(not isinstance(value, int) for value in values):
+            raise self.malformed(f"attribute {name} is not integers")
+        return tuple(values)
+
+    def floats(self, name: str, default: Sequence[float] | None = None) -> tuple[float, ...]:
+        """A list of numbers."""
+        values = self._typed(name, default, (tuple,), "numbers")
+        if any(not isinstance(value, int | float) for value in values):
+            raise self.malformed(f"attribute {name} is not numbers")
+        return tuple(float(value) for value in values)
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of texts."""
+        values = self._typed(name, (), (tuple,), "texts")
+        return tuple(str(item, "utf-8", "replace") for item in values if isinstance(item, bytes))
+
+    def tensor(self, name: str) -> Array:
+        """A tensor attribute."""
+        found: Array = self._typed(name, None, (np.ndarray,), "a tensor")
+        return found
+
+    def has(self, name: str) -> bool:
+        """Whether the attribute is there."""
+        return name in self.attributes
+
+    def _typed(self, name: str, default: Any, kinds: tuple[type, ...], expected: str) -> Any:
+        value = self.attributes.get(name, default)
+        if value is None:
+            raise self.malformed(f"attribute {name} is missing")
+        if not isinstance(value, kinds):
+            raise self.malformed(f"attribute {name} is not {expected}")
+        return value
+
+    # Elements that have to be known.
+
+    def value(self, operand: Any) -> Array:
+        """The elements of an operand; NeedsValue for a symbolic tensor."""
+        if isinstance(operand, np.ndarray):
+            return operand
+        if isinstance(operand, Stored):
+            return operand.data
+        if operand is None:
+            raise self.malformed("an operand is missing")
+        for position, other in enumerate(self.operands):
+            if other is operand:
+                raise NeedsValue(
+                    message(
+                        self.op,
+                        f"operand {position} decides shapes, so its elements must be known",
+                        None,
+                        "a constant, or what is computed from shapes",
+                    ),
+                    position,
+                )
+        raise self.unsupported("decides shapes by computed elements")
+
+    def numbers(self, operand: Any) -> tuple[int, ...]:
+        """The elements of an operand as integers: a shape, axes, sizes."""
+        array = self.value(operand)
+        if array.dtype.kind not in "iu" or array.ndim > 1 or array.size > 4096:
+            raise self.malformed("an operand is no list of integers")
+        return tuple(int(number) for number in array.reshape(-1))
+
+    def scalar(self, operand: Any) -> Any:
+        """The one element of an operand, as a Python number."""
+        array = self.value(operand)
+        if array.size != 1:
+            raise self.malformed("an operand is not one number")
+        return array.reshape(()).item()
+
+    # Refusals.
+
+    def room(self, shape: Sequence[int], itemsize: int = 8) -> None:
+        """Raises before an array of this shape would be allocated beyond the allowance."""
+        size = prod(shape) * itemsize
+        limit = self._allowance.left
+        if self._allowance.each:
+            given = sum(x.nbytes for x in self.operands if isinstance(x, np.ndarray))
+            limit = max(limit, 16 * given)
+        if min(shape, default=0) < 0:
+            raise self.malformed("a negative extent")
+        if size > limit:
+            raise self.unsupported(
+                f"a known result of {size} bytes, where {limit} are allowed (folding_bytes)"
+            )
+
+    def spend(self, results: Sequence[Any]) -> None:
+        """Takes known results from the allowance of a walk."""
+        if not self._allowance.each:
+            self._allowance.left -= sum(x.nbytes for x in results if isinstance(x, np.ndarray))
+            if self._allowance.left < 0:
+                raise self.unsupported("known results beyond the allowed bytes (folding_bytes)")
+
+    def malformed(self, rule: str) -> FormatError:
+        """The error of a node that does not keep its operator's definition."""
+        return FormatError(message(f"{self.op}-{self.version}", rule))
+
+    def unsupported(self, rule: str) -> UnsupportedError:
+        """The error of a use of an operator that has no rule."""
+        return UnsupportedError(message(f"{self.op}-{self.version}", rule))
+
+
+def is_array(*operands: Any) -> bool:
+    """True when the elements of all operands are known."""
+    return all(isinstance(operand, np.ndarray) for operand in operands)

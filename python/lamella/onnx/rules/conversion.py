@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Element types: Cast and CastLike. float16 and bfloat16 are computed as float32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lamella.onnx import tensors
+from lamella.onnx.rules.call import Call, Rule, is_array
+from lamella.onnx.rules.dual import cast
+
+__all__ = ["RULES"]
+
+
+def _cast(call: Call, x: Any) -> Any:
+    target = call.integer("to")
+    if tensors.stored_dtype(target) is None:
+        raise call.unsupported(f"a cast to {tensors.type_name(target)}")
+    if is_array(x) and x.dtype == object:
+        raise call.unsupported("a cast of text")
+    return cast(x, tensors.dtype(target))
+
+
+def _cast_like(call: Call, x: Any, like: Any) -> Any:
+    return cast(x, like.dtype if is_array(like) else like._type.dtype.numpy)
+
+
+def _bit_cast(call: Call, x: Any) -> Any:
+    target = tensors.stored_dtype(call.integer("to"))
+    array = call.value(x)
+    if target is None or call.integer("to") in (tensors.FLOAT16, tensors.BFLOAT16):
+        raise call.unsupported("the bits of a type that is not computed with")
+    if target.itemsize != array.dtype.itemsize:
+        raise call.malformed("types of different sizes")
+    return np.ascontiguousarray(array).view(target).reshape(array.shape)
+
+
+RULES: dict[tuple[str, int], Rule] = {
+    ("Cast", 6): _cast,
+    ("CastLike", 15): _cast_like,
+    ("BitCast", 26): _bit_cast,
+}

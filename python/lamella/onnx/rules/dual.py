@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The vocabulary of the rules: each word works on known arrays and on symbolic tensors.
+
+Arrays are computed by NumPy in their own element type; with a tensor among the operands the word
+places lamella's op, which judges shapes and types. Words that can make a result much larger than
+their operands ask `call.room` first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lamella import functional as F
+from lamella.errors import DTypeError, ShapeError, message
+from lamella.ir.types import Array, DType, broadcast_shapes
+from lamella.onnx.rules.call import Call, is_array
+from lamella.ops import elementwise
+from lamella.ops.elementwise import BINARY, COMPARE, LOGICAL, UNARY, Binary, Cast, Compare, Logical
+from lamella.ops.gather import Embedding
+from lamella.runtime import tensor
+from lamella.runtime.tensor import apply
+
+__all__ = [
+    "axis_of",
+    "binary",
+    "broadcast",
+    "cast",
+    "compare",
+    "concat",
+    "expand",
+    "floating",
+    "gather",
+    "is_floating",
+    "like",
+    "logical",
+    "pad",
+    "permute",
+    "reduce",
+    "reshape",
+    "rows",
+    "slices",
+    "unary",
+    "where",
+]
+
+
+def is_floating(x: Any) -> bool:
+    """Whether x has floating elements."""
+    return bool(x.dtype.kind == "f") if is_array(x) else bool(x._type.dtype.is_floating)
+
+
+def floating(call: Call, x: Any) -> Any:
+    """x, or DTypeError: the operator computes with floating elements only."""
+    if not is_floating(x):
+        dtype = x.dtype if is_array(x) else x._type.dtype
+        raise DTypeError(message(call.op, "not floating", {"x": dtype}, "float32 or float64"))
+    return x
+
+
+def like(x: Any, number: float) -> Any:
+    """A number as an operand beside x."""
+    return np.asarray(number, x.dtype) if is_array(x) else number
+
+
+def axis_of(call: Call, axis: int, rank: int) -> int:
+    """An axis counted from the front."""
+    if not -rank <= axis < rank:
+        raise ShapeError(message(call.op, "no such axis", {"axis": axis, "ndim": rank}))
+    return axis % rank
+
+
+def broadcast(call: Call, *operands: Any) -> tuple[int, ...]:
+    """The common shape of the operands, asked for as a result."""
+    shape = broadcast_shapes(*(tuple(operand.shape) for operand in operands))
+    if shape is None:
+        shapes = {f"operand {i}": operand.shape for i, operand in enumerate(operands)}
+        raise ShapeError(message(call.op, "shapes do not broadcast", shapes))
+    if is_array(*operands):
+        call.room(shape, max(operand.itemsize for operand in operands))
+    return shape
+
+
+def unary(name: str, x: Any, *params: float) -> Any:
+    """A row of UNARY."""
+    if not is_array(x):
+        return apply(elementwise.unary(name, *params), x)
+    row = UNARY[name]
+    wide = x.astype(np.float64) if x.dtype.kind == "f" else x
+    with np.errstate(all="ignore"):
+        y = row.reference(wide, *params, *row.defaults[len(params) :])
+        return np.asarray(y).astype(x.dtype)
+
+
+def binary(call: Call, name: str, a: Any, b: Any) -> Any:
+    """A row of BINARY; b may be a Python number."""
+    if is_array(a) and not hasattr(b, "shape"):
+        b = like(a, b)
+    if not is_array(a, b):
+        return apply(Binary(name), a, b)
+    broadcast(call, a, b)
+    with np.errstate(all="ignore"):
+        return np.asarray(BINARY[name].reference(a, b)).astype(a.dtype, copy=False)
+
+
+def compare(call: Call, name: str, a: Any, b: Any) -> Any:
+    """A row of COMPARE; truth values."""
+    if is_array(a) and not hasattr(b, "shape"):
+        b = like(a, b)
+    if not is_array(a, b):
+        return apply(Compare(name), _exact(a, b), _exact(b, a))
+    broadcast(call, a, b)
+    return np.asarray(COMPARE[name](a, b))
+
+
+def _exact(x: Any, other: Any) -> Any:
+    """Integers beside a constant below 2**53 as float64, which orders them as they are."""
+    if is_array(x):
+        integer = hasattr(other, "shape") and not is_floating(other)
+        return x.astype(np.float64) if integer and _small(x) else x
+    if not hasattr(x, "shape"):
+        return x
+    if x._type.dtype is DType.int64 and is_array(other) and _small(other):
+        return x.to(DType.float64)
+    return x
+
+
+def _small(x: Array) -> bool:
+    return x.dtype.kind in "iu" and bool((np.abs(x.astype(np.float64)) < 2.0**53).all())
+
+
+def logical(call: Call, name: str, *operands: Any) -> Any:
+    """A row of LOGICAL on truth values."""
+    if not is_array(*operands):
+        return apply(Logical(name), *operands)
+    broadcast(call, *operands)
+    return np.asarray(LOGICAL[name](*operands))
+
+
+def where(call: Call, condition: Any, a: Any, b: Any) -> Any:
+    """a where the condition is true, else b."""
+    if not is_array(condition, a, b):
+        return tensor.where(condition, a, b)
+    broadcast(call, condition, a, b)
+    return np.where(condition, a, b)
+
+
+def cast(x: Any, dtype: np.dtype[Any]) -> Any:
+    """The same numbers as another NumPy type; floats to integers are cut towards zero."""
+    if is_array(x):
+        with np.errstate(all="ignore"):
+            return x.astype(dtype)
+    if dtype.kind == "b" and x._type.dtype is DType.int64:
+        # No integer but 0 rounds to 0.
+        x = x.to(DType.float32)
+    return apply(Cast(DType.of(dtype)), x)
+
+
+def reshape(x: Any, shape: Sequence[int]) -> Any:
+    """The same elements under another shape."""
+    target = tuple(int(extent) for extent in shape)
+    if not is_array(x):
+        return x.reshape(target)
+    try:
+        return x.reshape(target)
+    except ValueError:
+        raise ShapeError(
+            message("reshape", "sizes differ", {"x": x.shape, "shape": target})
+        ) from None
+
+
+def permute(x: Any, order: Sequence[int]) -> Any:
+    """Axis i of the result is axis order[i] of x."""
+    return x.transpose(tuple(order)) if is_array(x) else x.permute(tuple(order))
+
+
+def expand(call: Call, x: Any, shape: Sequence[int]) -> Any:
+    """x repeated up to `shape`."""
+    target = tuple(int(extent) for extent in shape)
+    if not is_array(x):
+        return x.expand(target)
+    if broadcast_shapes(x.shape, target) != target:
+        raise ShapeError(
+            message(call.op, "shapes do not broadcast", {"x": x.shape, "shape": target})
+        )
+    call.room(target, x.itemsize)
+    return np.broadcast_to(x, target).copy()
+
+
+def concat(call: Call, operands: Sequence[Any], axis: int) -> Any:
+    """The operands one after the other along an axis."""
+    if not is_array(*operands):
+        return tensor.cat(list(operands), axis)
+    call.room((sum(x.nbytes for x in operands),), 1)
+    try:
+        return np.concatenate(operands, axis=axis)
+    except ValueError as error:
+        shapes = {f"operand {i}": x.shape for i, x in enumerate(operands)}
+        raise ShapeError(message(call.op, str(error).replace("\n", " "), shapes)) from None
+
+
+def slices(x: Any, key: tuple[slice, ...]) -> Any:
+    """Basic slicing of leading axes."""
+    return x[key]
+
+
+def pad(call: Call, x: Any, before: Sequence[int], after: Sequence[int], value: float) -> Any:
+    """x with elements of one value around it; negative amounts cut off."""
+    if not is_array(x):
+        pairs = [n for pair in zip(before, after, strict=True) for n in pair[::-1]][::-1]
+        return F.pad(x, tuple(pairs), value=value)
+    key = tuple(
+        slice(max(0, -front), extent - max(0, -back))
+        for front, extent, back in zip(before, x.shape, after, strict=True)
+    )
+    x = x[key]
+    widths = [(max(0, front), max(0, back)) for front, back in zip(before, after, strict=True)]
+    call.room([sum(pair) + extent for pair, extent in zip(widths, x.shape, strict=True)],
+              x.itemsize)  # fmt: skip
+    return np.pad(x, widths, constant_values=np.asarray(value, x.dtype))
+
+
+def rows(call: Call, table: Any, indices: Any) -> Any:
+    """table[indices] along the first axis, no index negative."""
+    rest = tuple(table.shape[1:])
+    if is_array(table, indices):
+        call.room((*indices.shape, *rest), table.itemsize)
+        return table[indices]
+    flat = reshape(table, (table.shape[0], -1)) if 0 not in table.shape else table
+    if len(flat.shape) != 2:
+        raise call.unsupported("rows of nothing")
+    return reshape(apply(Embedding(), indices, flat), (*indices.shape, *rest))
+
+
+def gather(call: Call, x: Any, indices: Any, axis: int) -> Any:
+    """Entries of one axis by index; negative ones count from the end."""
+    extent = x.shape[axis]
+    if is_array(indices):
+        if indices.size and not -extent <= indices.min() <= indices.max() < extent:
+            raise ShapeError(
+                message(
+                    call.op,
+                    "an index is outside the axis",
+                    {"x": x.shape, "indices": f"{indices.min()}..{indices.max()}"},
+                    f"{-extent} <= index < {extent}",
+                )
+            )
+        if is_array(x):
+            call.room((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.itemsize)
+            return np.take(x, indices, axis=axis)
+        indices = np.where(indices < 0, indices + extent, indices).astype(np.int64)
+        if indices.ndim == 0:
+            key = (slice(None),) * axis + (int(indices),)
+            return x[key]
+    rank = len(x.shape)
+    front = (axis, *(other for other in range(rank) if other != axis))
+    found = rows(call, permute(x, front) if axis else x, indices)
+    if not axis:
+        return found
+    count = len(indices.shape)
+    order = [*range(count, count + axis), *range(count), *range(count + axis, count + rank - 1)]
+    return permute(found, order)
+
+
+_NUMPY: dict[str, Any] = {"sum": np.sum, "prod": np.prod, "max": np.max, "min": np.min}
+
+
+def reduce(call: Call, kind: str, x: Any, axes: Sequence[int] | None, keepdims: bool) -> Any:
+    """sum, prod, max, min, mean, logsumexp over axes (None: all); none listed reduces nothing."""
+    if not is_array(x):
+        kinds = {"max": "amax", "min": "amin"}
+        return getattr(x, kinds.get(kind, kind))(None if axes is None else tuple(axes), keepdims)
+    over = None if axes is None else tuple(axes)
+    with np.errstate(all="ignore"):
+        if kind == "mean":
+            return _mean(x, over, keepdims)
+        if kind == "logsumexp":
+            return _logsumexp(x, over, keepdims)
+        if kind in ("max", "min") and x.size == 0:
+            return _extreme_of_nothing(kind, x, over, keepdims)
+        options: dict[str, Any] = {"dtype": x.dtype} if kind in ("sum", "prod") else {}
+        return np.asarray(_NUMPY[kind](x, axis=over, keepdims=keepdims, **options))
+
+
+def _mean(x: Array, over: tuple[int, ...] | None, keepdims: bool) -> Array:
+    wide = x if x.dtype.kind == "f" else x.astype(np.float64)
+    return np.asarray(wide.mean(axis=over, keepdims=keepdims)).astype(x.dtype)
+
+
+def _logsumexp(x: Array, over: tuple[int, ...] | None, keepdims: bool) -> Array:
+    wide = x.astype(np.float64)
+    peak = np.max(wide, axis=over, keepdims=True, initial=-np.inf)
+    shift = np.where(np.isfinite(peak), peak, 0.0)
+    total = np.log(np.exp(wide - shift).sum(axis=over, keepdims=True)) + shift
+    y = total if keepdims else total.squeeze(over)
+    return np.asarray(y).astype(x.dtype)
+
+
+def _extreme_of_nothing(kind: str, x: Array, over: Any, keepdims: bool) -> Array:
+    if x.dtype.kind == "f":
+        start: Any = -np.inf if kind == "max" else np.inf
+    elif x.dtype.kind == "b":
+        start = kind == "min"
+    else:
+        limits = np.iinfo(x.dtype)
+        start = limits.min if kind == "max" else limits.max
+    return np.asarray(_NUMPY[kind](x, axis=over, keepdims=keepdims, initial=start))

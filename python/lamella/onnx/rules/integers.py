@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bits of integers, and the linear quantisation of floats to them; on arrays."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from lamella.ir.types import Array
+from lamella.onnx import tensors
+from lamella.onnx.rules.call import Call, Rule, is_array
+from lamella.onnx.rules.dual import axis_of, binary, broadcast
+from lamella.onnx.rules.selection import only_arrays
+
+__all__ = ["RULES"]
+
+_BITS = {"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor}
+
+
+def _bitwise(kind: str, call: Call, a: Any, b: Any) -> Any:
+    only_arrays(call, a, b)
+    broadcast(call, a, b)
+    return _BITS[kind](a, b)
+
+
+def _not(call: Call, x: Any) -> Any:
+    only_arrays(call, x)
+    return np.invert(x)
+
+
+def _shift(call: Call, a: Any, b: Any) -> Any:
+    only_arrays(call, a, b)
+    broadcast(call, a, b)
+    shift = np.left_shift if call.text("direction") == "LEFT" else np.right_shift
+    return shift(a, b)
+
+
+def _along(call: Call, x: Any, scale: Any) -> Array:
+    """A scale or zero point, shaped to stand beside x."""
+    if scale.ndim == 0 or scale.size == 1:
+        return np.asarray(scale.reshape(()))
+    axis = axis_of(call, call.integer("axis", 1), len(x.shape))
+    if scale.ndim == 1:
+        return np.asarray(scale.reshape((-1,) + (1,) * (len(x.shape) - axis - 1)))
+    block = call.integer("block_size", 0)
+    if block < 1:
+        raise call.malformed("a block size is missing")
+    repeated = np.repeat(scale, block, axis=axis)
+    return np.asarray(np.take(repeated, np.arange(x.shape[axis]), axis=axis))
+
+
+def _quantize(call: Call, x: Any, scale: Any, zero: Any = None) -> Any:
+    only_arrays(call, x, scale, zero)
+    dtype = np.dtype(np.uint8) if zero is None else zero.dtype
+    if call.has("output_dtype") and call.integer("output_dtype"):
+        dtype = tensors.dtype(call.integer("output_dtype"))
+    if dtype.kind not in "iu":
+        raise call.unsupported("a quantised type that is not computed with")
+    y = np.rint(x / _along(call, x, scale))
+    if zero is not None:
+        y = y + _along(call, x, zero).astype(np.float32)
+    limits = np.iinfo(dtype)
+    return np.clip(y, limits.min, limits.max).astype(dtype)
+
+
+def _dequantize(call: Call, x: Any, scale: Any, zero: Any = None) -> Any:
+    only_arrays(call, x, scale, zero)
+    wide = x.astype(np.float32)
+    if zero is not None:
+        wide = wide - _along(call, x, zero).astype(np.float32)
+    return binary(call, "mul", wide, _along(call, x, scale).astype(np.float32))
+
+
+def _dynamic(call: Call, x: Any) -> Any:
+    only_arrays(call, x)
+    low, high = min(0.0, float(x.min(initial=0))), max(0.0, float(x.max(initial=0)))
+    scale = np.float32((high - low) / 255) or np.float32(1)
+    zero = np.uint8(np.clip(np.rint(-low / scale), 0, 255))
+    y = np.clip(np.rint(x / scale) + zero, 0, 255).astype(np.uint8)
+    return y, np.asarray(scale), np.asarray(zero)
+
+
+def _qlinear_matmul(call: Call, *operands: Any) -> Any:
+    only_arrays(call, *operands)
+    if len(operands) != 8 or not is_array(*operands):
+        raise call.malformed("eight operands")
+    a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = operands
+
+    def real(x: Array, scale: Array, zero: Array, axis: int) -> Array:
+        if scale.ndim == 1 and scale.size > 1:
+            shape = (-1, 1) if axis == 0 else (1, -1)
+            scale, zero = scale.reshape(shape), zero.reshape(shape)
+        wide = x.astype(np.float64) - zero.astype(np.float64)
+        return np.asarray(wide * scale.astype(np.float64))
+
+    product = np.matmul(real(a, a_scale, a_zero, 0), real(b, b_scale, b_zero, 1))
+    y = np.rint(product / y_scale.astype(np.float64)) + y_zero.astype(np.float64)
+    limits = np.iinfo(y_zero.dtype)
+    return np.clip(y, limits.min, limits.max).astype(y_zero.dtype)
+
+
+RULES: dict[tuple[str, int], Rule] = {
+    ("BitwiseAnd", 18): partial(_bitwise, "and"),
+    ("BitwiseOr", 18): partial(_bitwise, "or"),
+    ("BitwiseXor", 18): partial(_bitwise, "xor"),
+    ("BitwiseNot", 18): _not,
+    ("BitShift", 11): _shift,
+    ("QuantizeLinear", 10): _quantize,
+    ("DequantizeLinear", 10): _dequantize,
+    ("DynamicQuantizeLinear", 11): _dynamic,
+    ("QLinearMatMul", 10): _qlinear_matmul,
+}

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Losses: negative log-likelihood and softmax cross-entropy over the classes of axis 1.
+
+The target's class is picked by a mask, so known targets stay in the core; others run on arrays.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lamella.onnx.rules.activation import softmax
+from lamella.onnx.rules.call import Call, Rule, is_array
+from lamella.onnx.rules.dual import binary, floating, reduce, unary
+from lamella.onnx.rules.selection import only_arrays
+
+__all__ = ["RULES"]
+
+
+def _likelihood(call: Call, logs: Any, target: Any, weight: Any) -> Any:
+    only_arrays(call, target, weight)
+    classes = logs.shape[1]
+    if target.shape != (logs.shape[0], *logs.shape[2:]):
+        raise call.malformed("target does not fit the scores")
+    reduction = call.text("reduction", "mean")
+    kept = np.ones(target.shape, np.bool_)
+    if call.has("ignore_index"):
+        kept = target != call.integer("ignore_index")
+    safe = np.where(kept, target, 0)
+    if safe.size and not 0 <= safe.min() <= safe.max() < classes:
+        raise call.malformed("a target is no class")
+    dtype = logs.dtype if is_array(logs) else logs._type.dtype.numpy
+    scale = kept.astype(dtype)
+    if weight is not None:
+        if weight.shape != (classes,):
+            raise call.malformed("one weight a class")
+        scale = scale * weight[safe].astype(dtype)
+    call.room((classes, safe.size))
+    shape = (1, classes) + (1,) * (safe.ndim - 1)
+    hit = np.expand_dims(safe, 1) == np.arange(classes).reshape(shape)
+    mask = hit * np.expand_dims(scale, 1)
+    # Zero times -inf would be NaN: what is not the target does not enter.
+    finite = np.where(hit, logs, 0) if is_array(logs) else logs
+    picked = unary("neg", reduce(call, "sum", binary(call, "mul", finite, mask.astype(dtype)),
+                                 [1], False))  # fmt: skip
+    if reduction == "none":
+        return picked
+    total = reduce(call, "sum", picked, None, False)
+    if reduction == "sum":
+        return total
+    if reduction != "mean":
+        raise call.malformed(f"reduction {reduction!r}")
+    return binary(call, "div", total, np.asarray(scale.sum(), dtype))
+
+
+def _nll(call: Call, logs: Any, target: Any, weight: Any = None) -> Any:
+    return _likelihood(call, floating(call, logs), target, weight)
+
+
+def _cross_entropy(call: Call, scores: Any, target: Any, weight: Any = None) -> Any:
+    logs = softmax(call, floating(call, scores), 1, log=True)
+    return _likelihood(call, logs, target, weight), logs
+
+
+RULES: dict[tuple[str, int], Rule] = {
+    ("NegativeLogLikelihoodLoss", 12): _nll,
+    ("SoftmaxCrossEntropyLoss", 12): _cross_entropy,
+}

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Normalisations, inference only; RMS and layer normalisation are ops of the core.
+
+Source: docs/Operators.md of ONNX, whose formulas these are.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from lamella.onnx.rules.call import Call, Rule, is_array
+from lamella.onnx.rules.dual import (
+    axis_of,
+    binary,
+    compare,
+    floating,
+    like,
+    reduce,
+    reshape,
+    unary,
+    where,
+)
+from lamella.onnx.rules.product import matmul
+from lamella.ops.norm import LayerNorm, RmsNorm
+from lamella.runtime.tensor import apply
+
+__all__ = ["RULES"]
+
+
+def _centred(call: Call, x: Any, axes: list[int], epsilon: float) -> tuple[Any, Any, Any]:
+    """(x - mean) / sqrt(var + epsilon), mean, and 1 / sqrt(var + epsilon)."""
+    mean = reduce(call, "mean", x, axes, True)
+    deviation = binary(call, "sub", x, mean)
+    variance = reduce(call, "mean", unary("square", deviation), axes, True)
+    inverse = unary("rsqrt", binary(call, "add", variance, epsilon))
+    return binary(call, "mul", deviation, inverse), mean, inverse
+
+
+def _layer(call: Call, x: Any, scale: Any, bias: Any = None) -> Any:
+    axis = axis_of(call, call.integer("axis", -1), len(x.shape))
+    epsilon = call.number("epsilon", 1e-5)
+    axes = list(range(axis, len(x.shape)))
+    tail = tuple(x.shape[axis:])
+    fits = tuple(scale.shape) == tail and (bias is None or tuple(bias.shape) == tail)
+    if not is_array(x, scale) and call.outputs == 1 and fits:
+        extra = (scale,) if bias is None else (scale, bias)
+        return apply(LayerNorm(len(axes), epsilon, True, bias is not None), x, *extra)
+    y, mean, inverse = _centred(call, floating(call, x), axes, epsilon)
+    y = binary(call, "mul", y, scale)
+    return (y if bias is None else binary(call, "add", y, bias)), mean, inverse
+
+
+def _rms(call: Call, x: Any, scale: Any) -> Any:
+    axis = axis_of(call, call.integer("axis", -1), len(x.shape))
+    epsilon = call.number("epsilon", 1e-5)
+    if not is_array(x, scale) and tuple(scale.shape) == tuple(x.shape[axis:]):
+        return apply(RmsNorm(len(x.shape) - axis, epsilon, True), x, scale)
+    axes = list(range(axis, len(x.shape)))
+    power = reduce(call, "mean", unary("square", floating(call, x)), axes, True)
+    inverse = unary("rsqrt", binary(call, "add", power, epsilon))
+    return binary(call, "mul", binary(call, "mul", x, inverse), scale)
+
+
+def _channels(call: Call, x: Any, vector: Any) -> Any:
+    """A vector of one element a channel, shaped to stand beside x."""
+    if tuple(vector.shape) != tuple(x.shape[1:2]):
+        raise call.malformed("one element a channel")
+    return reshape(vector, (-1, *(1,) * (len(x.shape) - 2)))
+
+
+def _batch(call: Call, x: Any, scale: Any, bias: Any, mean: Any, variance: Any) -> Any:
+    if call.integer("training_mode", 0) or not call.integer("spatial", 1):
+        raise call.unsupported("batch normalisation in training, or of single pixels")
+    if call.version < 7 and not call.integer("is_test", 0) and call.outputs > 1:
+        raise call.unsupported("batch normalisation in training")
+    epsilon = call.number("epsilon", 1e-5)
+    deviation = binary(call, "add", _channels(call, x, variance), epsilon)
+    factor = binary(call, "mul", unary("rsqrt", deviation), _channels(call, x, scale))
+    centred = binary(call, "sub", x, _channels(call, x, mean))
+    return binary(call, "add", binary(call, "mul", centred, factor), _channels(call, x, bias))
+
+
+def _instance(call: Call, x: Any, scale: Any, bias: Any) -> Any:
+    axes = list(range(2, len(x.shape)))
+    y = _centred(call, floating(call, x), axes, call.number("epsilon", 1e-5))[0]
+    y = binary(call, "mul", y, _channels(call, x, scale))
+    return binary(call, "add", y, _channels(call, x, bias))
+
+
+def _group(call: Call, x: Any, scale: Any, bias: Any) -> Any:
+    groups = call.integer("num_groups")
+    n, c = x.shape[:2]
+    if groups < 1 or c % groups:
+        raise call.malformed("channels are no multiple of num_groups")
+    flat = reshape(floating(call, x), (n, groups, prod(x.shape[1:]) // groups))
+    y = _centred(call, flat, [2], call.number("epsilon", 1e-5))[0]
+    if call.version < 21:
+        y = reshape(y, (n, groups, c // groups, *x.shape[2:]))
+        ones = (1,) * (len(x.shape) - 1)
+        y = binary(call, "mul", y, reshape(scale, (groups, *ones)))
+        return reshape(binary(call, "add", y, reshape(bias, (groups, *ones))), x.shape)
+    y = reshape(y, x.shape)
+    y = binary(call, "mul", y, _channels(call, x, scale))
+    return binary(call, "add", y, _channels(call, x, bias))
+
+
+def _mean_variance(call: Call, x: Any) -> Any:
+    axes = [axis_of(call, axis, len(x.shape)) for axis in call.ints("axes", (0, 2, 3))]
+    mean = reduce(call, "mean", floating(call, x), axes, True)
+    deviation = binary(call, "sub", x, mean)
+    power = reduce(call, "mean", unary("square", deviation), axes, True)
+    return binary(call, "div", deviation, binary(call, "add", unary("sqrt", power), 1e-9))
+
+
+def _lp(call: Call, x: Any) -> Any:
+    axis = [axis_of(call, call.integer("axis", -1), len(x.shape))]
+    p = call.integer("p", 2)
+    if p not in (1, 2):
+        raise call.malformed("p is 1 or 2")
+    size = unary("abs" if p == 1 else "square", floating(call, x))
+    total = reduce(call, "sum", size, axis, True)
+    norm = total if p == 1 else unary("sqrt", total)
+    # A row of zeros stays one: it is divided by one.
+    return binary(call, "div", x, where(call, compare(call, "eq", norm, 0.0), like(x, 1.0), norm))
+
+
+def _lrn(call: Call, x: Any) -> Any:
+    size, bias = call.integer("size"), call.number("bias", 1.0)
+    alpha, beta = call.number("alpha", 1e-4), call.number("beta", 0.75)
+    channels = x.shape[1]
+    if not 1 <= size <= 4096:
+        raise call.malformed("no such size")
+    call.room((channels, channels))
+    # The window over channels as a banded matrix: a product sums the squares.
+    offset = np.arange(channels)[:, None] - np.arange(channels)[None, :]
+    band = ((offset <= (size - 1) // 2) & (offset >= -(size // 2))).T
+    dtype = x.dtype if is_array(x) else x._type.dtype.numpy
+    flat = reshape(unary("square", floating(call, x)), (x.shape[0], channels, -1))
+    total = reshape(matmul(call, band.astype(dtype), flat), x.shape)
+    scale = binary(call, "add", binary(call, "mul", total, alpha / size), bias)
+    return binary(call, "div", x, binary(call, "pow", scale, beta))
+
+
+RULES: dict[tuple[str, int], Rule] = {
+    ("LayerNormalization", 17): _layer,
+    ("RMSNormalization", 23): _rms,
+    ("BatchNormalization", 1): _batch,
+    ("InstanceNormalization", 1): _instance,
+    ("GroupNormalization", 18): _group,
+    ("MeanVarianceNormalization", 9): _mean_variance,
+    ("LpNormalization", 1): _lp,
+    ("LRN", 1): _lrn,
+}

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running a plan inside a trace: the nodes in order, rules on known arrays and on tensors.
+
+What is known is computed here and now, under an allowance of bytes; the rest becomes nodes of the
+graph. A rule that cannot go on with a tensor raises NotOneProgram, and the model then runs in
+stages (staged.py). Every error names the node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from lamella.errors import (
+    DTypeError,
+    FormatError,
+    ShapeError,
+    UnsupportedError,
+    locate,
+    message,
+)
+from lamella.onnx.plan import Entry, Plan
+from lamella.onnx.rules.call import Allowance, Call, NeedsValue
+
+__all__ = ["NotOneProgram", "apply_rule", "walk"]
+
+
+class NotOneProgram(UnsupportedError):
+    """The model cannot run as one program: a node needs elements, or computes with integers."""
+
+
+def walk(
+    plan: Plan, env: dict[str, Any], training: bool, stored: Callable[[str], Any]
+) -> list[Any]:
+    """The outputs; env: the inputs by name; stored: parameters and buffers by name."""
+    allowance = Allowance(plan.folding_bytes)
+    for name, array in plan.constants.items():
+        env.setdefault(name, array)
+    for name in (*plan.learnt, *plan.statistics):
+        env[name] = stored(name)
+    for entry in plan.entries:
+        operands = [env[name] if name else None for name in entry.inputs]
+        try:
+            results = apply_rule(entry, operands, allowance, training)
+        except (NeedsValue, DTypeError, UnsupportedError) as error:
+            if all(operand is None or isinstance(operand, np.ndarray) for operand in operands):
+                raise
+            raise NotOneProgram(
+                message(
+                    entry.label,
+                    "this model runs in stages, not as one program inside another",
+                    None,
+                    "",
+                    str(error),
+                )
+            ) from error
+        env.update(zip(entry.outputs, results, strict=False))
+    return [env[output.name] for output in plan.outputs]
+
+
+def apply_rule(
+    entry: Entry, operands: Sequence[Any], allowance: Allowance, training: bool
+) -> tuple[Any, ...]:
+    """The outputs of one node; half floats never leave it."""
+    while operands and operands[-1] is None:
+        operands = operands[:-1]
+    call = Call(
+        entry.op,
+        entry.version,
+        entry.attributes,
+        len(entry.outputs),
+        operands,
+        allowance,
+        training,
+    )
+    try:
+        found = entry.rule(call, *operands)
+        results = found if isinstance(found, tuple) else (found,)
+        results = tuple(
+            np.asarray(result) if isinstance(result, np.generic) else result for result in results
+        )
+        call.spend(results)
+    except (ShapeError, DTypeError, UnsupportedError) as error:
+        locate(error, entry.label)
+        raise
+    except (FormatError, IndexError):
+        raise
+    except (TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
+        # A node with another number of operands than its operator, or NumPy's own refusal.
+        text = str(error).partition("\n")[0]
+        raise FormatError(
+            message(entry.label, "does not fit its operator", _shapes(operands), "", text)
+        ) from error
+    if len(results) < sum(1 for name in entry.outputs if name):
+        raise FormatError(
+            message(entry.label, "asks for more outputs than there are",
+                    {"outputs": len(entry.outputs)}, str(len(results)))
+        )  # fmt: skip
+    return results
+
+
+def _shapes(operands: Sequence[Any]) -> Mapping[str, object]:
+    return {
+        f"operand {position}": "none" if operand is None else tuple(operand.shape)
+        for position, operand in enumerate(operands)
+    }
