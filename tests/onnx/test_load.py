@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loaded models keep the manners of modules, and agree with ONNX's ReferenceEvaluator."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import threading
+
+import numpy as np
+import pytest
+
+import lamella as lm
+from comparators import same_bits
+from lamella import nn
+from lamella.errors import DTypeError, FormatError, ShapeError, UnsupportedError
+
+pytest.importorskip("onnx")
+from onnx.reference import ReferenceEvaluator
+
+from onnx import TensorProto, helper, numpy_helper
+
+RNG = np.random.default_rng(3)
+WEIGHT = RNG.normal(size=(4, 3)).astype(np.float32)
+
+
+def build(nodes, inputs, outputs, initializers=(), opset: int = 20, **kwargs) -> bytes:
+    """A model of nodes; inputs and outputs are (name, element type, shape)."""
+    graph = helper.make_graph(
+        nodes,
+        "test",
+        [helper.make_tensor_value_info(*one) for one in inputs],
+        [helper.make_tensor_value_info(*one) for one in outputs],
+        [numpy_helper.from_array(array, name) for name, array in initializers],
+    )
+    opsets = [helper.make_opsetid("", opset), *kwargs.pop("opsets", ())]
+    return helper.make_model(graph, opset_imports=opsets, **kwargs).SerializeToString()
+
+
+def masked_scores(batch: object = "batch") -> bytes:
+    """scores = where(mask, x @ w, -1) and their argmax: two inputs, two outputs."""
+    return build(
+        [
+            helper.make_node("MatMul", ["x", "layer.weight"], ["product"]),
+            helper.make_node("Where", ["mask", "product", "low"], ["scores"]),
+            helper.make_node("ArgMax", ["scores"], ["best"], axis=1, keepdims=0),
+        ],
+        [("x", TensorProto.FLOAT, [batch, 4]), ("mask", TensorProto.BOOL, [batch, 3])],
+        [("scores", TensorProto.FLOAT, [batch, 3]), ("best", TensorProto.INT64, [batch])],
+        [("layer.weight", WEIGHT), ("low", np.float32(-1))],
+    )
+
+
+def staged() -> bytes:
+    """x[ids + 1] * 2: integers are computed with, so the model runs in stages."""
+    return build(
+        [
+            helper.make_node("Add", ["ids", "one"], ["moved"]),
+            helper.make_node("Exp", ["x"], ["e"]),
+            helper.make_node("Gather", ["e", "moved"], ["rows"], axis=0),
+            helper.make_node("MatMul", ["rows", "w"], ["y"]),
+        ],
+        [("x", TensorProto.FLOAT, ["rows", 4]), ("ids", TensorProto.INT64, ["n"])],
+        [("y", TensorProto.FLOAT, ["n", 3])],
+        [("one", np.array(1, np.int64)), ("w", WEIGHT)],
+    )
+
+
+X = RNG.normal(size=(5, 4)).astype(np.float32)
+MASK = RNG.random((5, 3)) > 0.5
+
+
+def test_names_and_several_outputs() -> None:
+    net = lm.onnx.load(masked_scores())
+    assert net.input_names == ("x", "mask")
+    assert net.output_names == ("scores", "best")
+    scores, best = net(X, MASK)
+    same_bits(net(mask=MASK, x=X)[0], scores)
+    assert best.dtype == np.int64
+    want = ReferenceEvaluator(masked_scores()).run(None, {"x": X, "mask": MASK})
+    np.testing.assert_allclose(scores, want[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(best, want[1])
+
+
+def test_initializers_are_parameters_under_their_names() -> None:
+    net = lm.onnx.load(masked_scores())
+    assert list(net.state_dict()) == ["layer.weight"]
+    before = net(X, MASK)[0]
+    net.get_parameter("layer.weight").data = 2 * WEIGHT
+    assert (net(X, np.ones_like(MASK))[0] != before).any()
+    assert net.summary(X, MASK).total_params == 12
+    assert net.training is False
+
+
+def test_one_dynamic_batch_gives_the_same_bits() -> None:
+    net = lm.onnx.load(masked_scores())
+    whole = net(X, MASK)[0]
+    for row in range(5):
+        same_bits(net(X[row : row + 1], MASK[row : row + 1])[0], whole[row : row + 1])
+
+
+@pytest.mark.parametrize("model", [masked_scores, staged])
+def test_copies_are_equal_and_apart(model) -> None:
+    net = lm.onnx.load(model())
+    second = MASK if model is masked_scores else np.array([0, 3, 1])
+    want = net(X, second)
+    copies = [copy.deepcopy(net), pickle.loads(pickle.dumps(net))]
+    for other in copies:
+        got = other(X, second)
+        for a, b in zip(got, want, strict=True) if isinstance(want, tuple) else [(got, want)]:
+            same_bits(a, b)
+        name = next(iter(other.state_dict()))
+        other.get_parameter(name).data = np.zeros((4, 3), np.float32)
+    after = net(X, second)
+    same_bits(after[0], want[0])
+
+
+def test_stages_follow_integers_and_shapes() -> None:
+    net = lm.onnx.load(staged())
+    reference = ReferenceEvaluator(staged())
+    for ids in ([0, 3, 1], [2, 2, 2], [3], [0, 1, 2, 3, 0], [0, 3, 1]):
+        index = np.array(ids)
+        (want,) = reference.run(None, {"x": X, "ids": index})
+        # Products of four terms, each within a few roundings.
+        np.testing.assert_allclose(net(X, index), want, rtol=1e-5, atol=1e-5)
+
+
+def test_a_staged_model_is_no_part_of_another() -> None:
+    net = lm.onnx.load(staged())
+    with pytest.raises(UnsupportedError, match=r"stages.*Add"):
+        lm.compile(net, X, np.array([0, 1]))
+
+
+def test_a_model_is_part_of_another() -> None:
+    inner = lm.onnx.load(lm.onnx.encode(nn.Linear(4, 3), X))
+    net = nn.Sequential(inner, nn.ReLU())
+    same_bits(net(X), np.maximum(inner(X), 0))
+
+
+@pytest.mark.parametrize("model", [masked_scores, staged])
+def test_threads_agree(model) -> None:
+    net = lm.onnx.load(model())
+    second = MASK if model is masked_scores else np.array([0, 3, 1])
+    want = net(X, second)[0]
+    results: list[np.ndarray] = []
+
+    def work() -> None:
+        results.extend(net(X, second)[0] for _ in range(20))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == 80
+    for got in results:
+        same_bits(got, want)
+
+
+@pytest.mark.parametrize("model", [masked_scores, staged])
+def test_out(model) -> None:
+    net = lm.onnx.load(model())
+    second = MASK if model is masked_scores else np.array([0, 3, 1])
+    want = net(X, second)
+    out = tuple(map(np.empty_like, want)) if isinstance(want, tuple) else np.empty_like(want)
+    assert net(X, second, out=out) is out
+    same_bits(out[0], want[0])
+
+
+def test_wrong_arguments_are_named() -> None:
+    net = lm.onnx.load(masked_scores())
+    with pytest.raises(ShapeError, match=r"x=\(5, 3\)"):
+        net(X[:, :3], MASK)
+    with pytest.raises(DTypeError, match="mask"):
+        net(X, MASK.astype(np.float32))
+    with pytest.raises(TypeError, match="one value for each"):
+        net(X)
+    with pytest.raises(TypeError, match="one value for each"):
+        net(X, MASK, other=X)
+
+
+def test_everything_unsupported_is_one_error() -> None:
+    data = build(
+        [
+            helper.make_node("Conv", ["x", "x"], ["a"], name="first"),
+            helper.make_node("NoSuchThing", ["a"], ["b"], name="second", domain="my.domain"),
+            helper.make_node("Relu", ["b"], ["y"]),
+        ],
+        [("x", TensorProto.FLOAT, [1, 1, 4, 4])],
+        [("y", TensorProto.FLOAT, None)],
+    )
+    with pytest.raises(UnsupportedError) as caught:
+        lm.onnx.load(data)
+    for part in ("Conv-20 at 'first'", "NoSuchThing-1 (my.domain) at 'second'"):
+        assert part in str(caught.value)
+
+
+def test_functions_are_expanded() -> None:
+    opset = helper.make_opsetid("", 20)
+    body = [
+        helper.make_node("Mul", ["a", "a"], ["square"]),
+        helper.make_node("Add", ["square", "b"], ["c"]),
+    ]
+    function = helper.make_function("my", "SquarePlus", ["a", "b"], ["c"], body, [opset])
+    outer = helper.make_function(
+        "my", "Twice", ["a"], ["c"],
+        [helper.make_node("SquarePlus", ["a", "a"], ["t"], domain="my"),
+         helper.make_node("SquarePlus", ["t", "a"], ["c"], domain="my")],
+        [opset, helper.make_opsetid("my", 1)],
+    )  # fmt: skip
+    data = build(
+        [helper.make_node("Twice", ["x"], ["y"], domain="my")],
+        [("x", TensorProto.FLOAT, [3])],
+        [("y", TensorProto.FLOAT, [3])],
+        functions=[function, outer],
+        opsets=[helper.make_opsetid("my", 1)],
+    )
+    x = np.array([1.0, 2.0, -1.0], np.float32)
+    np.testing.assert_array_equal(lm.onnx.load(data)(x), (x * x + x) ** 2 + x)
+
+
+def test_files_and_limits(tmp_path) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(masked_scores())
+    same_bits(lm.onnx.load(path)(X, MASK)[0], lm.onnx.load(str(path))(X, MASK)[0])
+    with pytest.raises(FormatError, match="larger than allowed"):
+        lm.onnx.load(path, max_bytes=10)
+    with pytest.raises(FileNotFoundError):
+        lm.onnx.load(tmp_path / "none.onnx")
+
+
+@pytest.mark.parametrize("kind", list(range(1, 14)))
+@pytest.mark.parametrize("raw", [False, True])
+def test_every_way_to_store_elements(kind: int, raw: bool) -> None:
+    if kind == TensorProto.STRING:
+        return
+    dtype = helper.tensor_dtype_to_np_dtype(kind)
+    values = np.array([[0, 1, 3], [2, 1, 0]]).astype(dtype)
+    data = values.tobytes() if raw else values.reshape(-1).tolist()
+    initializer = helper.make_tensor("w", kind, values.shape, data, raw=raw)
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["w"], ["y"])], "g", [],
+        [helper.make_tensor_value_info("y", kind, [2, 3])], [initializer],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)])
+    (got,) = lm.onnx.Backend.run_model(model, [])
+    assert got.dtype == dtype
+    np.testing.assert_array_equal(got, values)
+
+
+def test_importing_needs_no_onnx() -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, lamella as lm, numpy as np; lm.onnx.load; "
+        "lm.onnx.encode(lm.nn.ReLU(), np.zeros(1)); "
+        "assert 'onnx' not in sys.modules and 'google.protobuf' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Written models: agreed by onnx.checker, its ReferenceEvaluator, ONNX Runtime and our reader."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+import lamella as lm
+from lamella import functional as F
+from lamella import nn
+from lamella.errors import UnsupportedError
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+import onnxruntime as runtime
+from onnx.reference import ReferenceEvaluator
+
+import onnx
+
+RNG = np.random.default_rng(5)
+X = RNG.normal(size=(3, 8)).astype(np.float32)
+ACTIVATIONS = [
+    nn.ReLU(), nn.ReLU6(), nn.LeakyReLU(0.2), nn.ELU(1.5), nn.SELU(), nn.CELU(0.7), nn.GELU(),
+    nn.GELU("tanh"), nn.SiLU(), nn.Mish(), nn.Sigmoid(), nn.Tanh(), nn.Softplus(), nn.Softplus(2.0),
+    nn.Softsign(), nn.Hardtanh(-0.5, 0.7), nn.Hardsigmoid(), nn.Hardswish(), nn.Hardshrink(),
+    nn.Softshrink(), nn.Tanhshrink(), nn.Threshold(0.1, 0.3), nn.LogSigmoid(), nn.Softmax(-1),
+    nn.LogSoftmax(1), nn.Softmin(0), nn.GLU(), nn.PReLU(), nn.PReLU(8),
+]  # fmt: skip
+
+
+class Functional(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, body) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x):
+        return self.body(x)
+
+
+FUNCTIONS = {
+    "reductions": lambda x: (x.sum(1), x.mean((0, 1)), x.amax(0), x.amin(1, True), x.prod(0)),
+    "statistics": lambda x: (x.var(1), x.std(0), x.logsumexp(1), x.argmax(1), x.argmin(0, True)),
+    "all": lambda x: (x.argmax(), x.sum(), x.var()),
+    "slices": lambda x: (x[:, 1:5:2], x[:, ::-1], x[0], x[..., -1:], x[1:2, 3]),
+    "joins": lambda x: F.cat([x, x * 2], 1),
+    "stack": lambda x: F.stack([x, -x], 0),
+    "pads": lambda x: F.pad(x, (1, 2, 0, 3), value=1.5),
+    "shapes": lambda x: x.reshape(2, 12).transpose(0, 1).unsqueeze(1).expand(12, 4, 2),
+    "comparisons": lambda x: (x > 0, x != x, F.where(x <= 0.5, x, 0.0), F.logical_not(x >= 1)),
+    "arithmetic": lambda x: (x % 0.3, x // 0.3, abs(x) ** 1.5, F.maximum(x, 0.1)),
+    "elementary": lambda x: (F.expm1(x), F.log1p(x * x), F.erfc(x), F.sign(x), F.rsqrt(x * x + 1)),
+    "rounding": lambda x: (F.round(x), F.ceil(x), F.floor(x)),
+    "products": lambda x: (x @ x.T, x.reshape(3, 2, 4) @ x.reshape(3, 2, 4).mT, x[0] @ x[1]),
+    "casts": lambda x: ((x > 0).to("float32"), x.double().float()),
+}  # fmt: skip
+
+
+def check(net: nn.Module, *inputs: np.ndarray, rtol: float = 1e-5) -> bytes:
+    """All four agree; a few roundings apart, which sums of this size do not exceed."""
+    net.eval()
+    data = lm.onnx.encode(net, *inputs)
+    model = onnx.load_from_string(data)
+    onnx.checker.check_model(model, full_check=True)
+    want = net(*inputs)
+    want = want if isinstance(want, tuple) else (want,)
+    names = [info.name for info in model.graph.input]
+    feed = dict(zip(names, inputs, strict=True))
+    with warnings.catch_warnings():
+        # The evaluator warns where NumPy does.
+        warnings.simplefilter("ignore")
+        results = {
+            "ReferenceEvaluator": ReferenceEvaluator(model).run(None, feed),
+            "ONNX Runtime": runtime.InferenceSession(data).run(None, feed),
+            "lamella": lm.onnx.load(data)(*inputs),
+        }
+    for who, got in results.items():
+        got = got if isinstance(got, list | tuple) else (got,)
+        assert len(got) == len(want), who
+        for a, b in zip(got, want, strict=True):
+            assert a.dtype == b.dtype, who
+            np.testing.assert_allclose(a, b, rtol=rtol, atol=2e-6, err_msg=who)
+    return data
+
+
+@pytest.mark.parametrize("layer", ACTIVATIONS, ids=repr)
+def test_activations(layer) -> None:
+    check(layer, X)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions(name: str) -> None:
+    check(Functional(FUNCTIONS[name]), X)
+
+
+LAYERS = {
+    "linear": nn.Linear(8, 3),
+    "no bias": nn.Linear(8, 3, bias=False),
+    "layer norm": nn.LayerNorm(8),
+    "plain layer norm": nn.LayerNorm(8, elementwise_affine=False),
+    "rms norm": nn.RMSNorm(8),
+    "batch norm": nn.BatchNorm1d(8),
+    "flatten": nn.Sequential(nn.Unflatten(1, (2, 4)), nn.Flatten()),
+    "dropout": nn.Sequential(nn.Linear(8, 4), nn.Dropout(0.5), nn.Identity()),
+    "mlp": nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 2), nn.Softmax(-1)),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_have_a_free_batch(name: str) -> None:
+    net = LAYERS[name]
+    data = check(net, X)
+    assert onnx.load_from_string(data).graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    session, loaded = runtime.InferenceSession(data), lm.onnx.load(data)
+    for batch in (1, 7, 64):
+        x = RNG.normal(size=(batch, 8)).astype(np.float32)
+        want = net(x)
+        (got,) = session.run(None, {session.get_inputs()[0].name: x})
+        np.testing.assert_allclose(got, want, rtol=1e-5, atol=2e-6)
+        np.testing.assert_allclose(loaded(x), want, rtol=1e-5, atol=2e-6)
+
+
+def test_bilinear_and_embedding() -> None:
+    check(nn.Bilinear(8, 8, 4), X, X[::-1].copy())
+    check(nn.Embedding(10, 4), np.array([[1, 9, 0], [3, 3, 2]]))
+
+
+def test_names_survive() -> None:
+    net = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 2))
+    loaded = lm.onnx.load(lm.onnx.encode(net, X))
+    state = loaded.state_dict()
+    assert set(state) == set(net.state_dict())
+    assert all((state[name] == value).all() for name, value in net.state_dict().items())
+    again = lm.onnx.load(lm.onnx.encode(loaded, X))
+    assert again.input_names == loaded.input_names
+    np.testing.assert_array_equal(again(X), net(X))
+
+
+def test_modes_are_put_back() -> None:
+    net = nn.Sequential(nn.Linear(8, 4), nn.Dropout(0.5))
+    net[0].eval()
+    lm.onnx.encode(net, X)
+    assert (net.training, net[0].training, net[1].training) == (True, False, True)
+
+
+def test_what_depends_on_the_batch_is_fixed() -> None:
+    data = check(Functional(lambda x: x * float(x.shape[0])), X)
+    assert onnx.load_from_string(data).graph.input[0].type.tensor_type.shape.dim[0].dim_value == 3
+
+
+def test_random_numbers_have_no_form() -> None:
+    class Noisy(nn.Module):
+        def forward(self, x):
+            return F.dropout(x, 0.5, True)
+
+    with pytest.raises(UnsupportedError, match="dropout"):
+        lm.onnx.encode(Noisy(), X)
+
+
+def test_a_failed_save_leaves_the_file(tmp_path) -> None:
+    path = tmp_path / "net.onnx"
+    lm.onnx.save(nn.ReLU(), path, X)
+    before = path.read_bytes()
+    with pytest.raises(UnsupportedError):
+        lm.onnx.save(Functional(lambda x: F.dropout(x, 0.5, True)), path, X)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["net.onnx"]
