@@ -185,6 +185,8 @@ def _opsets(pairs: Iterable[tuple[str, int]], faults: list[str]) -> dict[str, in
 def _resolve(node: NodeProto, opsets: Mapping[str, int], faults: list[str]) -> Entry | None:
     domain = _DOMAINS.get(node.domain, node.domain)
     version = opsets.get(domain, 1)
+    if not domain and domain not in opsets:
+        faults.append("no opset of the main domain, which means opset 1")
     label = f"{node.op_type}-{version}" + (f" ({domain})" if domain else "")
     if node.name:
         label += f" at {node.name!r}"
