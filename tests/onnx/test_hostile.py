@@ -159,7 +159,13 @@ def test_raw_data_must_fit_the_shape(dims, raw) -> None:
 
 def test_products_of_extents_that_overflow() -> None:
     parts = field(1, 1 << 32) * 2 + field(2, 1) + field(8, b"w") + field(9, b"")
-    with pytest.raises(FormatError, match="another size"):
+    with pytest.raises(FormatError, match="no such shape"):
+        lm.onnx.load(model(node("Add", ["x", "w"], ["y"]), initializers=[parts]))
+
+
+def test_an_empty_tensor_of_huge_extents() -> None:
+    parts = field(1, 0) + field(1, 1 << 62) + field(2, 1) + field(8, b"w") + field(9, b"")
+    with pytest.raises(FormatError, match="no such shape"):
         lm.onnx.load(model(node("Add", ["x", "w"], ["y"]), initializers=[parts]))
 
 
@@ -326,6 +332,7 @@ def test_graphs_that_are_none(nodes) -> None:
     [
         node("Add", ["x"], ["y"]),
         node("Relu", ["x", "x", "x"], ["y"]),
+        node("MatMul", ["x", ""], ["y"]),
         node("Transpose", ["x"], ["y"], field(1, b"perm") + field(8, 5) + field(20, 7)),
         node("Concat", ["x"], ["y"], field(1, b"axis") + field(3, 9) + field(20, 2)),
         node("Softmax", ["x"], ["y"], field(1, b"axis") + field(4, b"text") + field(20, 3)),

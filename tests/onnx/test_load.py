@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 import threading
 
@@ -165,6 +166,51 @@ def test_out(model) -> None:
     out = tuple(map(np.empty_like, want)) if isinstance(want, tuple) else np.empty_like(want)
     assert net(X, second, out=out) is out
     same_bits(out[0], want[0])
+
+
+def test_integers_must_fit_the_declared_type() -> None:
+    net = lm.onnx.load(
+        build(
+            [helper.make_node("Add", ["a", "a"], ["y"])],
+            [("a", TensorProto.UINT8, [None])],
+            [("y", TensorProto.UINT8, [None])],
+        )
+    )
+    got = net(np.array([1, 200]))
+    assert got.dtype == np.uint8
+    np.testing.assert_array_equal(got, [2, 144])
+    with pytest.raises(DTypeError, match="does not hold"):
+        net(np.array([1, 300]))
+
+
+def test_running_statistics_are_not_learnt() -> None:
+    net = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3)).eval()
+    loaded = lm.onnx.load(lm.onnx.encode(net, X))
+    assert {name for name, _ in loaded.named_buffers()} == {"1.running_mean", "1.running_var"}
+    assert len(list(loaded.parameters())) == 4
+    same_bits(loaded(X), net(X))
+
+
+def test_a_fork_while_another_thread_records() -> None:
+    net = lm.onnx.load(staged())
+    held = threading.Event()
+    done = threading.Event()
+
+    def hold() -> None:
+        with net._stages._lock:
+            held.set()
+            done.wait()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait()
+    child = os.fork()
+    if child == 0:
+        fine = net(X, np.array([0, 1])).shape == (2, 3)
+        os._exit(0 if fine else 1)
+    done.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_wrong_arguments_are_named() -> None:

@@ -9,6 +9,7 @@ what programs do runs in stages instead; it then answers calls, and can be nothi
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -99,15 +100,14 @@ class Model(Module):
         if current_trace() is not None:
             return super()._dispatch(*inputs, **named)
         if not plan.staged:
-            try:
+            with suppress(NotOneProgram):
                 return super()._dispatch(*inputs, **named)
-            except NotOneProgram:
-                plan.staged = True
         out = named.pop("out", None)
         env = self._bind(inputs, named)
         arrays = {info.name: _array(info, env[info.name]) for info in plan.inputs}
         stored = {name: self.stored(name) for name in self._names}
         results = self._stages.run(plan, arrays, self.training, stored)
+        plan.staged = True
         if out is not None:
             for target, result in zip(
                 out if isinstance(out, tuple) else (out,), results, strict=True
@@ -183,8 +183,15 @@ def _array(info: ValueInfo, given: Any) -> Array:
     if not info.elem_type:
         return array
     _judge(info, array.shape, array.dtype)
+    wanted = tensors.dtype(info.elem_type)
     with np.errstate(over="ignore"):
-        return array.astype(tensors.dtype(info.elem_type), order="C", copy=False)
+        found = array.astype(wanted, order="C", copy=False)
+    if found.dtype != array.dtype and wanted.kind in "iu" and not np.array_equal(found, array):
+        raise DTypeError(
+            message("Model", "an input has integers that its type does not hold",
+                    {info.name: array.dtype}, str(wanted))
+        )  # fmt: skip
+    return found
 
 
 def _place(model: Module, name: str, stored: Stored) -> str:

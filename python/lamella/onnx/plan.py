@@ -272,7 +272,9 @@ def _stored(
         for position, name in enumerate(entry.inputs):
             if name not in constants:
                 continue
-            if position in STATISTICS.get(entry.op, ()):
+            # The second: batch normalisation written as arithmetic, as `save` does.
+            statistic = position in STATISTICS.get(entry.op, ())
+            if statistic or name.endswith(("running_mean", "running_var")):
                 statistics[name] = None
             elif position in KNOWN_OPERANDS.get(entry.op, ()):
                 known.add(name)

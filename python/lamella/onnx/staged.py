@@ -9,7 +9,9 @@ the integers that decided shapes as guards; where they differ a new tape is made
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Hashable
 from contextlib import ExitStack
@@ -80,11 +82,16 @@ class _Tape:
 class Stages:
     """Tapes by signature; made anew, empty, in copies and after unpickling."""
 
-    __slots__ = ("_lock", "_tapes")
+    __slots__ = ("__weakref__", "_lock", "_tapes")
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self.renew_lock()
+        _all.add(self)
         self._tapes: OrderedDict[Hashable, list[_Tape]] = OrderedDict()
+
+    def renew_lock(self) -> None:
+        """In a forked child nobody is left to release a lock that another thread held."""
+        self._lock = threading.RLock()
 
     def __reduce__(self) -> Any:
         return Stages, ()
@@ -118,6 +125,17 @@ class Stages:
             if len(self._tapes) > _SIGNATURES:
                 self._tapes.popitem(last=False)
         return outputs
+
+
+_all: weakref.WeakSet[Stages] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    for stages in list(_all):
+        stages.renew_lock()
+
+
+os.register_at_fork(after_in_child=_renew_locks)
 
 
 def _arrays(names: tuple[str, ...], env: dict[str, Any]) -> list[Array | None]:

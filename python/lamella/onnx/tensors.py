@@ -80,7 +80,9 @@ def array(tensor: TensorProto, folder: str | None = None) -> Array:
     """
     what = f"tensor {tensor.name!r}"
     shape = tensor.dims
-    if any(extent < 0 for extent in shape) or len(shape) > _MAX_RANK:
+    # Empty extents count as one, as in NumPy: strides are products too.
+    room = prod(extent or 1 for extent in shape[:_MAX_RANK])
+    if any(extent < 0 for extent in shape) or len(shape) > _MAX_RANK or room >= 1 << 59:
         raise _fault(what, "no such shape", {"dims": shape[:_MAX_RANK]})
     count = prod(shape)
     if tensor.data_type == STRING:

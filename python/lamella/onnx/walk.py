@@ -76,7 +76,8 @@ def apply_rule(
         training,
     )
     try:
-        found = entry.rule(call, *operands)
+        with np.errstate(all="ignore"):
+            found = entry.rule(call, *operands)
         results = found if isinstance(found, tuple) else (found,)
         results = tuple(
             np.asarray(result) if isinstance(result, np.generic) else result for result in results
@@ -87,8 +88,8 @@ def apply_rule(
         raise
     except (FormatError, IndexError):
         raise
-    except (TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
-        # A node with another number of operands than its operator, or NumPy's own refusal.
+    except (AttributeError, TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
+        # A node without an operand that its operator needs, or NumPy's own refusal.
         text = str(error).partition("\n")[0]
         raise FormatError(
             message(entry.label, "does not fit its operator", _shapes(operands), "", text)
