@@ -241,6 +241,30 @@ def test_everything_unsupported_is_one_error() -> None:
         assert part in str(caught.value)
 
 
+def test_attributes_without_a_rule_are_told_at_load() -> None:
+    data = build(
+        [
+            helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT8E5M2),
+            helper.make_node("Constant", [], ["z"], value_strings=["a"]),
+        ],
+        [("x", TensorProto.FLOAT, [1])],
+        [("y", TensorProto.UNDEFINED, None)],
+    )
+    with pytest.raises(UnsupportedError, match=r"Cast-20 to float8e5m2 .*Constant-20 of text"):
+        lm.onnx.load(data)
+
+
+def test_in_double_precision() -> None:
+    for model, second in ((masked_scores, MASK), (staged, np.array([0, 3, 1]))):
+        net = lm.onnx.load(model())
+        single = net(X, second)
+        double = net.double()(X.astype(np.float64), second)
+        first, other = (y[0] if isinstance(y, tuple) else y for y in (single, double))
+        assert other.dtype == np.float64
+        # Sums of four terms in float32.
+        np.testing.assert_allclose(first, other, rtol=1e-5, atol=1e-5)
+
+
 def test_functions_are_expanded() -> None:
     opset = helper.make_opsetid("", 20)
     body = [

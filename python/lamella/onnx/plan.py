@@ -21,7 +21,7 @@ from lamella.ir.types import Array
 from lamella.onnx import tensors
 from lamella.onnx.expand import expand_functions
 from lamella.onnx.model import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfo
-from lamella.onnx.rules import KNOWN_OPERANDS, STATISTICS, find
+from lamella.onnx.rules import KNOWN_OPERANDS, STATISTICS, find, refusal
 from lamella.onnx.rules.call import Rule
 
 __all__ = ["Entry", "Plan", "make_plan"]
@@ -197,8 +197,11 @@ def _resolve(node: NodeProto, opsets: Mapping[str, int], faults: list[str]) -> E
     attributes: dict[str, Any] = {}
     for attribute in node.attributes:
         value = attribute.value
-        if isinstance(value, GraphProto):
+        first = value[0] if isinstance(value, tuple) and value else value
+        if isinstance(first, GraphProto):
             faults.append(f"{label}: a graph as attribute {attribute.name}")
+        elif isinstance(first, TensorProto) and first is not value:
+            faults.append(f"{label}: tensors as attribute {attribute.name}")
         elif isinstance(value, TensorProto):
             try:
                 # Copied, so that the plan does not keep the whole file alive.
@@ -207,6 +210,9 @@ def _resolve(node: NodeProto, opsets: Mapping[str, int], faults: list[str]) -> E
                 faults.append(f"{label}: {error}")
         else:
             attributes[attribute.name] = value
+    refused = refusal(node.op_type, attributes)
+    if refused:
+        faults.append(f"{label} {refused}")
     return Entry(
         node.name, node.op_type, domain, version, attributes, node.inputs, node.outputs, rule
     )

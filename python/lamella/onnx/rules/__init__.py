@@ -9,7 +9,10 @@ since-version is not above the model's opset; versions that mean the same share 
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Mapping
+from typing import Any
 
+from lamella.onnx import tensors
 from lamella.onnx.rules import (
     activation,
     arithmetic,
@@ -30,7 +33,7 @@ from lamella.onnx.rules import (
 )
 from lamella.onnx.rules.call import Rule
 
-__all__ = ["KNOWN_OPERANDS", "RULES", "STATISTICS", "find"]
+__all__ = ["KNOWN_OPERANDS", "RULES", "STATISTICS", "find", "refusal"]
 
 RULES: dict[tuple[str, int], Rule] = {}
 for _family in (
@@ -68,7 +71,6 @@ KNOWN_OPERANDS: dict[str, tuple[int, ...]] = {
     "Pad": (1, 2, 3),
     "Range": (0, 1, 2),
     "Upsample": (1,),
-    "SwiGLU": (1,),
 }
 # Running means and variances: state, but nothing that an optimiser may change.
 STATISTICS: dict[str, tuple[int, ...]] = {"BatchNormalization": (3, 4)}
@@ -80,3 +82,25 @@ def find(op: str, domain: str, version: int) -> Rule | None:
     versions = _VERSIONS.get(key, [])
     position = bisect_right(versions, version)
     return RULES[key, versions[position - 1]] if position else None
+
+
+def refusal(op: str, attributes: Mapping[str, Any]) -> str:
+    """What an operator's attributes ask for that its rule does not do; "" for nothing.
+
+    Said here it is part of the one error of `load`; a rule would say it at the first call.
+    """
+    if op in ("Cast", "BitCast"):
+        target = attributes.get("to")
+        if isinstance(target, int) and tensors.stored_dtype(target) is None:
+            return f"to {tensors.type_name(target)}"
+    if op == "BatchNormalization" and attributes.get("training_mode"):
+        return "in training"
+    if op == "Constant" and not {
+        "value",
+        "value_float",
+        "value_floats",
+        "value_int",
+        "value_ints",
+    } & set(attributes):
+        return "of text or sparse"
+    return ""

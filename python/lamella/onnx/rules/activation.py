@@ -72,6 +72,12 @@ def _swish(call: Call, x: Any) -> Any:
     return binary(call, "mul", x, unary("sigmoid", binary(call, "mul", floating(call, x), alpha)))
 
 
+def _swiglu(call: Call, gate: Any, x: Any) -> Any:
+    if tuple(gate.shape) != tuple(x.shape):
+        raise call.malformed("operands of different shapes")
+    return binary(call, "mul", _swish(call, gate), x)
+
+
 def _softplus(call: Call, x: Any) -> Any:
     # No threshold: max(x, 0) + log1p(exp(-|x|)) for every x.
     return unary("softplus", floating(call, x), 1.0, 1e30)
@@ -171,6 +177,7 @@ RULES: dict[tuple[str, int], Rule] = {
     ("HardSigmoid", 1): _hard_sigmoid,
     ("Gelu", 20): _gelu,
     ("Swish", 24): _swish,
+    ("SwiGLU", 28): _swiglu,
     ("Softplus", 1): _softplus,
     ("PRelu", 1): _prelu,
     ("ThresholdedRelu", 10): _thresholded,
