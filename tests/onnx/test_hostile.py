@@ -327,6 +327,15 @@ def test_graphs_that_are_none(nodes) -> None:
         lm.onnx.load(model(*nodes))
 
 
+@pytest.mark.parametrize("op", ["LayerNormalization", "InstanceNormalization"])
+def test_a_negative_epsilon_is_refused(op: str) -> None:
+    wrong = field(1, b"epsilon") + varint(2 << 3 | 5) + np.float32(-1).tobytes() + field(20, 1)
+    weights = [encoding.tensor(name, np.ones(2, np.float32)) for name in "sb"]
+    net = lm.onnx.load(model(node(op, ["x", "s", "b"], ["y"], wrong), initializers=weights))
+    with pytest.raises(FormatError, match="epsilon"):
+        net(np.ones((2, 2, 2), np.float32))
+
+
 @pytest.mark.parametrize(
     "one",
     [

@@ -126,6 +126,24 @@ def test_stages_follow_integers_and_shapes() -> None:
         np.testing.assert_allclose(net(X, index), want, rtol=1e-5, atol=1e-5)
 
 
+def test_stages_follow_shapes_that_data_decide() -> None:
+    data = build(
+        [
+            helper.make_node("Compress", ["x", "kept"], ["some"], axis=0),
+            helper.make_node("Shape", ["some"], ["shape"]),
+            helper.make_node("Exp", ["some"], ["y"]),
+        ],
+        [("x", TensorProto.FLOAT, [5, 4]), ("kept", TensorProto.BOOL, [5])],
+        [("shape", TensorProto.INT64, [2]), ("y", TensorProto.FLOAT, [None, 4])],
+    )
+    net = lm.onnx.load(data)
+    for count in (2, 4, 0, 2):
+        shape, y = net(X, np.arange(5) < count)
+        assert shape.tolist() == [count, 4]
+        # One function, within a rounding of NumPy's.
+        np.testing.assert_allclose(y, np.exp(X[:count]), rtol=1e-6)
+
+
 def test_a_staged_model_is_no_part_of_another() -> None:
     net = lm.onnx.load(staged())
     with pytest.raises(UnsupportedError, match=r"stages.*Add"):

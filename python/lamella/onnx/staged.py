@@ -4,7 +4,8 @@
 A call of a new signature walks the nodes on real arrays. Floating work collects in a trace; where a
 node needs elements or computes with integers, the trace so far becomes a program and runs, and the
 node runs on arrays. What was done is a tape: later calls of the signature play it. A tape holds
-the integers that decided shapes as guards; where they differ a new tape is made.
+the integers that decided shapes, and the shapes that traces read, as guards; where they differ a
+new tape is made.
 """
 
 from __future__ import annotations
@@ -63,6 +64,14 @@ class _Guard:
 
 
 @dataclass(slots=True)
+class _Shape:
+    """The shape that an array made on the way had when it was read by a trace."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(slots=True)
 class _Program:
     """A compiled piece, with the names of what it reads and gives."""
 
@@ -75,7 +84,7 @@ class _Program:
 class _Tape:
     """What a call did; known: constants that its host nodes read."""
 
-    steps: list[_Host | _Guard | _Program]
+    steps: list[_Host | _Guard | _Shape | _Program]
     known: dict[str, Any]
 
 
@@ -152,6 +161,9 @@ def _play(
         if isinstance(step, _Guard):
             if not np.array_equal(env[step.name], step.value):
                 return None
+        elif isinstance(step, _Shape):
+            if env[step.name].shape != step.shape:
+                return None
         elif isinstance(step, _Host):
             entry = step.entry
             allowance = Allowance(plan.folding_bytes, each=True)
@@ -159,10 +171,6 @@ def _play(
             env.update(zip(entry.outputs, results, strict=False))
         else:
             arrays = [_ready(env[name]) for name in step.inputs]
-            types = step.compiled.graph.inputs
-            for array, leaf in zip(arrays, types, strict=True):
-                if array.shape != leaf.type.shape or array.dtype != leaf.type.dtype.numpy:
-                    return None
             env.update(zip(step.outputs, step.compiled.run(arrays), strict=True))
     return [np.asarray(env[output.name]) for output in plan.outputs]
 
@@ -250,6 +258,7 @@ class _Recorder:
             type = TensorType(array.shape, DType.of(array.dtype))
             found = Tensor(self._trace.builder.input(type, name), self._trace)
             self._lifted[name] = found
+            self.tape.steps.append(_Shape(name, value.array.shape))
         return found
 
     def _host(self, position: int, entry: Entry) -> tuple[Any, ...]:

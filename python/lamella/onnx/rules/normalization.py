@@ -39,9 +39,16 @@ def _centred(call: Call, x: Any, axes: list[int], epsilon: float) -> tuple[Any, 
     return binary(call, "mul", deviation, inverse), mean, inverse
 
 
+def _epsilon(call: Call) -> float:
+    epsilon = call.number("epsilon", 1e-5)
+    if not 0.0 <= epsilon < np.inf:
+        raise call.malformed("epsilon is negative or not finite")
+    return epsilon
+
+
 def _layer(call: Call, x: Any, scale: Any, bias: Any = None) -> Any:
     axis = axis_of(call, call.integer("axis", -1), len(x.shape))
-    epsilon = call.number("epsilon", 1e-5)
+    epsilon = _epsilon(call)
     axes = list(range(axis, len(x.shape)))
     tail = tuple(x.shape[axis:])
     fits = tuple(scale.shape) == tail and (bias is None or tuple(bias.shape) == tail)
@@ -55,7 +62,7 @@ def _layer(call: Call, x: Any, scale: Any, bias: Any = None) -> Any:
 
 def _rms(call: Call, x: Any, scale: Any) -> Any:
     axis = axis_of(call, call.integer("axis", -1), len(x.shape))
-    epsilon = call.number("epsilon", 1e-5)
+    epsilon = _epsilon(call)
     if not is_array(x, scale) and tuple(scale.shape) == tuple(x.shape[axis:]):
         return apply(RmsNorm(len(x.shape) - axis, epsilon, True), x, scale)
     axes = list(range(axis, len(x.shape)))
@@ -76,7 +83,7 @@ def _batch(call: Call, x: Any, scale: Any, bias: Any, mean: Any, variance: Any) 
         raise call.unsupported("batch normalisation in training, or of single pixels")
     if call.version < 7 and not call.integer("is_test", 0) and call.outputs > 1:
         raise call.unsupported("batch normalisation in training")
-    epsilon = call.number("epsilon", 1e-5)
+    epsilon = _epsilon(call)
     deviation = binary(call, "add", _channels(call, x, variance), epsilon)
     factor = binary(call, "mul", unary("rsqrt", deviation), _channels(call, x, scale))
     centred = binary(call, "sub", x, _channels(call, x, mean))
@@ -85,7 +92,7 @@ def _batch(call: Call, x: Any, scale: Any, bias: Any, mean: Any, variance: Any) 
 
 def _instance(call: Call, x: Any, scale: Any, bias: Any) -> Any:
     axes = list(range(2, len(x.shape)))
-    y = _centred(call, floating(call, x), axes, call.number("epsilon", 1e-5))[0]
+    y = _centred(call, floating(call, x), axes, _epsilon(call))[0]
     y = binary(call, "mul", y, _channels(call, x, scale))
     return binary(call, "add", y, _channels(call, x, bias))
 
@@ -96,7 +103,7 @@ def _group(call: Call, x: Any, scale: Any, bias: Any) -> Any:
     if groups < 1 or c % groups:
         raise call.malformed("channels are no multiple of num_groups")
     flat = reshape(floating(call, x), (n, groups, prod(x.shape[1:]) // groups))
-    y = _centred(call, flat, [2], call.number("epsilon", 1e-5))[0]
+    y = _centred(call, flat, [2], _epsilon(call))[0]
     if call.version < 21:
         y = reshape(y, (n, groups, c // groups, *x.shape[2:]))
         ones = (1,) * (len(x.shape) - 1)
