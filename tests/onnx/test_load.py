@@ -144,6 +144,32 @@ def test_stages_follow_shapes_that_data_decide() -> None:
         np.testing.assert_allclose(y, np.exp(X[:count]), rtol=1e-6)
 
 
+def test_indices_and_masks_run_in_one_program() -> None:
+    """Token ids look rows up, an integer mask hides scores: what encoders of text begin with."""
+    data = build(
+        [
+            helper.make_node("Gather", ["table", "ids"], ["rows"]),
+            helper.make_node("ReduceSum", ["rows", "last"], ["scores"], keepdims=0),
+            helper.make_node("Cast", ["mask"], ["kept"], to=TensorProto.BOOL),
+            helper.make_node("Equal", ["ids", "zero"], ["padding"]),
+            helper.make_node("Not", ["padding"], ["word"]),
+            helper.make_node("And", ["kept", "word"], ["seen"]),
+            helper.make_node("Where", ["seen", "scores", "low"], ["hidden"]),
+            helper.make_node("Softmax", ["hidden"], ["y"]),
+        ],
+        [("ids", TensorProto.INT64, ["n", "t"]), ("mask", TensorProto.INT64, ["n", "t"])],
+        [("y", TensorProto.FLOAT, ["n", "t"])],
+        [("table", WEIGHT), ("last", np.array([2])), ("zero", np.array(0)),
+         ("low", np.float32(-1e30))],
+    )  # fmt: skip
+    ids = np.array([[1, 2, 0], [3, 3, 1]])
+    mask = np.array([[1, 1, 1], [1, 0, 1]])
+    net = lm.onnx.load(data)
+    lm.compile(net, ids, mask)
+    (want,) = ReferenceEvaluator(data).run(None, {"ids": ids, "mask": mask})
+    np.testing.assert_allclose(net(ids, mask), want, rtol=1e-5, atol=1e-6)
+
+
 def test_a_staged_model_is_no_part_of_another() -> None:
     net = lm.onnx.load(staged())
     with pytest.raises(UnsupportedError, match=r"stages.*Add"):
