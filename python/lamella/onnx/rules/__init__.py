@@ -70,7 +70,6 @@ KNOWN_OPERANDS: dict[str, tuple[int, ...]] = {
     "OneHot": (1, 2),
     "Pad": (1, 2, 3),
     "Range": (0, 1, 2),
-    "Upsample": (1,),
 }
 # Running means and variances: state, but nothing that an optimiser may change.
 STATISTICS: dict[str, tuple[int, ...]] = {"BatchNormalization": (3, 4)}

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lamella.onnx.rules.call import Call, Rule, is_array
-from lamella.onnx.rules.dual import binary, floating, is_floating, reshape, unary
+from lamella.onnx.rules.dual import binary, broadcast, floating, is_floating, reshape, unary
 
 __all__ = ["RULES", "aligned"]
 
@@ -46,17 +46,14 @@ def _div(call: Call, a: Any, b: Any) -> Any:
 
 
 def _pow(call: Call, a: Any, b: Any) -> Any:
-    if is_array(b) and b.size == 1 and not is_array(a) and is_floating(a):
-        exponent = b.reshape(()).item()
-        if exponent == 2 and len(b.shape) <= len(a.shape):
+    if is_array(b) and not is_array(a) and is_floating(a):
+        if b.size == 1 and b.reshape(()) == 2 and len(b.shape) <= len(a.shape):
             return unary("square", a)
-        return binary(call, "pow", a, b.astype(np.float32) if b.dtype.kind in "iu" else b)
-    if is_array(a, b) and a.dtype != b.dtype:
-        with np.errstate(all="ignore"):
-            return np.power(a.astype(np.float64), b.astype(np.float64)).astype(a.dtype)
-    if is_array(a, b) and a.dtype.kind in "iu":
-        with np.errstate(all="ignore"):
-            return np.power(a.astype(np.float64), b).astype(a.dtype)
+        return binary(call, "pow", a, b.astype(a._type.dtype.numpy))
+    if is_array(a, b) and (a.dtype != b.dtype or a.dtype.kind in "iu"):
+        # The base decides the type of the result, whatever the exponent's is.
+        broadcast(call, a, b)
+        return np.power(a.astype(np.float64), b.astype(np.float64)).astype(a.dtype)
     return binary(call, "pow", a, b)
 
 
