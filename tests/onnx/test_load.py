@@ -17,9 +17,8 @@ from lamella import nn
 from lamella.errors import DTypeError, FormatError, ShapeError, UnsupportedError
 
 pytest.importorskip("onnx")
-from onnx.reference import ReferenceEvaluator
-
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
 
 RNG = np.random.default_rng(3)
 WEIGHT = RNG.normal(size=(4, 3)).astype(np.float32)

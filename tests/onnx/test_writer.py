@@ -15,10 +15,9 @@ from lamella.errors import UnsupportedError
 
 pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
+import onnx
 import onnxruntime as runtime
 from onnx.reference import ReferenceEvaluator
-
-import onnx
 
 RNG = np.random.default_rng(5)
 X = RNG.normal(size=(3, 8)).astype(np.float32)

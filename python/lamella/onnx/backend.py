@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import onnx
+from onnx import helper
 from onnx.backend.base import Backend as _Base
 from onnx.backend.base import BackendRep as _Rep
 
-import onnx
 from lamella.onnx.network import Model, load
-from onnx import helper
 
 __all__ = ["Backend", "BackendRep"]
 
