@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lamella import loading as loading  # before anything that imports _core
 
@@ -30,6 +30,9 @@ from lamella.nn.summary import summary
 from lamella.runtime.function import function
 from lamella.runtime.session import Session, compile
 
+if TYPE_CHECKING:
+    from lamella.storage.files import load, save
+
 __version__: str = _build_info()["version"]
 
 __all__ = [
@@ -45,24 +48,32 @@ __all__ = [
     "function",
     "functional",
     "get_num_threads",
+    "load",
     "manual_seed",
     "nn",
+    "save",
     "set_num_threads",
     "show_config",
     "summary",
 ]
 
-# The doors import foreign libraries, so each opens when it is first named.
+# Opened when first named: the doors import foreign libraries, and a process that only predicts
+# shall not wait for the rest.
 _DOORS = ("onnx", "sklearn")
+_LATER = {"load": "storage.files", "save": "storage.files"}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _DOORS:
-        import importlib
+    import importlib
 
+    if name in _DOORS:
         return importlib.import_module(f"lamella.{name}")
+    if name in _LATER:
+        module = importlib.import_module(f"lamella.{_LATER[name]}")
+        value = globals()[name] = getattr(module, name)
+        return value
     raise AttributeError(f"module 'lamella' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_DOORS})
+    return sorted({*globals(), *__all__, *_DOORS})
