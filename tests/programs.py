@@ -176,6 +176,26 @@ def gather(dtype: str, rows: int, cols: int, count: int) -> _core.Program:
     return builder.build()
 
 
+def scatter_add(dtype: str, rows: int, cols: int, count: int, skipped: int = -1) -> _core.Program:
+    """Inputs: indices (count,) int64, x (count, cols)."""
+    builder = _core.ProgramBuilder(
+        inputs=[("int64", (count,)), (dtype, (count, cols))],
+        outputs=[(dtype, (rows, cols))],
+        arena_bytes=0,
+    )
+    builder.scatter_add(
+        dtype=dtype,
+        rows=rows,
+        cols=cols,
+        count=count,
+        indices=builder.input(0),
+        x=builder.input(1),
+        y=builder.output(0),
+        skipped=skipped,
+    )
+    return builder.build()
+
+
 def dropout(dtype: str, count: int, p: float, stream: int = 0) -> _core.Program:
     builder = _core.ProgramBuilder(
         inputs=[(dtype, (count,))], outputs=[(dtype, (count,))], arena_bytes=0

@@ -287,6 +287,17 @@ void add_gather(ProgramBuilder& builder, std::size_t row_bytes, std::size_t rows
   builder.add(steps::make_gather({row_bytes, rows, count, table, indices, y}));
 }
 
+void add_scatter_add(ProgramBuilder& builder, const std::string& dtype, std::size_t rows,
+                     std::size_t cols, std::size_t count, Slot indices, Slot x, Slot y,
+                     std::int64_t skipped) {
+  const steps::ScatterAddSpec spec{dtype_named(dtype), rows, cols, count, indices, x, y, skipped};
+  const std::size_t item = item_bytes(spec.dtype);
+  check_write(builder, contiguous(y, checked_mul(rows, cols), item),
+              {contiguous(x, checked_mul(count, cols), item),
+               contiguous(indices, count, sizeof(std::int64_t))});
+  builder.add(steps::make_scatter_add(builder.table(), spec));
+}
+
 void add_dropout(ProgramBuilder& builder, const std::string& dtype, std::size_t count, double p,
                  std::uint64_t stream, Slot x, Slot y) {
   const steps::DropoutSpec spec{dtype_named(dtype), count, p, stream, x, y};
@@ -375,6 +386,10 @@ void register_steps(py::module_& module, BuilderClass& builder) {
            "indices"_a, "y"_a,
            "Adds y[i] = table[indices[i]]; a run with an index outside [0, rows) raises "
            "IndexError.")
+      .def("scatter_add", &add_scatter_add, py::kw_only(), "dtype"_a, "rows"_a, "cols"_a, "count"_a,
+           "indices"_a, "x"_a, "y"_a, "skipped"_a = -1,
+           "Adds y = 0, then y[indices[i]] += x[i] in increasing i but for the index `skipped`; a "
+           "run with an index outside [0, rows) raises IndexError.")
       .def("dropout", &add_dropout, py::kw_only(), "dtype"_a, "count"_a, "p"_a, "stream"_a, "x"_a,
            "y"_a, "Adds y = x * keep / (1 - p); each run draws a new mask.");
   builder.attr("elementwise_registers") = steps::kElementwiseRegisters;

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "steps/gather.h"
 
+#include <algorithm>
 #include <cstring>
+#include <stdexcept>
+#include <string>
 
 #include "base/checked.h"
+#include "steps/lookup.h"
 
 namespace lamella::steps {
 
@@ -43,8 +47,70 @@ class Gather final : public Step {
   GatherSpec spec_;
 };
 
+// Columns that a member takes at least, so that no cache line has two writers.
+constexpr std::size_t kColumnGrain = 16;
+
+// Every element of y is a sum in increasing i, whoever computes it: members share the columns of a
+// wide table and the rows of a narrow one, never the indices, which all of them read.
+template <class T>
+class ScatterAdd final : public Step {
+ public:
+  ScatterAdd(const kernels::KernelTable& table, const ScatterAddSpec& spec)
+      : spec_(spec),
+        add_(require_kernel(typed_kernels<T>(table).elementwise->binary, "add", "scatter_add").fn) {
+    base::checked_mul(base::checked_mul(spec.rows, spec.cols), sizeof(T));
+    base::checked_mul(base::checked_mul(spec.count, spec.cols), sizeof(T));
+    base::checked_mul(spec.count, sizeof(std::int64_t));
+  }
+
+  void run(const Frame& frame, const base::Team& team) const override {
+    const bool wide = spec_.cols >= 2 * kColumnGrain * static_cast<std::size_t>(team.size);
+    const auto columns = wide ? team.share(spec_.cols, kColumnGrain) : whole(spec_.cols);
+    const auto rows = wide ? whole(spec_.rows) : team.share(spec_.rows);
+    const std::size_t width = columns.end - columns.begin;
+    const auto* const indices = frame.at<std::int64_t>(spec_.indices);
+    const T* const x = frame.at<T>(spec_.x) + columns.begin;
+    T* const y = frame.at<T>(spec_.y) + columns.begin;
+    for (std::size_t r = rows.begin; r < rows.end; ++r) {
+      std::fill_n(y + r * spec_.cols, width, T(0));
+    }
+    for (std::size_t i = 0; i < spec_.count; ++i) {
+      const auto index = static_cast<std::size_t>(indices[i]);  // a negative one becomes huge
+      if (index >= spec_.rows) {
+        frame.failure->raise(indices[i], static_cast<std::int64_t>(spec_.rows));
+        return;
+      }
+      if (index < rows.begin || index >= rows.end || indices[i] == spec_.skipped) continue;
+      T* const row = y + index * spec_.cols;
+      add_(row, 1, x + i * spec_.cols, 1, row, width);
+    }
+  }
+
+  // As a gather, and the zeros.
+  double cost() const override {
+    const auto bytes = static_cast<double>(spec_.cols * sizeof(T));
+    return 20.0 + static_cast<double>(spec_.count) * (20.0 + 0.1 * bytes) +
+           0.03 * static_cast<double>(spec_.rows) * bytes;
+  }
+  const char* name() const override { return "scatter_add"; }
+
+ private:
+  static base::Team::Range whole(std::size_t total) { return {0, total}; }
+
+  ScatterAddSpec spec_;
+  kernels::BinaryFn<T> add_;
+};
+
 }  // namespace
 
 std::unique_ptr<Step> make_gather(const GatherSpec& spec) { return std::make_unique<Gather>(spec); }
+
+std::unique_ptr<Step> make_scatter_add(const kernels::KernelTable& table,
+                                       const ScatterAddSpec& spec) {
+  if (spec.dtype == DType::f32) return std::make_unique<ScatterAdd<float>>(table, spec);
+  if (spec.dtype == DType::f64) return std::make_unique<ScatterAdd<double>>(table, spec);
+  throw std::invalid_argument(std::string("scatter_add: dtype must be floating; got ") +
+                              dtype_name(spec.dtype));
+}
 
 }  // namespace lamella::steps

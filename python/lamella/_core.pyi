@@ -271,6 +271,21 @@ class ProgramBuilder:
         """
         Adds x / sqrt(mean(x^2) + epsilon) * weight for each row.
         """
+    def scatter_add(
+        self,
+        *,
+        dtype: str,
+        rows: int,
+        cols: int,
+        count: int,
+        indices: Slot,
+        x: Slot,
+        y: Slot,
+        skipped: int = -1,
+    ) -> None:
+        """
+        Adds y = 0, then y[indices[i]] += x[i] in increasing i but for the index `skipped`; a run with an index outside [0, rows) raises IndexError.
+        """
     def softmax(self, *, dtype: str, rows: int, cols: int, log: bool, x: Slot, y: Slot) -> None:
         """
         Adds the softmax of each row, or its logarithm.

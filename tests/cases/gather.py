@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looking rows up: exact, and any index outside the table is an error."""
+"""Looking rows up: exact, and any index outside the table is an error; and the sums back."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from cases.case import Arrays, Case, exactly
-from lamella.ops.gather import Embedding
+from cases.case import Arrays, Case, exactly, scaled
+from lamella.ops.gather import Embedding, ScatterAdd
 
 # Index shape, rows, columns.
 SIZES = (((3,), 4, 5), ((), 2, 3), ((2, 3), 7, 1), ((0,), 4, 5), ((4,), 1, 33), ((3000,), 50, 64))
@@ -20,4 +20,30 @@ def _case(shape: tuple[int, ...], rows: int, cols: int) -> Case:
     return Case(f"embedding {shape} of ({rows}, {cols})", Embedding(), inputs, judge)
 
 
-CASES = [_case(*sizes) for sizes in SIZES]
+def _scatter(count: int, rows: int, cols: int, padding: int | None = None) -> Case:
+    def inputs(rng: np.random.Generator, dtype: str) -> Arrays:
+        return rng.integers(0, rows, count), rng.normal(size=(count, cols)).astype(dtype)
+
+    def sums(indices: np.ndarray, x: np.ndarray) -> np.ndarray:
+        y = np.zeros((rows, cols), x.dtype)
+        np.add.at(y, indices, np.where((indices == padding)[:, None], 0, x))
+        return y
+
+    # A row rounds once for each of its terms.
+    judge = scaled(
+        sums,
+        lambda indices, x: sums(indices, np.abs(x)),
+        lambda indices, x: np.bincount(indices, minlength=rows)[:, None],
+    )
+    name = f"scatter_add {count} into ({rows}, {cols}) padding={padding}"
+    return Case(name, ScatterAdd(rows, padding), inputs, judge)
+
+
+CASES = [
+    *(_case(*sizes) for sizes in SIZES),
+    _scatter(3, 4, 5),
+    _scatter(0, 4, 5),
+    _scatter(40, 7, 1, 3),
+    _scatter(3000, 50, 64),
+    _scatter(3000, 9, 200, 0),
+]

@@ -134,6 +134,9 @@ def move_runs(dtype: str) -> Iterator[Run]:
             program = programs.gather(dtype, rows, n, 4)
             indices = np.array([rows - 1, 0, rows - 1, rows // 2], np.int64)
             yield f"gather {dtype} ({rows}, {n})", program, [numbers((rows, n), dtype), indices]
+            program = programs.scatter_add(dtype, rows, n, 4)
+            x = numbers((4, n), dtype)
+            yield f"scatter_add {dtype} ({rows}, {n})", program, [indices, x]
 
 
 def matmul_runs(dtype: str) -> Iterator[Run]:

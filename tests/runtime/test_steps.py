@@ -336,6 +336,30 @@ def test_gather(threads: int, rng: np.random.Generator, dtype: str) -> None:
         np.testing.assert_array_equal(y, table[indices])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_scatter_add_sums_in_order(threads: int, rng: np.random.Generator, dtype: str) -> None:
+    # The order of the sum is that of the indices, bit by bit, however members share the work.
+    for rows, cols, count in [(1, 1, 9), (10, 3, 25), (50, 128, 3000), (5000, 3, 9000), (4, 0, 5)]:
+        indices, x = rng.integers(0, rows, count), rng.normal(size=(count, cols)).astype(dtype)
+        for skipped in (-1, 0):
+            (y,) = programs.scatter_add(dtype, rows, cols, count, skipped).run([indices, x])
+            want = np.zeros((rows, cols), dtype)
+            np.add.at(want, indices[indices != skipped], x[indices != skipped])
+            assert y.tobytes() == want.tobytes()
+
+
+@pytest.mark.parametrize("bad", [-1, 10, 2**62, -(2**63)])
+def test_scatter_add_out_of_range(threads: int, bad: int) -> None:
+    program = programs.scatter_add("float32", 10, 4, 5000)
+    x = np.ones((5000, 4), np.float32)
+    for position in (0, 4999):
+        indices = np.zeros(5000, np.int64)
+        indices[position] = bad
+        with pytest.raises(IndexError, match=str(bad)):
+            program.run([indices, x])
+    assert program.run([indices * 0, x])[0][0].tolist() == [5000.0] * 4
+
+
 @pytest.mark.parametrize("bad", [-1, 10, 2**62, -(2**63)])
 def test_gather_out_of_range(threads: int, bad: int) -> None:
     table = np.ones((10, 4), np.float32)

@@ -147,4 +147,5 @@ def embedding(input: Operand, weight: Operand, padding_idx: int | None = None) -
                 f"{-rows} <= padding_idx < {rows}",
             )
         )
-    return apply(Embedding(), input, weight)
+    pad = None if padding_idx is None else padding_idx % rows
+    return apply(Embedding(pad), input, weight)

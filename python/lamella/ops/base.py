@@ -3,18 +3,20 @@
 
 An op is a frozen dataclass whose fields are plain values, so that equal ops compare equal. `infer`
 is the only place where shapes and dtypes are judged; `reference` is the meaning, in NumPy float64;
-`lower` turns the op into steps of a program. Ops import no C++: the builder comes as an argument.
+`lower` turns the op into steps of a program; `grad` is its gradient as more nodes of the graph. Ops
+import no C++: the builder comes as an argument.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import numpy as np
 
 from lamella.errors import DTypeError, ShapeError, UnsupportedError, message
-from lamella.ir.graph import Place, Value
+from lamella.ir.graph import Constant, Place, Value
 from lamella.ir.types import Array, DType, TensorType
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ __all__ = [
     "Lowered",
     "Op",
     "ProgramBuilder",
+    "number",
+    "only",
     "require_count",
     "require_floating",
     "unit",
@@ -54,6 +58,9 @@ class Op:
     overwrites: ClassVar[bool] = False
     # Truth values among the inputs count as 0 and 1 when another input is floating.
     arithmetic: ClassVar[bool] = False
+    # False for ops whose outputs are not numbers on a line (masks, positions): no input of theirs
+    # has a gradient. All others have a rule, or are made by fusion, after differentiation.
+    differentiable: ClassVar[bool] = True
 
     @property
     def label(self) -> str:
@@ -72,10 +79,24 @@ class Op:
         place: Place,
         inputs: Sequence[Value],
         outputs: Sequence[Value],
-        dys: Sequence[Value],
+        dys: Sequence[Value | None],
     ) -> tuple[Value | None, ...]:
-        """The gradients of the inputs, placed in the graph; None where there is none."""
-        raise UnsupportedError(message(self.label, "no gradient rule yet"))
+        """The gradients of the inputs, placed in the graph; None where there is none.
+
+        dys: the gradients of the outputs, None for an output that does not matter; at least one
+        does. Where an operand was broadcast its gradient keeps the output's shape: the pass sums.
+        """
+        if not self.differentiable:
+            return (None,) * len(inputs)
+        raise UnsupportedError(
+            message(
+                self.label,
+                "a fused op has no gradient rule",
+                None,
+                "the graph as it was traced",
+                "Differentiate before fusing",
+            )
+        )
 
     def reference(self, arrays: Sequence[Array], /) -> tuple[Array, ...]:
         """The outputs, computed in float64 where the inputs are floating."""
@@ -130,6 +151,25 @@ def require_floating(op: str, names: Sequence[str], inputs: Sequence[TensorType]
                 )
             )
     return dtype
+
+
+@lru_cache(4096)
+def _number(digits: str, dtype: DType) -> Constant:
+    with np.errstate(over="ignore"):
+        return Constant(np.array(float.fromhex(digits), dtype.numpy))
+
+
+def number(value: float, dtype: DType) -> Constant:
+    """A 0-d constant for gradient rules; equal numbers are one leaf, so that equal nodes merge."""
+    # By digits: 0.0 and -0.0 are equal keys.
+    return _number(float(value).hex(), dtype)
+
+
+def only(dys: Sequence[Value | None]) -> Value:
+    """The gradient of the one output."""
+    (dy,) = dys
+    assert dy is not None
+    return dy
 
 
 def widened(array: Array) -> Array:

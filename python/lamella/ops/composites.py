@@ -328,11 +328,12 @@ def reduce(
     dim: int | Sequence[int] | None = None,
     keepdim: bool = False,
     correction: float = 1.0,
+    pick: bool = False,
 ) -> Value:
     """A row of REDUCE over any axes: None for all; argmax and argmin take one axis or None.
 
     Axes that are not neighbours are brought together behind the others first, and so are axes that
-    no kernel reduces where they are. correction is var's and nobody else's.
+    no kernel reduces where they are. correction is var's and nobody else's; pick is Reduce's.
     """
     row = REDUCE[kind]
     rank = len(x.shape)
@@ -356,7 +357,7 @@ def reduce(
     if not neighbours or (inner != 1 and not row.columns):
         x = permute(place, x, (*others, *axes))
         axes = list(range(len(others), len(x.shape)))
-    y = place(Reduce(kind, axes[0], axes[-1], False, float(amount)), x)
+    y = place(Reduce(kind, axes[0], axes[-1], False, float(amount), pick), x)
     return reshape(place, y, shape)
 
 

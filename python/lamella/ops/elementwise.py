@@ -7,13 +7,12 @@ lower to the one elementwise step, where an operand is read with stride 0 along 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from lamella.errors import DTypeError, ShapeError, UnsupportedError, message
+from lamella.ir.graph import Constant, Place, Value
 from lamella.ir.types import (
     Array,
     DType,
@@ -22,7 +21,9 @@ from lamella.ir.types import (
     broadcast_shapes,
     broadcast_strides,
 )
-from lamella.ops.base import Lowered, Op, require_count, require_floating, unit
+from lamella.ops.base import Lowered, Op, number, only, require_count, require_floating
+from lamella.ops.interpret import Instruction, interpret
+from lamella.ops.shape import Expand
 from lamella.ops.tables import BINARY, COMPARE, LOGICAL, UNARY, BinaryRow, UnaryRow
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ __all__ = [
     "Elementwise",
     "Instruction",
     "Logical",
+    "Term",
     "Unary",
     "UnaryRow",
     "Where",
@@ -59,20 +61,6 @@ _CASTS = {
     (DType.float32, DType.bool),
     (DType.float64, DType.bool),
 }
-
-
-# Bound of float64 functions that are not rounded correctly: the reference is the less accurate of
-# the two there (by 700 units in the tail of gelu), so this only catches gross errors.
-FLOAT64_ULP = 1000.0
-
-
-class Instruction(NamedTuple):
-    """One function applied to registers; `dtype` is the result's."""
-
-    op: str
-    dtype: DType
-    args: tuple[int, ...]
-    params: tuple[float, ...] = ()
 
 
 class Elementwise(Op):
@@ -140,6 +128,16 @@ class Unary(Elementwise):
     def code(self, inputs: Sequence[TensorType]) -> tuple[Instruction, ...]:
         return (Instruction(self.name, inputs[0].dtype, (0,), self.params),)
 
+    def grad(
+        self,
+        place: Place,
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        dys: Sequence[Value | None],
+    ) -> tuple[Value | None, ...]:
+        x, y, dy = (Term(place, value) for value in (inputs[0], outputs[0], only(dys)))
+        return (UNARY[self.name].slope(x, y, dy, *self.params).value,)
+
 
 def unary(name: str, *params: float, **named: float) -> Unary:
     """The unary op of a row, its numbers by position or name, the rest from the row's defaults."""
@@ -176,6 +174,17 @@ class Binary(Elementwise):
     def code(self, inputs: Sequence[TensorType]) -> tuple[Instruction, ...]:
         return (Instruction(self.name, inputs[0].dtype, (0, 1)),)
 
+    def grad(
+        self,
+        place: Place,
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        dys: Sequence[Value | None],
+    ) -> tuple[Value | None, ...]:
+        a, b, y, dy = (Term(place, value) for value in (*inputs, outputs[0], only(dys)))
+        da, db = BINARY[self.name].slopes(a, b, y, dy)
+        return da.value, db.value
+
 
 @dataclass(frozen=True, slots=True)
 class Compare(Elementwise):
@@ -183,6 +192,7 @@ class Compare(Elementwise):
 
     name: str
     arithmetic = True
+    differentiable = False
 
     @property
     def label(self) -> str:
@@ -231,12 +241,24 @@ class Where(Elementwise):
     def code(self, inputs: Sequence[TensorType]) -> tuple[Instruction, ...]:
         return (Instruction("select", inputs[1].dtype, (0, 1, 2)),)
 
+    def grad(
+        self,
+        place: Place,
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        dys: Sequence[Value | None],
+    ) -> tuple[Value | None, ...]:
+        dy = only(dys)
+        taken, zero = Term(place, inputs[0]), number(0.0, dy.dtype)
+        return None, taken.choose(dy, zero).value, taken.choose(zero, dy).value
+
 
 @dataclass(frozen=True, slots=True)
 class Logical(Elementwise):
     """Truth values combined, for a row of LOGICAL."""
 
     name: str
+    differentiable = False
 
     @property
     def label(self) -> str:
@@ -285,6 +307,16 @@ class Cast(Elementwise):
     def code(self, inputs: Sequence[TensorType]) -> tuple[Instruction, ...]:
         return (Instruction("cast", self.dtype, (0,)),)
 
+    def grad(
+        self,
+        place: Place,
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        dys: Sequence[Value | None],
+    ) -> tuple[Value | None, ...]:
+        source = inputs[0].dtype
+        return (place(Cast(source), only(dys)) if source.is_floating else None,)
+
     def lower(
         self,
         program: ProgramBuilder,
@@ -330,6 +362,94 @@ class Chain(Elementwise):
         return self.instructions
 
 
+class Term:
+    """A value with operators, so that gradient rules read like formulas.
+
+    Numbers among the operands take the value's dtype; comparisons give truth values.
+    """
+
+    __slots__ = ("place", "value")
+
+    def __init__(self, place: Place, value: Value) -> None:
+        self.place = place
+        self.value = value
+
+    @property
+    def number(self) -> float | None:
+        """The number that this value is known to be."""
+        value = self.value
+        return float(value.array[()]) if isinstance(value, Constant) and not value.shape else None
+
+    def zeros(self) -> Term:
+        """0 in this value's shape."""
+        return Term(self.place, self._operand(0.0)).apply(Expand(self.value.shape))
+
+    def apply(self, op: Op, *others: Value | Term) -> Term:
+        """An op on this value and others."""
+        rest = (other.value if isinstance(other, Term) else other for other in others)
+        return Term(self.place, self.place(op, self.value, *rest))
+
+    def unary(self, name: str, *params: float) -> Term:
+        """A function of the tables."""
+        return self.apply(unary(name, *params))
+
+    def binary(self, name: str, other: Term | float) -> Term:
+        """A function of two numbers of the tables."""
+        return self.apply(Binary(name), self._operand(other))
+
+    def choose(self, a: Term | Value, b: Term | Value) -> Term:
+        """a where this truth value holds, else b, which is not even looked at there."""
+        return self.apply(Where(), a, b)
+
+    def keep(self, condition: Term) -> Term:
+        """This value where the condition holds, else 0."""
+        return condition.choose(self, self._operand(0.0))
+
+    def drop(self, condition: Term) -> Term:
+        """0 where the condition holds, else this value."""
+        return condition.choose(self._operand(0.0), self)
+
+    def _operand(self, other: Term | float) -> Value:
+        return other.value if isinstance(other, Term) else number(other, self.value.dtype)
+
+    def _compare(self, name: str, other: Term | float) -> Term:
+        return self.apply(Compare(name), self._operand(other))
+
+    def equals(self, other: Term | float) -> Term:
+        """Equality element by element."""
+        return self._compare("eq", other)
+
+    def __lt__(self, other: Term | float) -> Term:
+        return self._compare("lt", other)
+
+    def __le__(self, other: Term | float) -> Term:
+        return self._compare("le", other)
+
+    def __gt__(self, other: Term | float) -> Term:
+        return self._compare("gt", other)
+
+    def __ge__(self, other: Term | float) -> Term:
+        return self._compare("ge", other)
+
+    def __neg__(self) -> Term:
+        return self.unary("neg")
+
+    def __add__(self, other: Term | float) -> Term:
+        return self.binary("add", other)
+
+    def __sub__(self, other: Term | float) -> Term:
+        return self.binary("sub", other)
+
+    def __rsub__(self, other: float) -> Term:
+        return Term(self.place, self._operand(other)) - self
+
+    def __mul__(self, other: Term | float) -> Term:
+        return self.binary("mul", other)
+
+    def __truediv__(self, other: Term | float) -> Term:
+        return self.binary("div", other)
+
+
 def _call(name: str, arguments: str) -> str:
     return f"{name}({arguments})" if arguments else name
 
@@ -353,75 +473,3 @@ def _broadcast(op: str, names: Sequence[str], inputs: Sequence[TensorType]) -> S
             )
         )
     return shape
-
-
-def _function(instruction: Instruction) -> tuple[Callable[..., Any], float]:
-    """The float64 meaning of an instruction and its error bound in ULP."""
-    name = instruction.op
-    if name in UNARY:
-        row = UNARY[name]
-        return lambda x: row.reference(x, *instruction.params), row.ulp
-    if name in BINARY:
-        return BINARY[name].reference, BINARY[name].ulp
-    if name in COMPARE:
-        return COMPARE[name], 0.0
-    if name in LOGICAL:
-        return LOGICAL[name], 0.0
-    if name == "select":
-        return np.where, 0.0
-    assert name == "cast", name
-    if instruction.dtype is DType.bool:
-        return lambda x: x != 0, 0.0
-    return lambda x: x.astype(np.float64), 0.5
-
-
-def interpret(
-    code: Sequence[Instruction],
-    arrays: Sequence[Array],
-    operand_errors: Sequence[Array] | None = None,
-) -> tuple[Array, Array]:
-    """Runs a chain in float64; gives the result and a first-order bound of the kernels' error.
-
-    Each instruction adds its own rounding and passes its operands' errors on, as far as its value
-    moves when one operand moves by its error; a comparison that an error can turn is off by one.
-    """
-    values: list[Array] = [x.astype(np.float64) if x.dtype.kind == "f" else x for x in arrays]
-    errors = [np.zeros(()) for _ in arrays] if operand_errors is None else list(operand_errors)
-    with np.errstate(all="ignore"):
-        for instruction in code:
-            function, ulp = _function(instruction)
-            args = [values[arg] for arg in instruction.args]
-            value = np.asarray(function(*args))
-            if instruction.dtype is DType.float64 and ulp > 0.5:
-                ulp = FLOAT64_ULP
-            error = 2.0 * ulp * unit(instruction.dtype) * np.abs(value)
-            if instruction.dtype.is_floating:
-                # Below the normal range the gap between numbers is constant.
-                error = np.maximum(
-                    error, ulp * np.finfo(instruction.dtype.numpy).smallest_subnormal
-                )
-            error = np.where(np.isfinite(error), error, 0.0)
-            for position, arg in enumerate(instruction.args):
-                if np.any(errors[arg]):
-                    error = error + _moved(function, args, position, errors[arg], value)
-            values.append(value)
-            errors.append(error)
-    shape = np.broadcast_shapes(*(x.shape for x in arrays))
-    return np.broadcast_to(values[-1], shape), np.broadcast_to(errors[-1], shape)
-
-
-def _moved(
-    function: Callable[..., Any], args: list[Array], position: int, error: Array, value: Array
-) -> Array:
-    """How far the value moves when one operand moves by its error, either way."""
-    farthest = np.zeros(value.shape)
-    for sign in (-1.0, 1.0):
-        arg = args[position]
-        if arg.dtype.kind == "b":
-            moved = np.where(error > 0, ~arg, arg)
-        else:
-            moved = arg + sign * error
-        shifted = np.asarray(function(*args[:position], moved, *args[position + 1 :]))
-        distance = np.abs(shifted.astype(np.float64) - value.astype(np.float64))
-        farthest = np.maximum(farthest, np.where(np.isnan(distance), 0.0, distance))
-    return farthest

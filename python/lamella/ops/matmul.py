@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lamella.errors import ShapeError, message
+from lamella.ir.graph import Place, Value
 from lamella.ir.types import (
     Array,
     DType,
@@ -24,8 +25,10 @@ from lamella.ir.types import (
     broadcast_shapes,
     broadcast_strides,
 )
-from lamella.ops.base import Lowered, Op, require_count, require_floating, unit
-from lamella.ops.elementwise import Unary, interpret
+from lamella.ops.base import Lowered, Op, only, require_count, require_floating, unit
+from lamella.ops.elementwise import Unary
+from lamella.ops.interpret import interpret
+from lamella.ops.shape import Reshape
 
 if TYPE_CHECKING:
     from lamella._core import ProgramBuilder, Slot
@@ -146,6 +149,14 @@ def _magnitude_bound(x: Array, w: Array) -> Array:
     return np.asarray(finite + np.finfo(x.dtype).smallest_subnormal)
 
 
+def _shaped(place: Place, gradient: Value, shape: Shape) -> Value:
+    """An operand's gradient in its own shape, behind a batch where that was broadcast."""
+    if len(shape) == 1:
+        extra = gradient.shape[: len(gradient.shape) - 2]
+        return place(Reshape((*extra, *shape)), gradient)
+    return place(Reshape(shape), gradient) if gradient.type.size == prod(shape) else gradient
+
+
 @dataclass(frozen=True, slots=True)
 class MatMul(Op):
     """y = x @ w, after exchanging the last two axes of x or w on request."""
@@ -187,6 +198,38 @@ class MatMul(Op):
         self, builder: type[ProgramBuilder], inputs: Sequence[TensorType], constant: Sequence[bool]
     ) -> int:
         return _scratch(builder, self.product(inputs), inputs[0].dtype, constant[1])
+
+    def grad(
+        self,
+        place: Place,
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        dys: Sequence[Value | None],
+    ) -> tuple[Value | None, ...]:
+        """dx = dy w^T and dw = x^T dy, as products that read their operands as they lie.
+
+        One matrix w gathers the leading axes of x as rows, so that dw is one product; batches that
+        were broadcast are left for the pass to sum.
+        """
+        x, w, dy = *inputs, only(dys)
+        leading = dy.shape[: len(dy.shape) - (len(x.shape) > 1) - (len(w.shape) > 1)]
+        rows = x.shape[-1 if self.transpose_a else -2] if len(x.shape) > 1 else 1
+        columns = w.shape[-2 if self.transpose_b else -1] if len(w.shape) > 1 else 1
+        turn_a = self.transpose_a and len(x.shape) > 1
+        turn_b = self.transpose_b and len(w.shape) > 1
+        a = x if len(x.shape) > 1 else place(Reshape((1, *x.shape)), x)
+        b = w if len(w.shape) > 1 else place(Reshape((*w.shape, 1)), w)
+        if len(b.shape) == 2 and not turn_a:
+            a = place(Reshape((prod(a.shape[:-1]), a.shape[-1])), a)
+            leading, rows = (), a.shape[0]
+        dy = place(Reshape((*leading, rows, columns)), dy)
+        da = (
+            place(MatMul(turn_b, True), b, dy)
+            if turn_a
+            else place(MatMul(False, not turn_b), dy, b)
+        )
+        db = place(MatMul(True, turn_a), dy, a) if turn_b else place(MatMul(not turn_a), a, dy)
+        return _shaped(place, da, x.shape), _shaped(place, db, w.shape)
 
     def lower(
         self,

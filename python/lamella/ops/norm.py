@@ -15,8 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lamella.errors import ShapeError, message
+from lamella.ir.graph import Place, Value
 from lamella.ir.types import Array, TensorType
-from lamella.ops.base import Lowered, Op, require_count, require_floating, unit
+from lamella.ops.base import Lowered, Op, only, require_count, require_floating, unit
+from lamella.ops.elementwise import Term
+from lamella.ops.reduce import Reduce
+from lamella.ops.shape import Reshape
 
 if TYPE_CHECKING:
     from lamella._core import ProgramBuilder, Slot
@@ -47,6 +51,22 @@ def _judge(
                 )
             )
     return (inputs[0],)
+
+
+# Of (rows, columns): each row's mean and mean squared deviation, the sum over rows.
+_MEAN = Reduce("mean", 1, 1, keepdim=True)
+_SPREAD = Reduce("var", 1, 1, keepdim=True, correction=0.0)
+_TOTAL = Reduce("sum", 0, 0)
+
+
+def _rows(place: Place, x: Value, axes: int) -> Term:
+    """x as rows of the normalised axes."""
+    split = len(x.shape) - axes
+    return Term(place, place(Reshape((prod(x.shape[:split]), prod(x.shape[split:]))), x))
+
+
+def _flat(place: Place, weight: Value) -> Term:
+    return Term(place, place(Reshape((weight.type.size,)), weight))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +129,29 @@ class LayerNorm(Op):
             bound = bound + 4 * u * (np.abs(results[0]) + np.abs(extras.get("bias", np.zeros(()))))
             return (np.where(np.isfinite(bound), bound, 0.0),)
 
+    def grad(
+        self,
+        place: Place,
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        dys: Sequence[Value | None],
+    ) -> tuple[Value | None, ...]:
+        """With h the normalised x, dh = dy weight, r the inverse deviation and means over a row:
+
+        dx = r (dh - mean(dh) - h mean(dh h)), dweight = sum(dy h), dbias = sum(dy).
+        """
+        x, dy = _rows(place, inputs[0], self.axes), _rows(place, only(dys), self.axes)
+        inverse = (x.apply(_SPREAD) + self.epsilon).unary("rsqrt")
+        h = (x - x.apply(_MEAN)) * inverse
+        dh = dy * _flat(place, inputs[1]) if self.weight else dy
+        dx = (dh - dh.apply(_MEAN) - h * (dh * h).apply(_MEAN)) * inverse
+        gradients = [dx.apply(Reshape(inputs[0].shape))]
+        gradients += [(dy * h).apply(_TOTAL)] * self.weight + [dy.apply(_TOTAL)] * self.bias
+        return (
+            gradients[0].value,
+            *(g.apply(Reshape(inputs[1].shape)).value for g in gradients[1:]),
+        )
+
     def lower(
         self,
         program: ProgramBuilder,
@@ -168,6 +211,27 @@ class RmsNorm(Op):
         bound = (size / 2 + 8) * unit(arrays[0].dtype) * y
         bound = bound + 4 * np.finfo(arrays[0].dtype).smallest_subnormal
         return (np.where(np.isfinite(bound), bound, 0.0),)
+
+    def grad(
+        self,
+        place: Place,
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        dys: Sequence[Value | None],
+    ) -> tuple[Value | None, ...]:
+        """With h = r x, r the inverse root mean square and dh = dy weight:
+
+        dx = r (dh - h mean(dh h)), dweight = sum(dy h). Unlike the forward kernel it squares x
+        as it is: rows beyond the square root of the largest number have no finite gradient.
+        """
+        x, dy = _rows(place, inputs[0], self.axes), _rows(place, only(dys), self.axes)
+        inverse = (x.unary("square").apply(_MEAN) + self.epsilon).unary("rsqrt")
+        h = x * inverse
+        dh = dy * _flat(place, inputs[1]) if self.weight else dy
+        dx = ((dh - h * (dh * h).apply(_MEAN)) * inverse).apply(Reshape(inputs[0].shape)).value
+        if not self.weight:
+            return (dx,)
+        return dx, (dy * h).apply(_TOTAL).apply(Reshape(inputs[1].shape)).value
 
     def lower(
         self,

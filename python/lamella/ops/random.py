@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lamella.errors import message
+from lamella.ir.graph import Place, Value
 from lamella.ir.types import Array, TensorType
-from lamella.ops.base import Lowered, Op, require_count, require_floating
+from lamella.ops.base import Lowered, Op, only, require_count, require_floating
 
 if TYPE_CHECKING:
     from lamella._core import ProgramBuilder, Slot
@@ -48,6 +49,16 @@ class Dropout(Op):
     def tolerance(self, arrays: Sequence[Array], results: Sequence[Array], /) -> tuple[Array, ...]:
         # Zero and the kept value are both right.
         return (np.abs(results[0]) * (1.0 + 1e-6),)
+
+    def grad(
+        self,
+        place: Place,
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        dys: Sequence[Value | None],
+    ) -> tuple[Value | None, ...]:
+        """The same stream drawn again: within a run nothing else decides what is dropped."""
+        return (place(self, only(dys)),)
 
     def lower(
         self,

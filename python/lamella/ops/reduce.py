@@ -10,14 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import prod
+from math import inf, prod
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lamella.errors import ShapeError, message
+from lamella.ir.graph import Constant, Place, Value
 from lamella.ir.types import Array, DType, Shape, TensorType
-from lamella.ops.base import Lowered, Op, require_count, require_floating, unit
+from lamella.ops.base import Lowered, Op, number, only, require_count, require_floating, unit
+from lamella.ops.elementwise import Cast, Term
+from lamella.ops.shape import Expand, Permute, Reshape
 
 if TYPE_CHECKING:
     from lamella._core import ProgramBuilder, Slot
@@ -74,13 +77,17 @@ REDUCE: dict[str, ReduceRow] = {
 
 @dataclass(frozen=True, slots=True)
 class Reduce(Op):
-    """y = kind of x over the axes first..last; correction is subtracted from var's divisor."""
+    """y = kind of x over the axes first..last; correction is subtracted from var's divisor.
+
+    pick: of equal extremes the first one takes the whole gradient; else they share it.
+    """
 
     kind: str
     first: int
     last: int
     keepdim: bool = False
     correction: float = 1.0
+    pick: bool = False
 
     @property
     def label(self) -> str:
@@ -164,6 +171,64 @@ class Reduce(Op):
                 return super(Reduce, self).tolerance(arrays, results)
             bound = bound + np.finfo(arrays[0].dtype).smallest_subnormal
             return (np.where(np.isfinite(bound), bound, 0.0),)
+
+    def grad(
+        self,
+        place: Place,
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        dys: Sequence[Value | None],
+    ) -> tuple[Value | None, ...]:
+        if REDUCE[self.kind].index:
+            return (None,)
+        kept = self._kept(inputs[0].shape)
+        x = Term(place, inputs[0])
+        y, dy = (Term(place, value).apply(Reshape(kept)) for value in (outputs[0], only(dys)))
+        dx = self._slope(x, y, dy, max(self.extents(inputs[0].shape)[1], 1))
+        return ((dx if dx.value.shape == x.value.shape else dx.apply(Expand(x.value.shape))).value,)
+
+    def _kept(self, shape: Shape) -> Shape:
+        """A shape with the reduced axes as ones."""
+        ones = (1,) * (self.last + 1 - self.first)
+        return shape[: self.first] + ones + shape[self.last + 1 :]
+
+    def _slope(self, x: Term, y: Term, dy: Term, size: int) -> Term:
+        """dx from y and dy with the reduced axes kept as ones; it may still want expanding."""
+        total = Reduce("sum", self.first, self.last, keepdim=True)
+        if self.kind == "sum":
+            return dy
+        if self.kind == "mean":
+            return dy * (1.0 / size)
+        if self.kind == "logsumexp":
+            # A row of -inf alone has no slope; -inf minus itself would be NaN.
+            return dy * (x - y.drop(y.equals(-inf))).unary("exp")
+        if self.kind == "var":
+            divisor = max(0.0, size - self.correction)
+            centred = x - x.apply(Reduce("mean", self.first, self.last, keepdim=True))
+            return dy * (2.0 / divisor if divisor else inf) * centred
+        if self.kind == "prod":
+            # The product of the others, without a division by zero: zeros are left out, counted,
+            # and an element whose neighbours hold one has no slope.
+            zero = x.equals(0.0)
+            safe = zero.choose(number(1.0, x.value.dtype), x)
+            found = zero.apply(Cast(x.value.dtype))
+            others = safe.apply(Reduce("prod", self.first, self.last, keepdim=True)) / safe
+            return (dy * others).drop(found.apply(total) - found > 0.0)
+        if self.pick:
+            return dy.keep(self._first(x))
+        # Equal extremes share.
+        among = x.equals(y).apply(Cast(x.value.dtype))
+        return dy / among.apply(total) * among
+
+    def _first(self, x: Term) -> Term:
+        """Where the extreme is that argmax or argmin names."""
+        shape = x.value.shape
+        outer, size, inner = self.extents(shape)
+        rows = x.apply(Reshape((outer, size, inner))).apply(Permute((0, 2, 1)))
+        # float64 holds every position.
+        position = rows.apply(Reduce(f"arg{self.kind}", 2, 2)).apply(Cast(DType.float64))
+        along = Term(x.place, Constant(np.arange(size, dtype=np.float64).reshape(size, 1)))
+        return along.equals(position.apply(Reshape((outer, 1, inner)))).apply(Reshape(shape))
 
     def lower(
         self,

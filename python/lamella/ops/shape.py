@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from operator import mul
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lamella.errors import DTypeError, ShapeError, message
+from lamella.ir.graph import Place, Value
 from lamella.ir.types import (
     Array,
     Shape,
@@ -23,7 +25,7 @@ from lamella.ir.types import (
     broadcast_strides,
     contiguous_strides,
 )
-from lamella.ops.base import Lowered, Op, require_count, widened
+from lamella.ops.base import Lowered, Op, number, only, require_count, widened
 
 if TYPE_CHECKING:
     from lamella._core import ProgramBuilder, Slot
@@ -71,6 +73,15 @@ class Reshape(Op):
     def reference(self, arrays: Sequence[Array], /) -> tuple[Array, ...]:
         return (widened(arrays[0]).reshape(self.shape),)
 
+    def grad(
+        self,
+        place: Place,
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        dys: Sequence[Value | None],
+    ) -> tuple[Value | None, ...]:
+        return (place(Reshape(inputs[0].shape), only(dys)),)
+
     def lower(
         self,
         program: ProgramBuilder,
@@ -107,6 +118,16 @@ class Permute(Op):
 
     def reference(self, arrays: Sequence[Array], /) -> tuple[Array, ...]:
         return (np.array(widened(arrays[0]).transpose(self.order), order="C"),)
+
+    def grad(
+        self,
+        place: Place,
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        dys: Sequence[Value | None],
+    ) -> tuple[Value | None, ...]:
+        back = tuple(self.order.index(axis) for axis in range(len(self.order)))
+        return (place(Permute(back), only(dys)),)
 
     def lower(
         self,
@@ -145,6 +166,16 @@ class Expand(Op):
 
     def reference(self, arrays: Sequence[Array], /) -> tuple[Array, ...]:
         return (np.broadcast_to(widened(arrays[0]), self.shape).copy(),)
+
+    def grad(
+        self,
+        place: Place,
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        dys: Sequence[Value | None],
+    ) -> tuple[Value | None, ...]:
+        """dy as it is: the pass sums over what was repeated."""
+        return (only(dys),)
 
     def lower(
         self,
@@ -202,6 +233,43 @@ class Slice(Op):
         ):
             y = y.take(range(start, start + size * step, step or 1), axis=axis)
         return (y,)
+
+    def grad(
+        self,
+        place: Place,
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        dys: Sequence[Value | None],
+    ) -> tuple[Value | None, ...]:
+        """dy put back among zeros; steps beyond one are gaps of step - 1 zeros."""
+        dy, shape = only(dys), inputs[0].shape
+        if 0 in self.sizes:
+            return (place(Expand(shape), number(0.0, dy.dtype)),)
+        steps = [step if size > 1 else 1 for step, size in zip(self.steps, self.sizes, strict=True)]
+        if min(steps, default=1) < 0:
+            starts = [
+                size - 1 if step < 0 else 0 for step, size in zip(steps, self.sizes, strict=True)
+            ]
+            turns = tuple(-1 if step < 0 else 1 for step in steps)
+            dy = place(Slice(tuple(starts), self.sizes, turns), dy)
+        gaps = [abs(step) for step in steps]
+        if max(gaps, default=1) > 1:
+            # Each element gets an axis of its own, in which zeros follow it; the last ones go.
+            pairs = tuple(extent for size in self.sizes for extent in (size, 1))
+            after = tuple(extent for gap in gaps for extent in (0, gap - 1))
+            dy = place(Pad((0,) * len(after), after), place(Reshape(pairs), dy))
+            dy = place(Reshape(tuple(map(mul, self.sizes, gaps))), dy)
+            spans = tuple((size - 1) * gap + 1 for size, gap in zip(self.sizes, gaps, strict=True))
+            dy = place(Slice((0,) * len(spans), spans, (1,) * len(spans)), dy)
+        before = tuple(
+            start + (size - 1) * step if step < 0 else start
+            for start, size, step in zip(self.starts, self.sizes, steps, strict=True)
+        )
+        rest = tuple(
+            extent - start - span
+            for extent, start, span in zip(shape, before, dy.shape, strict=True)
+        )
+        return (place(Pad(before, rest), dy) if any(before + rest) else dy,)
 
     def lower(
         self,
@@ -264,6 +332,16 @@ class Pad(Op):
     def reference(self, arrays: Sequence[Array], /) -> tuple[Array, ...]:
         widths = list(zip(self.before, self.after, strict=True))
         return (np.pad(widened(arrays[0]), widths, constant_values=self.value),)
+
+    def grad(
+        self,
+        place: Place,
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        dys: Sequence[Value | None],
+    ) -> tuple[Value | None, ...]:
+        shape = inputs[0].shape
+        return (place(Slice(self.before, shape, (1,) * len(shape)), only(dys)),)
 
     def lower(
         self,
@@ -346,6 +424,21 @@ class Concat(Op):
 
     def reference(self, arrays: Sequence[Array], /) -> tuple[Array, ...]:
         return (np.concatenate([widened(x) for x in arrays], axis=self.axis),)
+
+    def grad(
+        self,
+        place: Place,
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        dys: Sequence[Value | None],
+    ) -> tuple[Value | None, ...]:
+        dy, pieces, start = only(dys), [], 0
+        for value in inputs:
+            starts = [0] * len(value.shape)
+            starts[self.axis] = start
+            start += value.shape[self.axis]
+            pieces.append(place(Slice(tuple(starts), value.shape, (1,) * len(starts)), dy))
+        return tuple(pieces)
 
     def lower(
         self,

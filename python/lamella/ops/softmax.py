@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lamella.errors import ShapeError, message
+from lamella.ir.graph import Place, Value
 from lamella.ir.types import Array, TensorType
-from lamella.ops.base import Lowered, Op, require_count, require_floating, unit
+from lamella.ops.base import Lowered, Op, only, require_count, require_floating, unit
+from lamella.ops.elementwise import Term
+from lamella.ops.reduce import Reduce
 
 if TYPE_CHECKING:
     from lamella._core import ProgramBuilder, Slot
@@ -70,6 +73,21 @@ class Softmax(Op):
             bound = slack + 2 * u * y if self.log else slack * y
             bound = bound + np.finfo(arrays[0].dtype).smallest_subnormal * 4
             return (np.where(np.isfinite(bound), bound, 0.0),)
+
+    def grad(
+        self,
+        place: Place,
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        dys: Sequence[Value | None],
+    ) -> tuple[Value | None, ...]:
+        """y (dy - sum(y dy)), or dy - exp(y) sum(dy) for the logarithm."""
+        y, dy = Term(place, outputs[0]), Term(place, only(dys))
+        last = len(inputs[0].shape) - 1
+        total = Reduce("sum", last, last, keepdim=True)
+        if self.log:
+            return ((dy - y.unary("exp") * dy.apply(total)).value,)
+        return ((y * (dy - (y * dy).apply(total))).value,)
 
     def lower(
         self,

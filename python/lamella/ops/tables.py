@@ -2,10 +2,10 @@
 """The tables of elementwise functions: name, numbers, meaning, accuracy.
 
 One row here and one functor in C++ make a function: eager call, fused epilogue, every instruction
-set and every test follow. Names and parameter names are torch's. References are NumPy float64 and
-keep NaN, infinities and signed zeros as IEEE 754 does. `ulp` bounds the error of the kernels of
-both precisions in units in the last place, rounding included; `domain` is where test data is drawn
-from.
+set, the gradient and every test follow. Names and parameter names are torch's. References are NumPy
+float64 and keep NaN, infinities and signed zeros as IEEE 754 does. `ulp` bounds the error of the
+kernels of both precisions in units in the last place, rounding included; `domain` is where test
+data is drawn from; slopes are formulas of other rows (slopes.py).
 """
 
 from __future__ import annotations
@@ -13,20 +13,29 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lamella.ir.types import Array
+from lamella.ops import slopes
+from lamella.ops.slopes import SELU_ALPHA, SELU_SCALE
+
+if TYPE_CHECKING:
+    from lamella.ops.elementwise import Term
 
 __all__ = ["BINARY", "COMPARE", "LOGICAL", "UNARY", "BinaryRow", "UnaryRow"]
 
 
 @dataclass(frozen=True, slots=True)
 class UnaryRow:
-    """A function of one number and of constants: `reference(x, *params)`."""
+    """A function of one number and of constants: `reference(x, *params)`.
+
+    slope: the gradient of x from `slope(x, y, dy, *params)`.
+    """
 
     reference: Callable[..., Array]
+    slope: Callable[..., Term]
     domain: tuple[float, float] = (-10.0, 10.0)
     ulp: float = 1.0
     params: tuple[str, ...] = ()
@@ -35,9 +44,13 @@ class UnaryRow:
 
 @dataclass(frozen=True, slots=True)
 class BinaryRow:
-    """A function of two numbers: `reference(a, b)`; domains of the first and the second."""
+    """A function of two numbers: `reference(a, b)`; domains of the first and the second.
+
+    slopes: the gradients of a and b from `slopes(a, b, y, dy)`, in the result's shape.
+    """
 
     reference: Callable[[Array, Array], Array]
+    slopes: Callable[[Term, Term, Term, Term], tuple[Term, Term]]
     ulp: float = 0.5
     domains: tuple[tuple[float, float], tuple[float, float]] = ((-10.0, 10.0), (-10.0, 10.0))
 
@@ -45,9 +58,7 @@ class BinaryRow:
 _vector_erf = np.vectorize(math.erf, otypes=[np.float64])
 _vector_erfc = np.vectorize(math.erfc, otypes=[np.float64])
 
-# Klambauer et al., "Self-Normalizing Neural Networks", 2017, to double precision.
-SELU_ALPHA = 1.6732632423543772848170429916717
-SELU_SCALE = 1.0507009873554804934193349852946
+_TWO_BY_ROOT_PI = 2.0 / math.sqrt(math.pi)
 
 
 def _relu(x: Array) -> Array:
@@ -136,74 +147,150 @@ def _softsign(x: Array) -> Array:
     return np.where(np.isinf(x), np.sign(x), x / (1.0 + np.abs(x)))
 
 
+def _flat(x: Term, y: Term, dy: Term) -> Term:
+    """The slope of steps."""
+    return dy.zeros()
+
+
+def _bell(x: Term, dy: Term, scale: float) -> Term:
+    """scale exp(-x^2), the slope of the error functions."""
+    return dy * ((-x.unary("square")).unary("exp") * scale)
+
+
 UNARY: dict[str, UnaryRow] = {
-    "abs": UnaryRow(np.abs, ulp=0.0),
-    "neg": UnaryRow(np.negative, ulp=0.0),
-    "sign": UnaryRow(np.sign, ulp=0.0),
-    "square": UnaryRow(np.square, ulp=0.5),
-    "sqrt": UnaryRow(np.sqrt, domain=(0.0, 100.0), ulp=0.5),
-    "rsqrt": UnaryRow(lambda x: 1.0 / np.sqrt(x), domain=(1e-3, 100.0), ulp=1.5),
-    "reciprocal": UnaryRow(np.reciprocal, domain=(0.1, 10.0), ulp=0.5),
-    "exp": UnaryRow(np.exp, domain=(-87.0, 88.0)),
-    "expm1": UnaryRow(np.expm1, domain=(-10.0, 80.0)),
-    "log": UnaryRow(np.log, domain=(1e-6, 1e6)),
-    "log1p": UnaryRow(np.log1p, domain=(-0.99, 1e3)),
-    "erf": UnaryRow(_vector_erf, domain=(-4.0, 4.0)),
-    "erfc": UnaryRow(_vector_erfc, domain=(-4.0, 9.0), ulp=2.0),
-    "sin": UnaryRow(np.sin, domain=(-100.0, 100.0)),
-    "cos": UnaryRow(np.cos, domain=(-100.0, 100.0)),
-    "floor": UnaryRow(np.floor, ulp=0.0),
-    "ceil": UnaryRow(np.ceil, ulp=0.0),
-    "round": UnaryRow(np.rint, ulp=0.0),
-    "tanh": UnaryRow(np.tanh),
-    "sigmoid": UnaryRow(_sigmoid, domain=(-80.0, 80.0)),
-    "relu": UnaryRow(_relu, ulp=0.0),
-    "relu6": UnaryRow(lambda x: _hardtanh(x, 0.0, 6.0), ulp=0.0),
-    "relu_squared": UnaryRow(lambda x: _relu(x) ** 2, ulp=0.5),
+    "abs": UnaryRow(np.abs, lambda x, y, dy: dy * x.unary("sign"), ulp=0.0),
+    "neg": UnaryRow(np.negative, lambda x, y, dy: -dy, ulp=0.0),
+    "sign": UnaryRow(np.sign, _flat, ulp=0.0),
+    "square": UnaryRow(np.square, lambda x, y, dy: dy * (x * 2.0), ulp=0.5),
+    "sqrt": UnaryRow(np.sqrt, lambda x, y, dy: dy / (y * 2.0), domain=(0.0, 100.0), ulp=0.5),
+    "rsqrt": UnaryRow(
+        lambda x: 1.0 / np.sqrt(x),
+        lambda x, y, dy: dy * (y * y.unary("square") * -0.5),
+        domain=(1e-3, 100.0),
+        ulp=1.5,
+    ),
+    "reciprocal": UnaryRow(
+        np.reciprocal, lambda x, y, dy: dy * -y.unary("square"), domain=(0.1, 10.0), ulp=0.5
+    ),
+    "exp": UnaryRow(np.exp, lambda x, y, dy: dy * y, domain=(-87.0, 88.0)),
+    # y + 1 would lose the digits of the tail.
+    "expm1": UnaryRow(np.expm1, lambda x, y, dy: dy * x.unary("exp"), domain=(-10.0, 80.0)),
+    "log": UnaryRow(np.log, lambda x, y, dy: dy / x, domain=(1e-6, 1e6)),
+    "log1p": UnaryRow(np.log1p, lambda x, y, dy: dy / (x + 1.0), domain=(-0.99, 1e3)),
+    "erf": UnaryRow(
+        _vector_erf, lambda x, y, dy: _bell(x, dy, _TWO_BY_ROOT_PI), domain=(-4.0, 4.0)
+    ),
+    "erfc": UnaryRow(
+        _vector_erfc, lambda x, y, dy: _bell(x, dy, -_TWO_BY_ROOT_PI), domain=(-4.0, 9.0), ulp=2.0
+    ),
+    "sin": UnaryRow(np.sin, lambda x, y, dy: dy * x.unary("cos"), domain=(-100.0, 100.0)),
+    "cos": UnaryRow(np.cos, lambda x, y, dy: dy * -x.unary("sin"), domain=(-100.0, 100.0)),
+    "floor": UnaryRow(np.floor, _flat, ulp=0.0),
+    "ceil": UnaryRow(np.ceil, _flat, ulp=0.0),
+    "round": UnaryRow(np.rint, _flat, ulp=0.0),
+    "tanh": UnaryRow(np.tanh, lambda x, y, dy: dy * (1.0 - y.unary("square"))),
+    "sigmoid": UnaryRow(_sigmoid, lambda x, y, dy: dy * (y * (1.0 - y)), domain=(-80.0, 80.0)),
+    "relu": UnaryRow(_relu, lambda x, y, dy: dy.drop(y <= 0.0), ulp=0.0),
+    "relu6": UnaryRow(
+        lambda x: _hardtanh(x, 0.0, 6.0), lambda x, y, dy: slopes.inside(y, dy, 0.0, 6.0), ulp=0.0
+    ),
+    "relu_squared": UnaryRow(
+        lambda x: _relu(x) ** 2, lambda x, y, dy: (dy * (x * 2.0)).drop(x <= 0.0), ulp=0.5
+    ),
     "leaky_relu": UnaryRow(
         lambda x, negative_slope: np.where(x > 0, x, x * negative_slope),
+        slopes.leaky_relu,
         ulp=0.5,
         params=("negative_slope",),
         defaults=(0.01,),
     ),
-    "elu": UnaryRow(_elu, ulp=2.0, params=("alpha",), defaults=(1.0,)),
-    "selu": UnaryRow(_selu, ulp=2.0),
-    "celu": UnaryRow(_celu, ulp=2.0, params=("alpha",), defaults=(1.0,)),
-    "gelu": UnaryRow(_gelu, ulp=2.0),
-    "gelu_tanh": UnaryRow(_gelu_tanh, domain=(-4.0, 10.0), ulp=2.0),
-    "silu": UnaryRow(_silu, domain=(-80.0, 80.0), ulp=2.0),
-    "mish": UnaryRow(_mish, domain=(-80.0, 80.0), ulp=2.0),
+    "elu": UnaryRow(_elu, slopes.elu, ulp=2.0, params=("alpha",), defaults=(1.0,)),
+    "selu": UnaryRow(_selu, slopes.selu, ulp=2.0),
+    "celu": UnaryRow(_celu, slopes.celu, ulp=2.0, params=("alpha",), defaults=(1.0,)),
+    "gelu": UnaryRow(_gelu, slopes.gelu, ulp=2.0),
+    "gelu_tanh": UnaryRow(_gelu_tanh, slopes.gelu_tanh, domain=(-4.0, 10.0), ulp=2.0),
+    "silu": UnaryRow(_silu, slopes.silu, domain=(-80.0, 80.0), ulp=2.0),
+    "mish": UnaryRow(_mish, slopes.mish, domain=(-80.0, 80.0), ulp=2.0),
     "softplus": UnaryRow(
         _softplus,
+        slopes.softplus,
         domain=(-80.0, 40.0),
         ulp=2.0,
         params=("beta", "threshold"),
         defaults=(1.0, 20.0),
     ),
-    "softsign": UnaryRow(_softsign, ulp=1.5),
-    "hardtanh": UnaryRow(_hardtanh, ulp=0.0, params=("min_val", "max_val"), defaults=(-1.0, 1.0)),
-    "hardsigmoid": UnaryRow(_hardsigmoid, domain=(-2.9, 10.0), ulp=1.5),
-    "hardswish": UnaryRow(_hardswish, domain=(-2.9, 10.0), ulp=2.0),
-    "tanhshrink": UnaryRow(lambda x: x - np.tanh(x), domain=(1.0, 10.0), ulp=2.0),
-    "softshrink": UnaryRow(_softshrink, ulp=0.5, params=("lambd",), defaults=(0.5,)),
-    "hardshrink": UnaryRow(_hardshrink, ulp=0.0, params=("lambd",), defaults=(0.5,)),
+    "softsign": UnaryRow(
+        _softsign, lambda x, y, dy: dy / (x.unary("abs") + 1.0).unary("square"), ulp=1.5
+    ),
+    "hardtanh": UnaryRow(
+        _hardtanh,
+        lambda x, y, dy, min_val, max_val: slopes.inside(y, dy, min_val, max_val),
+        ulp=0.0,
+        params=("min_val", "max_val"),
+        defaults=(-1.0, 1.0),
+    ),
+    "hardsigmoid": UnaryRow(
+        _hardsigmoid,
+        lambda x, y, dy: slopes.inside(x, dy * (1.0 / 6.0), -3.0, 3.0),
+        domain=(-2.9, 10.0),
+        ulp=1.5,
+    ),
+    "hardswish": UnaryRow(_hardswish, slopes.hardswish, domain=(-2.9, 10.0), ulp=2.0),
+    "tanhshrink": UnaryRow(
+        lambda x: x - np.tanh(x),
+        lambda x, y, dy: dy * x.unary("tanh").unary("square"),
+        domain=(1.0, 10.0),
+        ulp=2.0,
+    ),
+    "softshrink": UnaryRow(
+        _softshrink,
+        lambda x, y, dy, lambd: dy.drop(y.equals(0.0)),
+        ulp=0.5,
+        params=("lambd",),
+        defaults=(0.5,),
+    ),
+    "hardshrink": UnaryRow(
+        _hardshrink, slopes.hardshrink, ulp=0.0, params=("lambd",), defaults=(0.5,)
+    ),
     # torch has no defaults for these two; the row's are relu.
-    "threshold": UnaryRow(_threshold, ulp=0.0, params=("threshold", "value"), defaults=(0.0, 0.0)),
-    "logsigmoid": UnaryRow(_logsigmoid, domain=(-80.0, 80.0), ulp=2.0),
+    "threshold": UnaryRow(
+        _threshold,
+        slopes.threshold,
+        ulp=0.0,
+        params=("threshold", "value"),
+        defaults=(0.0, 0.0),
+    ),
+    "logsigmoid": UnaryRow(
+        _logsigmoid, lambda x, y, dy: dy * (-x).unary("sigmoid"), domain=(-80.0, 80.0), ulp=2.0
+    ),
 }
 
 _NONZERO = (0.1, 10.0)
 
 BINARY: dict[str, BinaryRow] = {
-    "add": BinaryRow(np.add),
-    "sub": BinaryRow(np.subtract),
-    "mul": BinaryRow(np.multiply),
-    "div": BinaryRow(np.divide, domains=((-10.0, 10.0), _NONZERO)),
-    "pow": BinaryRow(np.power, ulp=1.0, domains=(_NONZERO, (-5.0, 5.0))),
-    "maximum": BinaryRow(np.maximum, ulp=0.0),
-    "minimum": BinaryRow(np.minimum, ulp=0.0),
-    "remainder": BinaryRow(np.remainder, ulp=0.5, domains=((-10.0, 10.0), _NONZERO)),
-    "floor_divide": BinaryRow(np.floor_divide, ulp=0.0, domains=((-10.0, 10.0), _NONZERO)),
+    "add": BinaryRow(np.add, lambda a, b, y, dy: (dy, dy)),
+    "sub": BinaryRow(np.subtract, lambda a, b, y, dy: (dy, -dy)),
+    "mul": BinaryRow(np.multiply, lambda a, b, y, dy: (dy * b, dy * a)),
+    "div": BinaryRow(
+        np.divide,
+        lambda a, b, y, dy: (dy / b, -dy * (y / b)),
+        domains=((-10.0, 10.0), _NONZERO),
+    ),
+    "pow": BinaryRow(np.power, slopes.pow, ulp=1.0, domains=(_NONZERO, (-5.0, 5.0))),
+    "maximum": BinaryRow(np.maximum, slopes.maximum, ulp=0.0),
+    "minimum": BinaryRow(np.minimum, slopes.minimum, ulp=0.0),
+    "remainder": BinaryRow(
+        np.remainder,
+        lambda a, b, y, dy: (dy, -dy * a.binary("floor_divide", b)),
+        ulp=0.5,
+        domains=((-10.0, 10.0), _NONZERO),
+    ),
+    "floor_divide": BinaryRow(
+        np.floor_divide,
+        lambda a, b, y, dy: (dy.zeros(), dy.zeros()),
+        ulp=0.0,
+        domains=((-10.0, 10.0), _NONZERO),
+    ),
 }
 
 COMPARE: dict[str, Callable[[Any, Any], Array]] = {

@@ -74,7 +74,8 @@ def _fold(
     for value in inputs:
         if type(value) is not Constant:
             return ()
-    if op.effects or not inputs:
+    # An Expand is read through (`_skip_expand`), its elements one by one would not be.
+    if op.effects or not inputs or type(op) is Expand:
         return ()
     types = types or op.infer([value.type for value in inputs])
     if sum(type.nbytes for type in types) > FOLDED_BYTES:

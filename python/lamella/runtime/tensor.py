@@ -283,13 +283,13 @@ class Operand(Symbol):
         """As torch's: the largest value of all, or with dim (values, indices) along one axis."""
         if dim is None:
             return self.amax(None, keepdim)
-        return Extremes(self.amax(dim, keepdim), self.argmax(dim, keepdim))
+        return Extremes(self._reduce("max", dim, keepdim, pick=True), self.argmax(dim, keepdim))
 
     def min(self, dim: int | None = None, keepdim: bool = False) -> Tensor | Extremes:
         """As torch's: the smallest value of all, or with dim (values, indices) along one axis."""
         if dim is None:
             return self.amin(None, keepdim)
-        return Extremes(self.amin(dim, keepdim), self.argmin(dim, keepdim))
+        return Extremes(self._reduce("min", dim, keepdim, pick=True), self.argmin(dim, keepdim))
 
     def logsumexp(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
         return self._reduce("logsumexp", dim, keepdim)
@@ -312,10 +312,18 @@ class Operand(Symbol):
     def log_softmax(self, dim: int = -1) -> Tensor:
         return _compose(composites.softmax, self, dim, True)
 
-    def _reduce(self, kind: str, dim: Dims, keepdim: bool, correction: Number = 1.0) -> Tensor:
+    def _reduce(
+        self,
+        kind: str,
+        dim: Dims,
+        keepdim: bool,
+        correction: Number = 1.0,
+        pick: bool = False,
+    ) -> Tensor:
         trace = current()
         value = self._value(trace)
-        return Tensor(composites.reduce(trace.place, kind, value, dim, keepdim, correction), trace)
+        y = composites.reduce(trace.place, kind, value, dim, keepdim, correction, pick)
+        return Tensor(y, trace)
 
 
 class Tensor(Operand):

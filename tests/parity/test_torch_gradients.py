@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Gradients where derivatives are delicate: PyTorch's autograd at corners, zeros, far and infinite.
+
+In float64, since conventions are compared here, not roundings. Where autograd gives NaN (infinity
+times zero inside its formula) we may give the limit instead; where it gives a number, so do we.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from gradients import body_of, gradients
+from lamella import functional as F
+from lamella.ops.base import number
+from lamella.ops.composites import reduce, softmax
+from lamella.ops.elementwise import Binary, unary
+from lamella.ops.gather import Embedding
+from lamella.ops.matmul import MatMul
+from lamella.ops.norm import LayerNorm, RmsNorm
+from lamella.ops.reduce import Reduce
+from lamella.ops.tables import BINARY, UNARY
+
+torch = pytest.importorskip("torch")
+TF = torch.nn.functional
+
+INF, NAN = float("inf"), float("nan")
+# Corners of all functions, their neighbours, tails, ends of the range. Not NaN: what autograd gives
+# there depends on the function and on its vector paths.
+CORNERS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 2.0, 3.0, 6.0, 1e-300, 1e-30, 1e-8, 0.7, 2.5, 5.0, 15.0)
+CORNERS += (20.0, 37.0, 40.0, 100.0, 710.0, 800.0, 1e10, 1e200, INF)
+POINTS = np.array([*CORNERS, *(-x for x in CORNERS)])
+POINTS = np.concatenate([POINTS, np.nextafter(POINTS[:9], 9.0), np.nextafter(POINTS[:9], -9.0)])
+
+SAME = """abs neg square sqrt rsqrt reciprocal exp expm1 log log1p erf erfc sin cos floor ceil
+    round sign sigmoid tanh"""
+NN = "relu relu6 selu silu mish softsign hardsigmoid hardswish tanhshrink logsigmoid gelu"
+# Each row of the table: its numbers, and torch's function.
+FUNCTIONS = [
+    *((name, (), getattr(torch, name)) for name in SAME.split()),
+    *((name, (), getattr(TF, name)) for name in NN.split()),
+    ("relu_squared", (), lambda x: torch.relu(x).square()),
+    ("gelu_tanh", (), lambda x: TF.gelu(x, approximate="tanh")),
+    ("leaky_relu", (0.25,), TF.leaky_relu),
+    ("leaky_relu", (-0.5,), TF.leaky_relu),
+    ("leaky_relu", (0.0,), TF.leaky_relu),
+    ("elu", (1.5,), TF.elu),
+    ("celu", (1.5,), TF.celu),
+    ("softplus", (2.0, 4.0), TF.softplus),
+    ("softplus", (1.0, 20.0), TF.softplus),
+    ("hardtanh", (-0.75, 1.25), TF.hardtanh),
+    ("softshrink", (0.75,), TF.softshrink),
+    ("softshrink", (0.0,), TF.softshrink),
+    ("hardshrink", (0.75,), TF.hardshrink),
+    ("threshold", (0.25, -2.0), TF.threshold),
+    ("threshold", (0.25, 2.0), TF.threshold),
+]
+
+
+def autograd(function, arrays, cotangent):
+    tensors = [torch.tensor(x, requires_grad=x.dtype.kind == "f") for x in arrays]
+    function(*tensors).backward(torch.tensor(cotangent))
+    return [x.grad.numpy() for x in tensors if x.grad is not None]
+
+
+def agree(got, want, x=None, relative=1e-12):
+    """Equal, or a number where autograd has none; roundings of both formulas apart."""
+    number = ~np.isnan(want)
+    with np.errstate(invalid="ignore"):
+        close = np.abs(got - want) <= relative * np.abs(want) + 1e-15
+    bad = number & ~close & (got != want)
+    where = "" if x is None else f" at {x[bad]}"
+    assert not bad.any(), f"got {got[bad]}, autograd {want[bad]}{where}"
+
+
+def test_every_function_is_compared():
+    assert {name for name, _, _ in FUNCTIONS} == set(UNARY)
+
+
+@pytest.mark.parametrize(
+    ("name", "params", "function"), FUNCTIONS, ids=[f"{n}{p}" for n, p, _ in FUNCTIONS]
+)
+def test_functions(name, params, function):
+    c = np.linspace(0.5, 2.0, POINTS.size)
+    _, (got,) = gradients(body_of(unary(name, *params)), [POINTS], c)
+    (want,) = autograd(lambda x: function(x, *params), [POINTS], c)
+    # torch keeps hardsigmoid's 1/6 in float32.
+    agree(got, want, POINTS, 2.0**-24 if name == "hardsigmoid" else 1e-12)
+
+
+@pytest.mark.parametrize("name", sorted(set(BINARY) - {"floor_divide"}))
+def test_functions_of_two(name):
+    values = np.array([0.0, -0.0, 1.0, -1.0, 2.0, -2.0, 3.0, 0.5, -0.5, 1e-300, 1e10, INF, NAN])
+    a, b = (x.reshape(-1).copy() for x in np.meshgrid(values, values))
+    c = np.linspace(0.5, 2.0, a.size)
+    _, got = gradients(body_of(Binary(name)), [a, b], c)
+    for mine, want in zip(got, autograd(getattr(torch, name), [a, b], c), strict=True):
+        agree(mine, want, np.stack([a, b], 1))
+
+
+@pytest.mark.parametrize("exponent", [-2.0, -1.0, 0.0, 0.5, 1.0, 1.5, 2.0, 3.0])
+def test_powers_with_a_known_exponent(exponent):
+    c = np.linspace(0.5, 2.0, POINTS.size)
+
+    def body(place, x):
+        return place(Binary("pow"), x, number(exponent, x.dtype))
+
+    _, (got,) = gradients(body, [POINTS], c)
+    (want,) = autograd(lambda x: x**exponent, [POINTS], c)
+    agree(got, want, POINTS)
+
+
+ROWS = np.array(
+    [
+        [1.0, 2.0, 2.0, -1.0],
+        [0.0, 3.0, 0.5, 2.0],
+        [0.0, 0.0, 4.0, 1.0],
+        [-INF, -INF, -INF, -INF],
+        [-INF, 1.0, 2.0, 2.0],
+        [700.0, 710.0, -800.0, 0.0],
+        [5.0, 5.0, 5.0, 5.0],
+        [NAN, 1.0, 2.0, 3.0],
+    ]
+)
+REDUCTIONS = {
+    "sum": torch.sum,
+    "mean": torch.mean,
+    "prod": torch.prod,
+    "max": torch.amax,
+    "min": torch.amin,
+    "logsumexp": torch.logsumexp,
+    "var": torch.var,
+}
+
+
+@pytest.mark.parametrize("kind", REDUCTIONS)
+def test_reductions(kind):
+    # Products of infinities: autograd divides or multiplies, by whether a zero is anywhere.
+    rows = ROWS[np.isfinite(ROWS).all(1)] if kind == "prod" else ROWS
+    c = np.linspace(0.5, 2.0, len(rows))
+    _, (got,) = gradients(body_of(Reduce(kind, 1, 1)), [rows], c)
+    (want,) = autograd(lambda x: REDUCTIONS[kind](x, 1), [rows], c)
+    agree(got, want)
+
+
+@pytest.mark.parametrize("dim", [0, 1, 2])
+@pytest.mark.parametrize("kind", ["max", "min"])
+def test_extremes_along_an_axis_pick_the_first(kind, dim, rng):
+    # The values of max(dim): the gradient goes to one element, amax shares it.
+    x = rng.integers(0, 3, (3, 4, 5)).astype(np.float64)
+    y = x.max(dim)
+    c = rng.normal(size=y.shape)
+    _, (got,) = gradients(lambda place, v: reduce(place, kind, v, dim, pick=True), [x], c)
+    first = np.expand_dims(x.argmax(dim) if kind == "max" else x.argmin(dim), dim)
+    want = np.zeros_like(x)
+    np.put_along_axis(want, first, np.expand_dims(c, dim), dim)
+    np.testing.assert_array_equal(got, want)
+    (theirs,) = autograd(lambda t: getattr(torch, kind)(t, dim).values, [x], c)
+    # Which of equal elements torch names is its own affair; that it is one of them is not.
+    assert (theirs != 0).sum() == (got != 0).sum()
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_softmax(log, rng):
+    rows = np.delete(ROWS, 3, 0)
+    c = rng.normal(size=rows.shape)
+    _, (got,) = gradients(lambda place, x: softmax(place, x, -1, log), [rows], c)
+    (want,) = autograd(lambda x: (TF.log_softmax if log else TF.softmax)(x, -1), [rows], c)
+    agree(got, want)
+
+
+def test_norms(rng):
+    x, w, b = rng.normal(size=(5, 7, 12)), rng.normal(size=(7, 12)), rng.normal(size=(7, 12))
+    x[0] = 3.0
+    c = rng.normal(size=x.shape)
+    _, got = gradients(body_of(LayerNorm(2, 1e-5, True, True)), [x, w, b], c)
+    want = autograd(lambda x, w, b: TF.layer_norm(x, (7, 12), w, b, 1e-5), [x, w, b], c)
+    for mine, theirs in zip(got, want, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-10, atol=1e-11)
+    _, got = gradients(body_of(RmsNorm(2, 1e-5, True)), [x, w], c)
+    want = autograd(lambda x, w: TF.rms_norm(x, (7, 12), w, 1e-5), [x, w], c)
+    for mine, theirs in zip(got, want, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("padding", [None, 2])
+def test_embedding(padding, rng):
+    indices, table = rng.integers(0, 6, (4, 9)), rng.normal(size=(6, 5))
+    c = rng.normal(size=(4, 9, 5))
+    _, (got,) = gradients(body_of(Embedding(padding)), [indices, table], c)
+    (want,) = autograd(lambda i, w: TF.embedding(i, w, padding), [indices, table], c)
+    np.testing.assert_allclose(got, want, rtol=1e-14, atol=1e-15)
+    assert padding is None or not got[padding].any()
+
+
+def test_embedding_hands_its_padding_on(rng):
+    table = rng.normal(size=(6, 5))
+    assert F.embedding(np.array([1, 5]), table, -1).shape == (2, 5)
+
+
+@pytest.mark.parametrize(
+    ("x", "w"),
+    [((7,), (7,)), ((7,), (7, 4)), ((5, 7), (7,)), ((2, 3, 7), (7, 4)), ((2, 1, 3, 7), (5, 7, 4))],
+)
+def test_products(x, w, rng):
+    arrays = [rng.normal(size=x), rng.normal(size=w)]
+    c = rng.normal(size=np.matmul(*arrays).shape)
+    _, got = gradients(body_of(MatMul()), arrays, c)
+    for mine, want in zip(got, autograd(torch.matmul, arrays, c), strict=True):
+        np.testing.assert_allclose(mine, want, rtol=1e-12, atol=1e-13)
