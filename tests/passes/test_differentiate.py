@@ -190,3 +190,47 @@ def test_relu_needs_the_result_alone():
 def test_seed_costs_nothing():
     graph = simplify(graph_of(lambda x: x.exp().sum(), kind(300, 4)))
     assert ops(graph) == ["exp"]
+
+
+@pytest.mark.parametrize("dim", [0, 1])
+def test_pieces_side_by_side_are_joined(dim, rng):
+    x = rng.normal(size=(6, 8))
+
+    def body(x):
+        a, b = x.chunk(2, dim)
+        return (b.exp() * a).sum()
+
+    graph = graph_of(body, kind(6, 8, dtype=F64))
+    a, b = np.split(x, 2, dim)
+    np.testing.assert_allclose(
+        run(graph, [x])[0], np.concatenate([np.exp(b), np.exp(b) * a], dim), rtol=1e-14
+    )
+    names = ops(simplify(graph))
+    assert f"concat({dim})" in names
+    assert not [name for name in names if name.startswith("pad")]
+
+
+@pytest.mark.parametrize(
+    "pick",
+    [
+        lambda x: (x[:3], x[2:]),
+        lambda x: (x[:2], x[3:]),
+        lambda x: (x[:3], x[3:, 1:]),
+        lambda x: (x[::2], x[1::2]),
+        lambda x: (x[:3], x[:2:-1]),
+        lambda x: (x[:3], x[:3], x[3:]),
+        lambda x: (x[:6], x[:0]),
+        lambda x: (x[:3], x[3:], x),
+    ],
+)
+def test_pieces_that_overlap_or_leave_gaps_are_added(pick, rng):
+    x = rng.normal(size=(6, 4))
+    graph = graph_of(
+        lambda x: sum(((k + 1.0) * p * p).sum() for k, p in enumerate(pick(x))),
+        kind(6, 4, dtype=F64),
+    )
+    marks = np.arange(24).reshape(6, 4)
+    want = np.zeros(24)
+    for k, piece in enumerate(pick(marks)):
+        np.add.at(want, piece.reshape(-1), 2 * (k + 1.0) * x.reshape(-1)[piece.reshape(-1)])
+    np.testing.assert_allclose(run(graph, [x])[0], want.reshape(6, 4), rtol=1e-14)

@@ -2,9 +2,9 @@
 """The pipeline, in order. Read this first.
 
 Inference: trace -> simplify -> fuse -> plan -> emit. `optimize` is the part from graph to graph;
-plan and emit follow in the runtime, since they ask the C++ core for sizes. Training will put
-`differentiate` before simplify, so that gradient rules exist for unfused ops only and fusion sees
-forward and backward together. Each pass is a function from a graph to an equal graph.
+plan and emit follow in the runtime, since they ask the C++ core for sizes. Training calls
+`differentiate` while it traces, so that gradient rules exist for unfused ops only and fusion sees
+forward and backward together. Each other pass is a function from a graph to an equal graph.
 """
 
 from __future__ import annotations

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 
 from lamella.errors import DTypeError, ShapeError, UnsupportedError, locate, message
 from lamella.ir.graph import Node, Place, Result, Value
-from lamella.ops.base import Op, number
+from lamella.ops.base import Op, number, only
 from lamella.ops.composites import reshape
 from lamella.ops.elementwise import Binary
 from lamella.ops.reduce import Reduce
+from lamella.ops.shape import Concat, Slice
 
 __all__ = ["differentiate"]
 
@@ -32,13 +33,75 @@ def differentiate(place: Place, y: Value, wrt: Sequence[Value]) -> list[Value | 
                 "Reduce first, as in y.sum() or y.mean()",
             )
         )
-    gradients: dict[Value, Value] = {y: number(1.0, y.dtype)}
     nodes, active = _between(y, set(wrt))
+    sums = _Sums(place)
+    sums.add(y, number(1.0, y.dtype))
     for node in reversed(nodes):
-        dys = [gradients.get(value) for value in node.outputs]
+        dys = [sums.take(value) for value in node.outputs]
         if any(dy is not None for dy in dys):
-            _backward(_located(place, node), node, dys, active, gradients)
-    return [gradients.get(value) for value in wrt]
+            _backward(_located(place, node), node, dys, active, sums)
+    return [sums.take(value) for value in wrt]
+
+
+class _Sums:
+    """What the uses of each value have passed on to it so far.
+
+    Gradients of slices are kept as they are until the value is asked for: where they cover it side
+    by side (split, chunk) they are joined, instead of each being padded with zeros and added.
+    """
+
+    __slots__ = ("_pieces", "_place", "_totals")
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._totals: dict[Value, Value] = {}
+        self._pieces: dict[Value, list[tuple[Node, Value]]] = {}
+
+    def add(self, value: Value, dx: Value) -> None:
+        before = self._totals.get(value)
+        self._totals[value] = dx if before is None else self._place(Binary("add"), before, dx)
+
+    def add_piece(self, node: Node, dy: Value) -> None:
+        """The gradient of a slice of the node's input."""
+        self._pieces.setdefault(node.inputs[0], []).append((node, dy))
+
+    def take(self, value: Value) -> Value | None:
+        """The gradient of `value`, when all its uses have been visited."""
+        pieces = self._pieces.pop(value, [])
+        joined = _joined(value, pieces)
+        if joined is not None:
+            axis, parts = joined
+            self.add(value, _located(self._place, pieces[0][0])(Concat(axis), *parts))
+            return self._totals[value]
+        for node, dy in pieces:
+            (dx,) = node.op.grad(_located(self._place, node), node.inputs, node.outputs, [dy])
+            self.add(value, dx)
+        return self._totals.get(value)
+
+
+def _joined(value: Value, pieces: Sequence[tuple[Node, Value]]) -> tuple[int, list[Value]] | None:
+    """The axis along which slices cover `value` without gap or overlap, and them in order."""
+    found: list[tuple[int, Value]] = []
+    axes: set[int] = set()
+    for node, dy in pieces:
+        op: Slice = node.op
+        if any(step != 1 for step in op.steps):
+            return None
+        axes.update(
+            axis for axis, size in enumerate(op.sizes) if size != value.shape[axis] or not size
+        )
+        if len(axes) != 1:
+            return None
+        found.append((op.starts[min(axes)], dy))
+    if not found:
+        return None
+    axis, end = axes.pop(), 0
+    found.sort(key=lambda piece: piece[0])
+    for start, dy in found:
+        if start != end:
+            return None
+        end += dy.shape[axis]
+    return (axis, [dy for _, dy in found]) if end == value.shape[axis] else None
 
 
 def _between(y: Value, wrt: set[Value]) -> tuple[list[Node], set[Value]]:
@@ -68,20 +131,16 @@ def _between(y: Value, wrt: set[Value]) -> tuple[list[Node], set[Value]]:
 
 
 def _backward(
-    place: Place,
-    node: Node,
-    dys: Sequence[Value | None],
-    active: set[Value],
-    gradients: dict[Value, Value],
+    place: Place, node: Node, dys: Sequence[Value | None], active: set[Value], sums: _Sums
 ) -> None:
     """Adds what `node` passes on to the gradients of its inputs."""
     op: Op = node.op
+    if type(op) is Slice:
+        sums.add_piece(node, only(dys))
+        return
     for value, dx in zip(node.inputs, op.grad(place, node.inputs, node.outputs, dys), strict=True):
-        if dx is None or value not in active:
-            continue
-        dx = _summed(place, dx, value)
-        before = gradients.get(value)
-        gradients[value] = dx if before is None else place(Binary("add"), before, dx)
+        if dx is not None and value in active:
+            sums.add(value, _summed(place, dx, value))
 
 
 def _summed(place: Place, dx: Value, value: Value) -> Value:
