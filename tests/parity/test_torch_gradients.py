@@ -10,8 +10,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import lamella as lm
 from gradients import body_of, gradients
 from lamella import functional as F
+from lamella.ir.types import DType, TensorType
 from lamella.ops.base import number
 from lamella.ops.composites import reduce, softmax
 from lamella.ops.elementwise import Binary, unary
@@ -20,6 +22,11 @@ from lamella.ops.matmul import MatMul
 from lamella.ops.norm import LayerNorm, RmsNorm
 from lamella.ops.reduce import Reduce
 from lamella.ops.tables import BINARY, UNARY
+from lamella.passes import optimize
+from lamella.passes.differentiate import differentiate
+from lamella.runtime.emit import emit
+from lamella.runtime.tensor import Tensor
+from lamella.runtime.trace import begin
 
 torch = pytest.importorskip("torch")
 TF = torch.nn.functional
@@ -208,3 +215,42 @@ def test_products(x, w, rng):
     _, got = gradients(body_of(MatMul()), arrays, c)
     for mine, want in zip(got, autograd(torch.matmul, arrays, c), strict=True):
         np.testing.assert_allclose(mine, want, rtol=1e-12, atol=1e-13)
+
+
+def test_a_network(rng):
+    """Layers, norms, a residual and a loss, all parameters at once."""
+    net = lm.nn.Sequential(
+        lm.nn.Linear(6, 16),
+        lm.nn.LayerNorm(16),
+        lm.nn.GELU(),
+        lm.nn.Linear(16, 16, bias=False),
+        lm.nn.RMSNorm(16, eps=1e-6),
+        lm.nn.SiLU(),
+        lm.nn.Linear(16, 5),
+        lm.nn.LogSoftmax(-1),
+    ).double()
+    theirs = torch.nn.Sequential(
+        torch.nn.Linear(6, 16),
+        torch.nn.LayerNorm(16),
+        torch.nn.GELU(),
+        torch.nn.Linear(16, 16, bias=False),
+        torch.nn.RMSNorm(16, eps=1e-6),
+        torch.nn.SiLU(),
+        torch.nn.Linear(16, 5),
+        torch.nn.LogSoftmax(-1),
+    ).double()
+    state = {name: torch.from_numpy(np.array(p)) for name, p in net.state_dict().items()}
+    theirs.load_state_dict(state)
+    x, target = rng.normal(size=(12, 6)), np.eye(5)[rng.integers(0, 5, 12)]
+    named = dict(net.named_parameters())
+    with begin() as trace:
+        leaf = Tensor(trace.builder.input(TensorType(x.shape, DType.float64), "x"), trace)
+        loss = -(net(leaf) * target).sum() / 12.0
+        wanted = [p._value(trace) for p in named.values()]
+        found = differentiate(trace.place, loss._value(trace), wanted)
+        graph = trace.build(found)
+    got = emit(optimize(graph, check=True)).run([x])
+    (-(theirs(torch.from_numpy(x)) * torch.from_numpy(target)).sum() / 12.0).backward()
+    for dp, (name, p) in zip(got, theirs.named_parameters(), strict=True):
+        np.testing.assert_allclose(dp, p.grad.numpy(), rtol=1e-9, atol=1e-13, err_msg=name)
+    assert list(named) == [name for name, _ in theirs.named_parameters()]

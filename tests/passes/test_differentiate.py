@@ -214,6 +214,7 @@ def test_pieces_side_by_side_are_joined(dim, rng):
     "pick",
     [
         lambda x: (x[:3], x[2:]),
+        lambda x: (x[:3], x[1:4]),
         lambda x: (x[:2], x[3:]),
         lambda x: (x[:3], x[3:, 1:]),
         lambda x: (x[::2], x[1::2]),
