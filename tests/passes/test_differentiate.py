@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from graphs import F32, F64, Weight, kind, ops, run
+from lamella import _core
 from lamella import functional as F
 from lamella.errors import DTypeError, ShapeError, UnsupportedError
 from lamella.ir.graph import Graph
+from lamella.ir.types import DType
 from lamella.ops.composites import reduce
 from lamella.ops.elementwise import Binary, Chain, Instruction, unary
 from lamella.passes import optimize
@@ -235,3 +237,24 @@ def test_pieces_that_overlap_or_leave_gaps_are_added(pick, rng):
     for k, piece in enumerate(pick(marks)):
         np.add.at(want, piece.reshape(-1), 2 * (k + 1.0) * x.reshape(-1)[piece.reshape(-1)])
     np.testing.assert_allclose(run(graph, [x])[0], want.reshape(6, 4), rtol=1e-14)
+
+
+def test_gradients_have_the_same_bits_at_any_number_of_threads(rng):
+    table = Weight(rng.normal(size=(300, 64)).astype(np.float32), "table")
+    w = Weight(rng.normal(size=(64, 64)).astype(np.float32))
+    indices = rng.integers(0, 300, (4000,))
+
+    def body(i):
+        h = F.gelu(F.linear(F.embedding(i, table, 0), w))
+        return F.layer_norm(h, (64,)).log_softmax(-1).square().mean()
+
+    graph = graph_of(body, kind(4000, dtype=DType.int64), wrt=[table, w])
+    before = _core.num_threads()
+    results = []
+    try:
+        for count in (1, 2, 3):
+            _core.set_num_threads(count)
+            results.append([x.tobytes() for x in run(optimize(graph, check=True), [indices])])
+    finally:
+        _core.set_num_threads(before)
+    assert results[0] == results[1] == results[2]
