@@ -132,6 +132,41 @@ def rms_norm(dtype: str, rows: int, cols: int, *, epsilon: float = 1e-5) -> _cor
     return builder.build()
 
 
+def class_loss(
+    dtype: str,
+    rows: int,
+    cols: int,
+    *,
+    weighted: bool = False,
+    smoothing: float = 0.0,
+    log_probabilities: bool = False,
+    slopes: bool = True,
+    ignored: int = -100,
+) -> _core.Program:
+    """Inputs: x, target, the weights of the classes if wanted. Outputs: losses, weights, slopes."""
+    vectors = [(dtype, (cols,))] * weighted
+    builder = _core.ProgramBuilder(
+        inputs=[(dtype, (rows, cols)), ("int64", (rows,)), *vectors],
+        outputs=[(dtype, (rows,)), (dtype, (rows,)), *[(dtype, (rows, cols))] * slopes],
+        arena_bytes=0,
+    )
+    builder.class_loss(
+        dtype=dtype,
+        rows=rows,
+        cols=cols,
+        log_probabilities=log_probabilities,
+        ignored=ignored,
+        smoothing=smoothing,
+        x=builder.input(0),
+        target=builder.input(1),
+        weight=builder.input(2) if weighted else None,
+        losses=builder.output(0),
+        weights=builder.output(1),
+        slopes=builder.output(2) if slopes else None,
+    )
+    return builder.build()
+
+
 def copy(
     dtype: str, shape: tuple[int, ...], strides: tuple[int, ...], extent: int
 ) -> _core.Program:

@@ -22,6 +22,8 @@ void register_program(pybind11::module_& module);
 BuilderClass register_builder(pybind11::module_& module);
 // steps.cpp: one keyword-only method of ProgramBuilder per kind of step, and the kernels' names.
 void register_steps(pybind11::module_& module, BuilderClass& builder);
+// loss_steps.cpp: the steps of losses.
+void register_loss_steps(BuilderClass& builder);
 // callable_type.cpp: Callable and the structure epoch.
 void register_callable(pybind11::module_& module);
 // limits.cpp: the measured limits of the machine.

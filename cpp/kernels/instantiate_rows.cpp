@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The row and column families of one instruction set: compiled once per ISA, tables only.
 #include "kernels/families.h"
+#include "kernels/loss.h"
 #include "kernels/norm.h"
 #include "kernels/reduce.h"
 #include "kernels/softmax.h"
@@ -45,6 +46,8 @@ constexpr RowKernels<T> kRowKernels = {
     .log_softmax = log_softmax_rows<T>,
     .layer_norm = layer_norm_rows<T>,
     .rms_norm = rms_norm_rows<T>,
+    .cross_entropy = cross_entropy_rows<T>,
+    .nll = nll_rows<T>,
 };
 
 constinit const RowKernels<float> kRowsF32 = kRowKernels<float>;

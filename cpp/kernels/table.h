@@ -64,6 +64,22 @@ using ArgReduceFn = void (*)(const T* x, ptrdiff_t row_step, size_t rows, size_t
 template <class T>
 using SoftmaxFn = void (*)(const T* x, T* y, size_t rows, size_t cols);
 
+// A loss of each row against the class that `target` names, its slopes, and the class's weight.
+template <class T>
+struct ClassLossArgs {
+  const T* x;                  // rows x cols, contiguous
+  const std::int64_t* target;  // rows; each is `ignored` or in [0, cols)
+  const T* weight;             // cols, or null for ones
+  size_t rows, cols;
+  std::int64_t ignored;  // rows of this target have loss, slopes and weight 0
+  T hit, spread;         // shares of the target itself, and of each of the classes
+  T* losses;             // rows
+  T* slopes;             // rows x cols, d losses / d x, or null; overlaps nothing
+  T* weights;            // rows, weight[target], or null
+};
+template <class T>
+using ClassLossFn = void (*)(const ClassLossArgs<T>& args);
+
 // Sum of squared deviations from the row's mean divided by `divisor`, two passes.
 template <class T>
 using VarianceFn = void (*)(const T* x, ptrdiff_t row_step, size_t rows, size_t cols, T divisor,
@@ -154,6 +170,8 @@ struct RowKernels {
   SoftmaxFn<T> log_softmax;
   LayerNormFn<T> layer_norm;
   RmsNormFn<T> rms_norm;
+  ClassLossFn<T> cross_entropy;
+  ClassLossFn<T> nll;
 };
 
 template <class T>

@@ -142,6 +142,25 @@ class ProgramBuilder:
         """
         Ends the building and returns the Program.
         """
+    def class_loss(
+        self,
+        *,
+        dtype: str,
+        rows: int,
+        cols: int,
+        log_probabilities: bool,
+        ignored: int,
+        smoothing: float,
+        x: Slot,
+        target: Slot,
+        weight: Slot | None = None,
+        losses: Slot,
+        slopes: Slot | None = None,
+        weights: Slot | None = None,
+    ) -> None:
+        """
+        Adds the cross-entropy of each row and the class that target names, and where there are slots its slopes and the class's weight; a run with a target outside [0, cols) that is not the ignored one raises IndexError.
+        """
     def constant(
         self,
         array: numpy.typing.NDArray[typing.Any],

@@ -227,6 +227,28 @@ def test_rows_do_not_know_their_neighbours(cols, dtype, isa, threads):
             assert digest(got[0]) == digest(want[row]), (name, row)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.25])
+@pytest.mark.parametrize("cols", [1, 10, 16, 35, 300, 1024, 2500])
+def test_losses_of_rows_do_not_know_their_neighbours(cols, smoothing, dtype, isa, threads):
+    """Losses, weights and slopes; the losses also where nobody asks for slopes."""
+    x = values((23, cols), dtype, 70)
+    x[3, ::2] -= 200
+    x[14] = np.nan
+    target = np.random.default_rng(71).integers(0, cols, 23)
+    target[5] = -100
+    named = {"weighted": True, "smoothing": smoothing}
+    weight = np.abs(values((cols,), dtype, 72))
+    want = programs.class_loss(dtype, 23, cols, **named).run([x, target, weight])
+    bare = programs.class_loss(dtype, 23, cols, **named, slopes=False).run([x, target, weight])
+    assert digest(bare[0]) == digest(want[0])
+    alone = programs.class_loss(dtype, 1, cols, **named)
+    for row in range(23):
+        part = slice(row, row + 1)
+        got = alone.run([x[part].copy(), target[part].copy(), weight])
+        for one, all_rows in zip(got, want, strict=True):
+            assert digest(one[0]) == digest(all_rows[row]), row
+
+
 @pytest.mark.parametrize("cols", [1, 10, 16, 35, 300, 1024, 2500, 9000])
 def test_rows_on_instruction_sets_with_fma(cols, dtype):
     fused = [isa for isa in _core.isas() if isa != "baseline"]
@@ -237,11 +259,13 @@ def test_rows_on_instruction_sets_with_fma(cols, dtype):
         for isa in fused:
             _core.select_isa(isa)
             made = _row_programs(dtype, 9, cols)
+            losses = programs.class_loss(dtype, 9, cols, weighted=True, smoothing=0.25)
             found[isa] = [
                 digest(made["softmax"].run([x])[0]),
                 digest(made["log_softmax"].run([x])[0]),
                 digest(made["layer_norm"].run([x, *vectors])[0]),
                 digest(made["rms_norm"].run([x, vectors[0]])[0]),
+                *map(digest, losses.run([x, np.arange(9) % cols, np.abs(vectors[0])])),
                 *(
                     digest(programs.reduce(kind, dtype, 9, cols, 1).run([x[..., None]])[0])
                     for kind in ("sum", "max", "min", "logsumexp", "var", "argmax")

@@ -23,7 +23,10 @@ Judge = Callable[..., None]
 
 @dataclass(frozen=True)
 class Case:
-    """inputs: makes the operands. constant: operands handed over as weights, by position."""
+    """inputs: makes the operands. constant: operands handed over as weights, by position.
+
+    output: the one that is judged, of an op with several; the others are not asked for.
+    """
 
     name: str
     op: Op
@@ -31,6 +34,7 @@ class Case:
     judge: Judge
     constant: tuple[int, ...] = ()
     dtypes: tuple[str, ...] = ("float32", "float64")
+    output: int = 0
 
     def __str__(self) -> str:
         return self.name

@@ -93,6 +93,41 @@ def _batch_norm(dtype: str) -> Call:
     return _columns(4)(dtype)
 
 
+def _classes(shape: tuple[int, ...]) -> np.ndarray:
+    """Indices below 4."""
+    return np.random.default_rng(100).integers(0, 4, shape)
+
+
+def _class_loss(dtype: str) -> Call:
+    return (array(5, 4, 3, dtype=dtype), _classes((5, 3)), array(4, dtype=dtype, seed=101)), {}
+
+
+def _alike(dtype: str) -> Call:
+    """Two arrays of one shape."""
+    return (array(5, 6, dtype=dtype), array(5, 6, dtype=dtype, seed=102)), {}
+
+
+def _binary_loss(dtype: str) -> Call:
+    return (*_alike(dtype)[0], array(6, dtype=dtype, seed=103)), {}
+
+
+def _labelled(dtype: str) -> Call:
+    return (array(5, 6, dtype=dtype), 2.0 * mask(5, 6).astype(dtype) - 1), {"margin": 0.75}
+
+
+def _labelled_pairs(dtype: str) -> Call:
+    return (*_alike(dtype)[0], 2.0 * mask(5).astype(dtype) - 1), {"margin": 0.75}
+
+
+def _gaussian(dtype: str) -> Call:
+    return (*_alike(dtype)[0], array(5, dtype=dtype, seed=104)), {}
+
+
+def _split(dtype: str) -> Call:
+    left, right = _alike(dtype)[0]
+    return (left + right, [left, right]), {}
+
+
 def _where(dtype: str) -> Call:
     return (mask(5, 6), array(5, 6, dtype=dtype), array(6, dtype=dtype, seed=92)), {}
 
@@ -128,6 +163,15 @@ CALLS: dict[str, Callable[[str], Call]] = {
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,
     "batch_norm": _batch_norm,
+    **dict.fromkeys(("cross_entropy", "nll_loss"), _class_loss),
+    **dict.fromkeys(("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"), _alike),
+    **dict.fromkeys(("kl_div", "poisson_nll_loss", "cosine_similarity"), _alike),
+    **dict.fromkeys(("binary_cross_entropy", "binary_cross_entropy_with_logits"), _binary_loss),
+    "gaussian_nll_loss": _gaussian,
+    "hinge_embedding_loss": _labelled,
+    "cosine_embedding_loss": _labelled_pairs,
+    "entropy": _with(1),
+    "information_gain": _split,
     "dropout": _with(0.5, training=False),
     "reshape": _with((6, 5)),
     "view": _with((6, 5)),

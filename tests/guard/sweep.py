@@ -22,7 +22,7 @@ from comparators import same_values
 from guard.pages import ENDS, Rooms
 from lamella import _core
 
-# A program, its inputs, and the form of its output, by a name for messages.
+# A program and its inputs, by a name for messages.
 Run = tuple[str, _core.Program, list[np.ndarray]]
 
 # Four vectors and every tail, for the widest vectors there are here.
@@ -114,6 +114,28 @@ def rows_runs(dtype: str) -> Iterator[Run]:
             yield f"rms_norm {dtype} ({rows}, {n})", program, inputs[:2]
 
 
+def loss_runs(dtype: str) -> Iterator[Run]:
+    # Five rows: a group of four and one alone, in which one target is ignored.
+    for rows in (1, 5):
+        target = np.arange(rows, dtype=np.int64)
+        for n in (n for n in lengths(dtype) if n > 0):
+            inputs = [numbers((rows, n), dtype), np.where(target % 3 == 2, -100, target * 7 % n)]
+            for weighted in (False, True):
+                rest = [numbers((n,), dtype)] * weighted
+                name = f"{dtype} ({rows}, {n}) weighted={weighted}"
+                for smoothing in (0.0, 0.25):
+                    for slopes in (False, True):
+                        program = programs.class_loss(
+                            dtype, rows, n, weighted=weighted, smoothing=smoothing, slopes=slopes
+                        )
+                        kind = f"cross_entropy {name} smoothing={smoothing} slopes={slopes}"
+                        yield kind, program, [*inputs, *rest]
+                program = programs.class_loss(
+                    dtype, rows, n, weighted=weighted, log_probabilities=True
+                )
+                yield f"nll {name}", program, [*inputs, *rest]
+
+
 def move_runs(dtype: str) -> Iterator[Run]:
     for n in lengths(dtype):
         yield f"dropout {dtype} n={n}", programs.dropout(dtype, n, 0.5), [numbers((n,), dtype)]
@@ -173,6 +195,7 @@ FAMILIES = {
     "chain": chain_runs,
     "reduce": reduce_runs,
     "rows": rows_runs,
+    "loss": loss_runs,
     "move": move_runs,
     "matmul": matmul_runs,
 }
@@ -182,13 +205,15 @@ def check(run: Run, rooms: Rooms) -> None:
     """One program on guarded arrays, against itself on ordinary arrays."""
     _, program, inputs = run
     _core.seed(1)
-    (want,) = program.run(inputs)
+    wanted = program.run(inputs)
     for end in ENDS:
-        *placed, out = rooms.place([*inputs, np.zeros_like(want)], end)
+        arrays = rooms.place([*inputs, *map(np.zeros_like, wanted)], end)
+        placed, outs = arrays[: len(inputs)], arrays[len(inputs) :]
         _core.seed(1)
-        program.run(placed, [out])
+        program.run(placed, outs)
         rooms.check()
-        same_values(out, want)
+        for out, want in zip(outs, wanted, strict=True):
+            same_values(out, want)
         for before, after in zip(inputs, placed, strict=True):
             same_values(after, before)
 

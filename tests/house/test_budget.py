@@ -23,7 +23,7 @@ MAX_OP_KINDS = 45
 BUDGETS = {
     "cpp/base": 1500,
     "cpp/simd": 3800,  # three instruction sets of 450 lines each, coefficients of two precisions
-    "cpp/kernels": 3500,
+    "cpp/kernels": 4000,  # losses came to the rows
     "cpp/dispatch": 300,
     "cpp/steps": 3000,
     "cpp/program": 1200,
@@ -33,8 +33,8 @@ BUDGETS = {
     "python/lamella/ops": 4500,  # forward meanings and gradient rules
     "python/lamella/passes": 1200,
     "python/lamella/runtime": 2500,
-    "python/lamella/functional": 3000,
-    "python/lamella/nn": 4000,
+    "python/lamella/functional": 4000,  # losses: a third of it docstrings
+    "python/lamella/nn": 4500,  # a class for every loss
     # The rules of 150 operators, some 15 lines each; then reader, plan, stages and writer.
     "python/lamella/onnx": 6000,
     "python/lamella/sklearn": 500,
@@ -80,8 +80,10 @@ def test_few_op_kinds() -> None:
 
     kinds = {kind for kind in below(Op) if kind.__module__.startswith("lamella.")}
     kinds = {kind for kind in kinds if not kind.__subclasses__()}
-    assert len(kinds) > 5
-    assert len(kinds) <= MAX_OP_KINDS
+    # By name: a dataclass with slots is made anew, and the class it was made from lives on a while.
+    names = {(kind.__module__, kind.__qualname__) for kind in kinds}
+    assert len(names) > 5
+    assert len(names) <= MAX_OP_KINDS
     for kind in kinds:
         assert dataclasses.is_dataclass(kind), kind
         assert kind.__dataclass_params__.frozen, kind  # type: ignore[attr-defined]

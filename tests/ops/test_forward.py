@@ -17,14 +17,14 @@ import pytest
 
 import lamella as lm
 import lamella.ops
-from cases import broadcast, gather, matmul, norm, random, reduce, shape, softmax
+from cases import broadcast, gather, loss, matmul, norm, random, reduce, shape, softmax
 from lamella.ir.types import DType, TensorType
 from lamella.ops.base import Op
 from lamella.ops.elementwise import Chain
 from lamella.ops.random import Dropout
-from lamella.runtime.tensor import apply
+from lamella.runtime.tensor import apply_all
 
-FAMILIES = (broadcast, matmul, reduce, softmax, norm, shape, gather, random)
+FAMILIES = (broadcast, matmul, reduce, softmax, norm, shape, gather, random, loss)
 CASES = [
     pytest.param(case, dtype, id=f"{case.name} {dtype}")
     for family in FAMILIES
@@ -50,10 +50,10 @@ def run(case, arrays):
 
     def body(*given):
         given = list(given)
-        return apply(
+        return apply_all(
             case.op,
             *(x if index in case.constant else given.pop(0) for index, x in enumerate(arrays)),
-        )
+        )[case.output]
 
     return lm.compile(body, *inputs), inputs
 
@@ -71,7 +71,7 @@ def test_forward(case, dtype, isa, threads, rng):
     session, inputs = run(case, arrays)
     got = session(*inputs)
     types = [TensorType(x.shape, DType.of(x.dtype)) for x in arrays]
-    (expected,) = case.op.infer(types)
+    expected = case.op.infer(types)[case.output]
     assert got.shape == expected.shape
     assert got.dtype == expected.dtype.numpy
     case.judge(got.copy(), *arrays)
@@ -84,8 +84,9 @@ def test_reference_and_tolerance(case, dtype, rng):
     arrays = case.inputs(rng, dtype)
     session, inputs = run(case, arrays)
     got = session(*inputs).copy()
-    (reference,) = case.op.reference(arrays)
-    (tolerance,) = case.op.tolerance(arrays, (reference,))
+    references = case.op.reference(arrays)
+    reference = references[case.output]
+    tolerance = case.op.tolerance(arrays, references)[case.output]
     assert reference.shape == got.shape
     assert tolerance.shape == got.shape
     if got.dtype.kind != "f":
@@ -105,7 +106,7 @@ def test_reference_and_tolerance(case, dtype, rng):
 def test_debug_mode_agrees(case, dtype, rng):
     arrays = case.inputs(rng, dtype)
     arrays = tuple(np.nan_to_num(x) if x.dtype.kind == "f" else x for x in arrays)
-    session = lm.compile(lambda *given: apply(case.op, *given), *arrays, debug=True)
+    session = lm.compile(lambda *given: apply_all(case.op, *given), *arrays, debug=True)
     session(*arrays)
 
 

@@ -71,11 +71,28 @@ from lamella.functional.elementary import (
     sin,
     sqrt,
 )
+from lamella.functional.information import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    entropy,
+    information_gain,
+    kl_div,
+    nll_loss,
+)
 from lamella.functional.linear import (
     bilinear,
     embedding,
     linear,
     matmul,
+)
+from lamella.functional.loss import (
+    gaussian_nll_loss,
+    huber_loss,
+    l1_loss,
+    mse_loss,
+    poisson_nll_loss,
+    smooth_l1_loss,
 )
 from lamella.functional.normalization import (
     batch_norm,
@@ -133,6 +150,11 @@ from lamella.functional.shape import (
     unflatten,
     unsqueeze,
 )
+from lamella.functional.similarity import (
+    cosine_embedding_loss,
+    cosine_similarity,
+    hinge_embedding_loss,
+)
 
 __all__ = [
     "abs",
@@ -143,6 +165,8 @@ __all__ = [
     "argmin",
     "batch_norm",
     "bilinear",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
     "broadcast_to",
     "cat",
     "ceil",
@@ -151,10 +175,14 @@ __all__ = [
     "clamp",
     "concat",
     "cos",
+    "cosine_embedding_loss",
+    "cosine_similarity",
+    "cross_entropy",
     "div",
     "dropout",
     "elu",
     "embedding",
+    "entropy",
     "eq",
     "erf",
     "erfc",
@@ -164,6 +192,7 @@ __all__ = [
     "flatten",
     "floor",
     "floor_divide",
+    "gaussian_nll_loss",
     "ge",
     "gelu",
     "glu",
@@ -172,6 +201,11 @@ __all__ = [
     "hardsigmoid",
     "hardswish",
     "hardtanh",
+    "hinge_embedding_loss",
+    "huber_loss",
+    "information_gain",
+    "kl_div",
+    "l1_loss",
     "layer_norm",
     "le",
     "leaky_relu",
@@ -194,12 +228,15 @@ __all__ = [
     "min",
     "minimum",
     "mish",
+    "mse_loss",
     "mul",
     "narrow",
     "ne",
     "neg",
+    "nll_loss",
     "pad",
     "permute",
+    "poisson_nll_loss",
     "pow",
     "prelu",
     "prod",
@@ -218,6 +255,7 @@ __all__ = [
     "sign",
     "silu",
     "sin",
+    "smooth_l1_loss",
     "softmax",
     "softmin",
     "softplus",

@@ -29,6 +29,7 @@ __all__ = [
     "OperandLike",
     "Tensor",
     "apply",
+    "apply_all",
     "cat",
     "matmul",
     "stack",
@@ -422,6 +423,12 @@ def apply(op: Op, *operands: OperandLike) -> Tensor:
     """Places an op with one output on `operands`, converted to values as the module's head says."""
     trace = current()
     return Tensor(trace.place(op, *place_values(trace, operands, op.arithmetic)), trace)
+
+
+def apply_all(op: Op, *operands: OperandLike) -> tuple[Tensor, ...]:
+    """The same for an op with several outputs."""
+    trace = current()
+    return _wrap_all(trace.apply(op, *place_values(trace, operands, op.arithmetic)), trace)
 
 
 def matmul(x: OperandLike, w: OperandLike) -> Tensor:

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+// Losses of rows against classes given by index: cross-entropy of logits, and of log-probabilities.
+//
+//   l(c)  = m + log(sum(exp(x - m))) - x[c],   m = max(x)
+//   loss  = hit w[t] l(t) + spread sum_c(w[c] l(c))
+//   slope = exp(x - m) (hit w[t] + spread sum(w)) / sum(exp(x - m)) - spread w - hit w[t] [c = t]
+//
+// Sums are in fold.h's fixed order. No term of a loss is negative, so that nothing cancels, and
+// m - x[c] overflows only where the loss does. The exponentials are stored where the slopes will be:
+// one pass of exp serves both. NaN and +inf in a row make its loss NaN, whatever the target.
+#pragma once
+
+#include "kernels/softmax.h"
+
+namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {
+
+// w (top - x), whose sum a smoothed loss needs; the weights are ones unless `Weighted`.
+template <class T, bool Weighted>
+struct Distances {
+  const T* x;
+  const T* weight;
+  Vec<T> top;
+  template <bool Full>
+  [[gnu::always_inline]] void operator()(size_t, size_t column, size_t n,
+                                         Vec<T> (&value)[1]) const {
+    value[0] = top - load<Full>(x + column, n);
+    if constexpr (Weighted) value[0] = load<Full>(weight + column, n) * value[0];
+  }
+};
+
+template <class T, class Map>
+inline T fold_one(const Map& map, size_t cols) {
+  T single[1][1];
+  if (cols > kChunk) {
+    fold_long_row<T, Add, 1, 1>(map, cols, single[0]);
+  } else {
+    fold_short_rows<T, Add, 1, 1>(map, cols, single);
+  }
+  return single[0][0];
+}
+
+template <class T>
+inline T sum_distances(const T* x, const T* weight, T top, size_t cols) {
+  const Vec<T> high = Vec<T>::broadcast(top);
+  if (weight != nullptr) return fold_one<T>(Distances<T, true>{x, weight, high}, cols);
+  return fold_one<T>(Distances<T, false>{x, nullptr, high}, cols);
+}
+
+// slope = exp * factor - spread * weight, in place.
+template <class T>
+inline void finish_slopes(T* slopes, const T* weight, size_t cols, T factor, T spread) {
+  const Vec<T> f = Vec<T>::broadcast(factor), s = Vec<T>::broadcast(spread);
+  if (weight == nullptr || spread == T(0)) {
+    map_row(slopes, slopes, cols, [f, s](Vec<T> e) { return e * f - s; });
+    return;
+  }
+  constexpr size_t kWidth = Vec<T>::lanes;
+  size_t c = 0;
+  for (; c + kWidth <= cols; c += kWidth) {
+    (Vec<T>::load(slopes + c) * f - Vec<T>::load(weight + c) * s).store(slopes + c);
+  }
+  if (c < cols) {
+    (Vec<T>::load_partial(slopes + c, cols - c) * f -
+     Vec<T>::load_partial(weight + c, cols - c) * s)
+        .store_partial(slopes + c, cols - c);
+  }
+}
+
+// What an ignored row leaves: zeros.
+template <class T>
+inline void ignore_row(const ClassLossArgs<T>& a, size_t r) {
+  a.losses[r] = T(0);
+  if (a.weights != nullptr) a.weights[r] = T(0);
+  if (a.slopes != nullptr) {
+    T* const slopes = a.slopes + r * a.cols;
+    map_row(slopes, slopes, a.cols, [](Vec<T>) { return Vec<T>::broadcast(T(0)); });
+  }
+}
+
+template <bool Slopes, class T>
+inline void cross_entropy_of(const ClassLossArgs<T>& a) {
+  T all_weights = static_cast<T>(a.cols);
+  if (a.weight != nullptr && a.spread != T(0)) {
+    all_weights = fold_one<T>(Values<T>{a.weight, 0}, a.cols);
+  }
+  with_sums<Slopes>(
+      a.x, static_cast<ptrdiff_t>(a.cols), a.slopes, a.rows, a.cols, [](T top) { return top; },
+      [&](size_t r, T top, T sum) {
+        if (a.target[r] == a.ignored) return ignore_row(a, r);
+        const size_t target = static_cast<size_t>(a.target[r]);
+        const T* const x = a.x + r * a.cols;
+        const T weight = a.weight != nullptr ? a.weight[target] : T(1);
+        const T hit = a.hit * weight;
+        const T log_sum = scalar(sum, [](Vec<T> v) { return vec::log(v); });
+        T loss = hit * (log_sum + (top - x[target]));
+        if (a.spread != T(0)) {
+          const T distances = sum_distances(x, a.weight, top, a.cols);
+          loss = loss + a.spread * (distances + all_weights * log_sum);
+        }
+        a.losses[r] = loss;
+        if (a.weights != nullptr) a.weights[r] = weight;
+        if constexpr (Slopes) {
+          T* const slopes = a.slopes + r * a.cols;
+          finish_slopes(slopes, a.weight, a.cols, (hit + a.spread * all_weights) / sum, a.spread);
+          slopes[target] = slopes[target] - hit;
+        }
+      });
+}
+
+template <class T>
+void cross_entropy_rows(const ClassLossArgs<T>& a) {
+  if (a.slopes != nullptr) {
+    cross_entropy_of<true>(a);
+  } else {
+    cross_entropy_of<false>(a);
+  }
+}
+
+// x holds log-probabilities already: loss = -w[t] x[t]. Takes no smoothing.
+template <class T>
+void nll_rows(const ClassLossArgs<T>& a) {
+  for (size_t r = 0; r < a.rows; ++r) {
+    ignore_row(a, r);
+    if (a.target[r] == a.ignored) continue;
+    const size_t at = r * a.cols + static_cast<size_t>(a.target[r]);
+    const T weight = a.weight != nullptr ? a.weight[a.target[r]] : T(1);
+    a.losses[r] = -weight * a.x[at];
+    if (a.weights != nullptr) a.weights[r] = weight;
+    if (a.slopes != nullptr) a.slopes[at] = -weight;
+  }
+}
+
+}  // namespace lamella::kernels::LAMELLA_ISA_NAMESPACE

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "steps/loss.h"
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
+#include "base/checked.h"
+#include "steps/lookup.h"
+
+namespace lamella::steps {
+
+namespace {
+
+template <class T>
+class ClassLoss final : public Step {
+ public:
+  ClassLoss(const kernels::KernelTable& table, const ClassLossSpec& spec)
+      : spec_(spec),
+        hit_(static_cast<T>(1.0 - spec.smoothing)),
+        spread_(static_cast<T>(spec.smoothing /
+                               static_cast<double>(std::max<std::size_t>(spec.cols, 1)))) {
+    const kernels::RowKernels<T>& rows = *typed_kernels<T>(table).rows;
+    kernel_ = spec.log_probabilities ? rows.nll : rows.cross_entropy;
+    cost_ = estimate(table);
+  }
+
+  void run(const Frame& frame, const base::Team& team) const override {
+    const auto [begin, end] = team.share(spec_.rows, grain());
+    const auto* const target = frame.at<std::int64_t>(spec_.target);
+    for (std::size_t r = begin; r < end; ++r) {
+      const auto index = static_cast<std::size_t>(target[r]);  // a negative one becomes huge
+      if (target[r] != spec_.ignored && index >= spec_.cols) {
+        frame.failure->raise(target[r], static_cast<std::int64_t>(spec_.cols));
+        return;
+      }
+    }
+    const std::size_t first = begin * spec_.cols;
+    const auto part = [&frame](const std::optional<Slot>& slot, std::size_t at) {
+      return slot ? frame.at<T>(*slot) + at : nullptr;
+    };
+    kernel_({.x = frame.at<T>(spec_.x) + first,
+             .target = target + begin,
+             .weight = part(spec_.weight, 0),
+             .rows = end - begin,
+             .cols = spec_.cols,
+             .ignored = spec_.ignored,
+             .hit = hit_,
+             .spread = spread_,
+             .losses = frame.at<T>(spec_.losses) + begin,
+             .slopes = part(spec_.slopes, first),
+             .weights = part(spec_.weights, begin)});
+  }
+  double cost() const override { return cost_; }
+  const char* name() const override { return spec_.log_probabilities ? "nll" : "cross_entropy"; }
+
+ private:
+  // Members' shares begin at whole cache lines where rows are short.
+  std::size_t grain() const {
+    return std::max<std::size_t>(1, 16 / std::max<std::size_t>(spec_.cols, 1));
+  }
+
+  // As softmax (rows.cpp), and a logarithm a row; log-probabilities are looked up, and cost what
+  // their slopes cost to be cleared.
+  double estimate(const kernels::KernelTable& table) const {
+    const double rows = static_cast<double>(spec_.rows), cols = static_cast<double>(spec_.cols);
+    if (spec_.log_probabilities) return 20.0 + rows * (5.0 + (spec_.slopes ? 0.1 * cols : 0.0));
+    const double width = table.vector_bytes < 32 ? 2.0 : 1.0;
+    return 20.0 + rows * (40.0 + cols * (sizeof(T) == 8 ? 4.5 : 0.55) * width);
+  }
+
+  ClassLossSpec spec_;
+  T hit_, spread_;
+  double cost_;
+  kernels::ClassLossFn<T> kernel_;
+};
+
+}  // namespace
+
+std::unique_ptr<Step> make_class_loss(const kernels::KernelTable& table,
+                                      const ClassLossSpec& spec) {
+  base::checked_mul(spec.rows, spec.cols);
+  const double highest = spec.log_probabilities ? 0.0 : 1.0;
+  if (!(spec.smoothing >= 0.0 && spec.smoothing <= highest)) {
+    throw std::invalid_argument("class_loss: smoothing must be from 0 to " +
+                                std::to_string(highest) + "; got " +
+                                std::to_string(spec.smoothing));
+  }
+  if (spec.dtype == DType::f32) return std::make_unique<ClassLoss<float>>(table, spec);
+  if (spec.dtype == DType::f64) return std::make_unique<ClassLoss<double>>(table, spec);
+  throw std::invalid_argument(std::string("class_loss: dtype must be floating; got ") +
+                              dtype_name(spec.dtype));
+}
+
+}  // namespace lamella::steps

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How much two vectors point the same way, and losses for pairs that are alike or not.
+
+Labels are 1 (alike) and -1 (not alike), floating or integers. What functional/loss.py says of
+reductions, shapes and torch's deprecated arguments holds here.
+"""
+
+from __future__ import annotations
+
+from lamella.errors import ShapeError, message
+from lamella.functional.loss import as_labels, reduced, require_same_shape
+from lamella.ops.elementwise import unary
+from lamella.runtime.function import function
+from lamella.runtime.tensor import Operand, apply, where
+
+__all__ = ["cosine_embedding_loss", "cosine_similarity", "hinge_embedding_loss"]
+
+
+@function
+def cosine_similarity(x1: Operand, x2: Operand, dim: int = 1, eps: float = 1e-8) -> Operand:
+    """Cosine of the angle between two vectors.
+
+    y = x1 . x2 / (max(|x1|, eps) max(|x2|, eps)) along dim
+
+    Parameters: x1, x2, whose shapes broadcast; dim, an axis of the broadcast shape; eps > 0.
+    Returns: an array without dim. Raises: ShapeError, DTypeError.
+    Source: torch.nn.functional.cosine_similarity.
+
+    >>> import numpy as np
+    >>> from lamella import functional as F
+    >>> F.cosine_similarity(np.array([[3.0, 4.0]], np.float32), np.array([[3.0, 0.0]], np.float32))
+    array([0.6], dtype=float32)
+    """
+    product = x1 * x2
+    if x1.shape != product.shape:
+        x1 = x1.expand(*product.shape)
+    if x2.shape != product.shape:
+        x2 = x2.expand(*product.shape)
+    return product.sum(dim) * _inverse_norm(x1, dim, eps) * _inverse_norm(x2, dim, eps)
+
+
+def _inverse_norm(x: Operand, dim: int, eps: float) -> Operand:
+    # The bound inside the root: a zero vector then has a gradient, of zero.
+    return x.square().sum(dim).clamp(min=eps * eps).rsqrt()
+
+
+@function
+def cosine_embedding_loss(
+    input1: Operand,
+    input2: Operand,
+    target: Operand,
+    margin: float = 0.0,
+    *,
+    reduction: str = "mean",
+) -> Operand:
+    """Pulls pairs labelled 1 to the same direction, pushes those labelled -1 apart.
+
+    loss = 1 - cos(input1, input2) where target is 1, max(0, cos(input1, input2) - margin) where it
+    is -1
+
+    Parameters: input1, input2, (N, D) or (D,); target, (N,) or (), of 1 and -1; margin, -1 to 1;
+    reduction, 'mean', 'sum' or 'none'. Returns: a 0-d array, or target's shape.
+    Raises: ShapeError, DTypeError; ValueError for another reduction.
+    Source: torch.nn.functional.cosine_embedding_loss.
+
+    >>> import numpy as np
+    >>> from lamella import functional as F
+    >>> x = np.array([[3.0, 4.0]], np.float32)
+    >>> F.cosine_embedding_loss(x, np.array([[3.0, 0.0]], np.float32), np.array([-1]), 0.1)
+    array(0.5, dtype=float32)
+    """
+    if (
+        input1.ndim not in (1, 2)
+        or input1.shape != input2.shape
+        or target.shape != input1.shape[:-1]
+    ):
+        raise ShapeError(
+            message(
+                "cosine_embedding_loss",
+                "shapes do not fit",
+                {"input1": input1.shape, "input2": input2.shape, "target": target.shape},
+                "(N, D), (N, D) and (N,), or the same without N",
+            )
+        )
+    target = as_labels(target, input1)
+    # torch's floor below the squared norms, which it adds.
+    cosine = (input1 * input2).sum(-1)
+    for one in (input1, input2):
+        cosine = cosine * (one.square().sum(-1) + 1e-12).rsqrt()
+    losses = _by_label(target, 1.0 - cosine, apply(unary("relu"), cosine - margin))
+    return reduced("cosine_embedding_loss", losses, reduction)
+
+
+@function
+def hinge_embedding_loss(
+    input: Operand, target: Operand, margin: float = 1.0, *, reduction: str = "mean"
+) -> Operand:
+    """Makes distances of pairs labelled 1 small, those of pairs labelled -1 larger than margin.
+
+    loss = input where target is 1, max(0, margin - input) where it is -1
+
+    Parameters: input, distances; target, of input's shape, of 1 and -1; margin; reduction, 'mean',
+    'sum' or 'none'. Returns: a 0-d array, or input's shape. Raises: ShapeError, DTypeError;
+    ValueError for another reduction. Source: torch.nn.functional.hinge_embedding_loss.
+
+    >>> import numpy as np
+    >>> from lamella import functional as F
+    >>> distances = np.array([0.5, 0.25], np.float32)
+    >>> F.hinge_embedding_loss(distances, np.array([1, -1]), reduction="none")
+    array([0.5 , 0.75], dtype=float32)
+    """
+    require_same_shape("hinge_embedding_loss", {"input": input, "target": target})
+    target = as_labels(target, input)
+    # Another label takes both terms, as in torch.
+    near = where(target.ne(-1.0), input, 0.0)
+    far = where(target.ne(1.0), apply(unary("relu"), margin - input), 0.0)
+    return reduced("hinge_embedding_loss", near + far, reduction)
+
+
+def _by_label(target: Operand, alike: Operand, other: Operand) -> Operand:
+    """alike where target is 1, other where it is -1, else 0."""
+    return where(target.eq(1.0), alike, where(target.eq(-1.0), other, 0.0))
