@@ -20,6 +20,12 @@ from lamella.errors import DTypeError, ShapeError
 X = np.random.default_rng(100).uniform(0.25, 1, (5, 6)).astype(np.float32)
 INDICES = np.array([[0, 3, 1], [2, 2, 0]])
 
+CLASSES = np.array([5, 0, 3, 3, 1])
+SIGNS = np.where(X > 0.6, np.float32(1), np.float32(-1))
+# Losses of two arrays of one shape.
+PAIRS = """MSELoss L1Loss SmoothL1Loss HuberLoss BCELoss BCEWithLogitsLoss KLDivLoss PoissonNLLLoss
+    CosineSimilarity"""
+
 # Constructor arguments and inputs of the layers that need others than () and x of shape (5, 6).
 LAYERS: dict[str, tuple[tuple[object, ...], tuple[np.ndarray, ...]]] = {
     "Linear": ((6, 3), (X,)),
@@ -34,6 +40,12 @@ LAYERS: dict[str, tuple[tuple[object, ...], tuple[np.ndarray, ...]]] = {
     "LogSoftmax": ((-1,), (X,)),
     "Softmin": ((-1,), (X,)),
     "Unflatten": ((1, (2, 3)), (X,)),
+    **dict.fromkeys(PAIRS.split(), ((), (X, X[::-1]))),
+    "CrossEntropyLoss": (([1.0] * 6,), (X, CLASSES)),
+    "NLLLoss": (([1.0] * 6,), (X, CLASSES)),
+    "GaussianNLLLoss": ((), (X, X[::-1], X)),
+    "HingeEmbeddingLoss": ((1.0,), (X, SIGNS)),
+    "CosineEmbeddingLoss": ((0.5,), (X, X[::-1], SIGNS[:, 0])),
 }
 # Not layers of their own: bases, containers and what they hold.
 NO_LAYERS = {"Module", "Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict"}

@@ -322,7 +322,7 @@ def _entropy(op: str, p: Operand, dim: int, base: float) -> Operand:
         raise ValueError(message(op, "no base of a logarithm", {"base": base}, "> 0 and not 1"))
     require_floating(op, ("p",), (p._type,))
     # Zero less the sum: of a certain event +0.
-    bits: Operand = 0.0 - (p * where(p.eq(0.0), 1.0, p).log()).sum(dim) * (1.0 / math.log(base))
+    bits: Operand = 0.0 - (p * where(p.eq(0.0), 1.0, p).log()).sum(dim) / math.log(base)
     return bits
 
 

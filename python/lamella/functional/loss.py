@@ -16,6 +16,7 @@ from typing import Any
 
 from lamella.errors import ShapeError, message
 from lamella.ir.types import DType
+from lamella.ops.base import require_floating
 from lamella.runtime.function import function
 from lamella.runtime.tensor import Operand, where
 
@@ -51,7 +52,9 @@ def require_reduction(op: str, reduction: object, words: str = "mean sum none") 
 
 
 def require_same_shape(op: str, operands: Mapping[str, Operand | None]) -> None:
-    """Raises ShapeError unless the operands that are there have one shape."""
+    """Raises unless the first operand is floating, and those that are there have one shape."""
+    name, first = next((name, one) for name, one in operands.items() if one is not None)
+    require_floating(op, (name,), (first._type,))
     shapes = {name: one.shape for name, one in operands.items() if one is not None}
     if len(set(shapes.values())) > 1:
         raise ShapeError(

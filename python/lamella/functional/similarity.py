@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from lamella.errors import ShapeError, message
 from lamella.functional.loss import as_labels, reduced, require_same_shape
+from lamella.ops.base import require_floating
 from lamella.ops.elementwise import unary
 from lamella.runtime.function import function
 from lamella.runtime.tensor import Operand, apply, where
@@ -31,6 +32,7 @@ def cosine_similarity(x1: Operand, x2: Operand, dim: int = 1, eps: float = 1e-8)
     >>> F.cosine_similarity(np.array([[3.0, 4.0]], np.float32), np.array([[3.0, 0.0]], np.float32))
     array([0.6], dtype=float32)
     """
+    require_floating("cosine_similarity", ("x1",), (x1._type,))
     product = x1 * x2
     if x1.shape != product.shape:
         x1 = x1.expand(*product.shape)
@@ -82,6 +84,7 @@ def cosine_embedding_loss(
                 "(N, D), (N, D) and (N,), or the same without N",
             )
         )
+    require_floating("cosine_embedding_loss", ("input1",), (input1._type,))
     target = as_labels(target, input1)
     # torch's floor below the squared norms, which it adds.
     cosine = (input1 * input2).sum(-1)

@@ -2,7 +2,7 @@
 """Losses that are more than a composite: against class indices, and the logarithm of BCE.
 
 CrossEntropy gives its slopes together with the losses, from the same exponentials: the gradient is
-one product. Outputs that nobody reads are not computed. All other losses are composites
+one product. Outputs that are not wanted are not computed. All other losses are composites
 (functional/loss.py and its neighbours).
 """
 
