@@ -191,8 +191,9 @@ def binary_cross_entropy(
 
     loss = -weight (target log(input) + (1 - target) log(1 - input)), logarithms not below -100
 
-    The gradient stays finite where input is 0 or 1. From logits,
-    binary_cross_entropy_with_logits loses no digits.
+    Where input is 0 or 1 the gradient is cut off at 1e12, as in torch (but is 1 or -1 there where
+    the target agrees, which torch makes 0). From logits, binary_cross_entropy_with_logits loses no
+    digits.
 
     Parameters: input, probabilities, in [0, 1]: outside, and for NaN, the loss is NaN (torch
     raises); target, of input's shape, in [0, 1]; weight, broadcasts with input; reduction, 'mean',

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lamella.errors import DTypeError, ShapeError, message
-from lamella.ir.graph import Constant, Place, Value
+from lamella.ir.graph import Place, Value
 from lamella.ir.types import Array, DType, TensorType
-from lamella.ops.base import Lowered, Op, require_count, require_floating, unit
+from lamella.ops.base import Lowered, Op, number, only, require_count, require_floating, unit
 from lamella.ops.elementwise import Binary, Elementwise, Instruction, unary
 from lamella.ops.shape import Reshape
 
@@ -228,9 +228,8 @@ class ClampedLog(Elementwise):
         outputs: Sequence[Value],
         dys: Sequence[Value | None],
     ) -> tuple[Value | None, ...]:
-        (x,), (dy,) = inputs, dys
-        assert dy is not None
+        x, dy = inputs[0], only(dys)
         if self.complement:
-            x = place(Binary("sub"), Constant(np.ones((), x.dtype.numpy)), x)
+            x = place(Binary("sub"), number(1.0, x.dtype), x)
             dy = place(unary("neg"), dy)
         return (place(Binary("div"), dy, place(unary("hardtanh", 1e-12, np.inf), x)),)
