@@ -15,6 +15,7 @@ from lamella.errors import DTypeError, ShapeError
 from lamella.ir.types import DType, TensorType
 from lamella.ops.elementwise import Binary, Cast, Chain, Compare, Logical, Where, unary
 from lamella.ops.gather import Embedding
+from lamella.ops.loss import ClampedLog, CrossEntropy
 from lamella.ops.matmul import Dense, MatMul
 from lamella.ops.norm import LayerNorm, RmsNorm
 from lamella.ops.random import Dropout
@@ -68,6 +69,13 @@ SHAPE_ERRORS = [
     (Reduce("argmax", 0, 0), (f32(0),), ("argmax", "(0,)")),
     (Softmax(), (f32(),), ("softmax", "()")),
     (Softmax(log=True), (f32(),), ("log_softmax",)),
+    (CrossEntropy(), (f32(3, 4), i64(4)), ("cross_entropy", "(3, 4)", "(4,)")),
+    (CrossEntropy(), (f32(3, 4),), ("wrong number", "operands=1")),
+    (CrossEntropy(), (f32(3, 4), i64(3), f32(4), f32(4)), ("operands=4", "2 to 3")),
+    (ClampedLog(), (f32(3), f32(3)), ("operands=2",)),
+    (CrossEntropy(), (f32(4), i64(4)), ("(4,)", "(rows, C)")),
+    (CrossEntropy(), (f32(3, 4), i64(3), f32(3)), ("(3, 4)", "weight=(3,)")),
+    (CrossEntropy(log_probabilities=True), (f32(3, 4), i64(3, 1)), ("nll_loss", "(3, 1)")),
     (LayerNorm(1), (f32(),), ("layer_norm", "()")),
     (LayerNorm(3), (f32(2, 3),), ("(2, 3)", "3")),
     (LayerNorm(1, weight=True), (f32(2, 3), f32(2)), ("(2, 3)", "(2,)", "weight")),
@@ -112,6 +120,10 @@ DTYPE_ERRORS = [
     (Dense(bias=True), (f32(3, 4), f32(4, 5), f64(5)), ("float64",)),
     (Reduce("sum", 0, 0), (i64(3),), ("int64",)),
     (Softmax(), (mask(3),), ("bool",)),
+    (CrossEntropy(), (f32(3, 4), f32(3)), ("cross_entropy", "float32", "int64")),
+    (CrossEntropy(), (i64(3, 4), i64(3)), ("input=int64",)),
+    (CrossEntropy(), (f32(3, 4), i64(3), f64(4)), ("float32", "weight=float64")),
+    (ClampedLog(), (i64(3),), ("clamped_log", "int64")),
     (LayerNorm(1), (i64(3),), ("int64",)),
     (RmsNorm(1), (i64(3),), ("int64",)),
     (Concat(0), (f32(3), f64(3)), ("float32", "float64")),

@@ -374,6 +374,53 @@ def test_gather_out_of_range(threads: int, bad: int) -> None:
         programs.gather("float32", 0, 4, 1).run([table[:0], np.zeros(1, np.int64)])
 
 
+@pytest.mark.parametrize("bad", [-1, 10, 2**62, -(2**63)])
+def test_class_loss_out_of_range(threads: int, bad: int) -> None:
+    x = np.ones((5000, 10), np.float32)
+    for log_probabilities in (False, True):
+        program = programs.class_loss("float32", 5000, 10, log_probabilities=log_probabilities)
+        for position in (0, 4999):
+            target = np.full(5000, -100)
+            target[position] = bad
+            with pytest.raises(IndexError, match=f"got {bad}; expected an index from 0 to 9"):
+                program.run([x, target])
+        assert not any(y.any() for y in program.run([x, target * 0 - 100]))
+
+
+def test_class_loss_refuses() -> None:
+    builder = _core.ProgramBuilder(
+        inputs=[("float32", (4, 3)), ("int64", (4,))], outputs=[], arena_bytes=256
+    )
+    fitting = {
+        "dtype": "float32",
+        "rows": 4,
+        "cols": 3,
+        "log_probabilities": False,
+        "ignored": -100,
+        "smoothing": 0.5,
+        "x": builder.input(0),
+        "target": builder.input(1),
+        "losses": builder.arena(0),
+        "slopes": builder.arena(64),
+        "weights": builder.arena(128),
+    }
+    builder.class_loss(**fitting)
+    for wrong in (
+        {"smoothing": 1.5},
+        {"smoothing": float("nan")},
+        {"log_probabilities": True},
+        {"dtype": "int64"},
+        {"rows": 5},
+        {"losses": builder.arena(2)},
+        {"losses": builder.input(0)},
+        {"slopes": builder.arena(0)},
+        {"weights": builder.arena(64)},
+        {"weights": builder.arena(256)},
+    ):
+        with pytest.raises(ValueError, match=r"slot|buffer|class_loss|range"):
+            builder.class_loss(**{**fitting, **wrong})
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_dropout_draws_by_element(isa: str, dtype: str) -> None:
     """The mask is the same for any team and length, new in each run, another one per stream."""
