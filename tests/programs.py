@@ -241,6 +241,42 @@ def dropout(dtype: str, count: int, p: float, stream: int = 0) -> _core.Program:
     return builder.build()
 
 
+# Optimisers' updates and how many arrays of state each has.
+UPDATES = {
+    "sgd": 0,
+    "sgd_momentum": 1,
+    "sgd_nesterov": 1,
+    "adam": 2,
+    "adam_amsgrad": 3,
+    "adamw": 2,
+    "adamw_amsgrad": 3,
+    "rmsprop": 1,
+    "rmsprop_centered": 2,
+    "rmsprop_momentum": 2,
+    "rmsprop_centered_momentum": 3,
+    "adagrad": 1,
+}
+
+
+def update(rule: str, dtype: str, count: int) -> _core.Program:
+    """Inputs: parameter, gradient, state, scalars. Outputs: parameter, state."""
+    states = UPDATES[rule]
+    builder = _core.ProgramBuilder(
+        inputs=[(dtype, (count,))] * (states + 2) + [("float64", (9,))],
+        outputs=[(dtype, (count,))] * (states + 1),
+        arena_bytes=0,
+    )
+    builder.update(
+        rule=rule,
+        dtype=dtype,
+        count=count,
+        x=[builder.input(index) for index in range(states + 2)],
+        scalars=builder.input(states + 2),
+        y=[builder.output(index) for index in range(states + 1)],
+    )
+    return builder.build()
+
+
 def matmul(
     dtype: str,
     m: int,

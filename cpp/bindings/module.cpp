@@ -13,6 +13,7 @@ PYBIND11_MODULE(_core, module) {
   auto builder = register_builder(module);
   register_steps(module, builder);
   register_loss_steps(builder);
+  register_optimizer_steps(builder);
   register_callable(module);
   register_limits(module);
 }

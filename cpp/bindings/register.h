@@ -24,6 +24,8 @@ BuilderClass register_builder(pybind11::module_& module);
 void register_steps(pybind11::module_& module, BuilderClass& builder);
 // loss_steps.cpp: the steps of losses.
 void register_loss_steps(BuilderClass& builder);
+// optimizer_steps.cpp: the optimisers' steps of ProgramBuilder.
+void register_optimizer_steps(BuilderClass& builder);
 // callable_type.cpp: Callable and the structure epoch.
 void register_callable(pybind11::module_& module);
 // limits.cpp: the measured limits of the machine.

@@ -22,6 +22,9 @@ extern const RowKernels<double> kRowsF64;
 extern const GemmKernels<float> kGemmF32;
 extern const GemmKernels<double> kGemmF64;
 
+extern const OptimizerKernels<float> kOptimizerF32;
+extern const OptimizerKernels<double> kOptimizerF64;
+
 extern const LimitKernels kLimits;
 
 extern const KernelTable kTable;

@@ -100,6 +100,13 @@ template <class T>
 using DropoutFn = void (*)(const T* x, T* y, size_t n, std::uint64_t first, std::uint64_t key,
                            std::uint64_t stream, std::uint32_t threshold, T scale);
 
+// An optimiser's update of n elements. x: the parameter, its gradient, then the state; y: the new
+// parameter, then the new state. Each y may be exactly any x; no two y overlap. scalars: the sign of
+// the gradient and the weight decay, then the rule's own (steps/optimizer.cpp).
+template <class T>
+using UpdateFn = void (*)(const T* const* x, T* const* y, size_t n, const double* scalars);
+inline constexpr size_t kUpdateCommon = 2;
+
 // One product of a row block and a range of packed columns:
 //   y[i, j] = activation(sum_k a[i, k] * b[k, j] + bias[j] + residual[i, j])
 // The sum is the contract's: K-blocks of kBlockK added in order, each block one chain in
@@ -139,7 +146,7 @@ struct GemmKernels {
 template <class Fn>
 struct Entry {
   const char* name;
-  size_t params;  // how many numbers the kernel reads from `params` (unary only)
+  size_t params;  // how many numbers the kernel reads from `params` (unary), or arrays of state
   Fn fn;
 };
 
@@ -175,10 +182,16 @@ struct RowKernels {
 };
 
 template <class T>
+struct OptimizerKernels {
+  Family<UpdateFn<T>> update;
+};
+
+template <class T>
 struct TypedKernels {
   const ElementwiseKernels<T>* elementwise;
   const RowKernels<T>* rows;
   const GemmKernels<T>* gemm;
+  const OptimizerKernels<T>* optimizer;
 };
 
 struct CastKernels {

@@ -109,6 +109,7 @@ class ProgramBuilder:
     """
 
     elementwise_registers: typing.ClassVar[int] = 32
+    update_scalars_count: typing.ClassVar[int] = 9
     @staticmethod
     def matmul_scratch(
         *,
@@ -308,6 +309,25 @@ class ProgramBuilder:
     def softmax(self, *, dtype: str, rows: int, cols: int, log: bool, x: Slot, y: Slot) -> None:
         """
         Adds the softmax of each row, or its logarithm.
+        """
+    def update(
+        self,
+        *,
+        rule: str,
+        dtype: str,
+        count: int,
+        x: collections.abc.Sequence[Slot],
+        scalars: Slot,
+        y: collections.abc.Sequence[Slot],
+    ) -> None:
+        """
+        Adds an optimiser's update of one parameter: from the parameter, its gradient and state to the new parameter and state. Each result may be exactly any operand.
+        """
+    def update_scalars(
+        self, *, rule: str, step: Slot, count: int, hyper: Slot, next: Slot, scalars: Slot
+    ) -> None:
+        """
+        Adds the numbers of an optimiser's step, float64: next = step + 1 and the rule's scalars, from `count` hyper-parameters.
         """
 
 class Callable:

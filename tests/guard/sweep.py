@@ -189,6 +189,14 @@ def matmul_runs(dtype: str) -> Iterator[Run]:
         yield f"matmul {dtype} 3x17x{k}", program, [numbers((3, k), dtype), numbers((k, 17), dtype)]
 
 
+def update_runs(dtype: str) -> Iterator[Run]:
+    for name, states in programs.UPDATES.items():
+        for n in lengths(dtype):
+            program = programs.update(name, dtype, n)
+            x = [numbers((n,), dtype) for _ in range(states + 2)]
+            yield f"{name} {dtype} n={n}", program, [*x, numbers((9,), "float64")]
+
+
 FAMILIES = {
     "unary": unary_runs,
     "binary": binary_runs,
@@ -198,6 +206,7 @@ FAMILIES = {
     "loss": loss_runs,
     "move": move_runs,
     "matmul": matmul_runs,
+    "update": update_runs,
 }
 
 

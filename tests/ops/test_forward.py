@@ -17,14 +17,16 @@ import pytest
 
 import lamella as lm
 import lamella.ops
-from cases import broadcast, gather, loss, matmul, norm, random, reduce, shape, softmax
+from cases import broadcast, gather, loss, matmul, norm, optimizer, random, reduce, shape, softmax
 from lamella.ir.types import DType, TensorType
 from lamella.ops.base import Op
 from lamella.ops.elementwise import Chain
+from lamella.ops.optimizer import Update, UpdateScalars
 from lamella.ops.random import Dropout
-from lamella.runtime.tensor import apply_all
+from lamella.runtime.tensor import Tensor, apply_all
+from lamella.runtime.trace import current
 
-FAMILIES = (broadcast, matmul, reduce, softmax, norm, shape, gather, random, loss)
+FAMILIES = (broadcast, matmul, reduce, softmax, norm, shape, gather, random, loss, optimizer)
 CASES = [
     pytest.param(case, dtype, id=f"{case.name} {dtype}")
     for family in FAMILIES
@@ -50,12 +52,33 @@ def run(case, arrays):
 
     def body(*given):
         given = list(given)
-        return apply_all(
-            case.op,
+        return placed(
+            case,
             *(x if index in case.constant else given.pop(0) for index, x in enumerate(arrays)),
-        )[case.output]
+        )
 
     return lm.compile(body, *inputs), inputs
+
+
+def placed(case, *operands):
+    """The output that a case judges, or the tuple of all of them of an update."""
+    if not isinstance(case.op, Update | UpdateScalars):
+        return apply_all(case.op, *operands)[case.output]
+    trace = current()
+    # Scalars are float64 beside parameters of any dtype: no operand is promoted.
+    values = [one._value(trace) for one in operands]
+    return tuple(Tensor(value, trace) for value in trace.apply(case.op, *values))
+
+
+def judged(case, outputs):
+    """Of all outputs those that `placed` gives."""
+    if isinstance(case.op, Update | UpdateScalars):
+        return tuple(outputs)
+    return (outputs[case.output],)
+
+
+def several(result):
+    return result if isinstance(result, tuple) else (result,)
 
 
 def test_every_op_kind_has_a_case():
@@ -71,10 +94,10 @@ def test_forward(case, dtype, isa, threads, rng):
     session, inputs = run(case, arrays)
     got = session(*inputs)
     types = [TensorType(x.shape, DType.of(x.dtype)) for x in arrays]
-    expected = case.op.infer(types)[case.output]
-    assert got.shape == expected.shape
-    assert got.dtype == expected.dtype.numpy
-    case.judge(got.copy(), *arrays)
+    for one, expected in zip(several(got), judged(case, case.op.infer(types)), strict=True):
+        assert one.shape == expected.shape
+        assert one.dtype == expected.dtype.numpy
+    case.judge(tuple(x.copy() for x in got) if isinstance(got, tuple) else got.copy(), *arrays)
     for before, after in zip(kept, arrays, strict=True):
         assert before.tobytes() == after.tobytes(), "an input was written"
 
@@ -83,30 +106,32 @@ def test_forward(case, dtype, isa, threads, rng):
 def test_reference_and_tolerance(case, dtype, rng):
     arrays = case.inputs(rng, dtype)
     session, inputs = run(case, arrays)
-    got = session(*inputs).copy()
+    result = session(*inputs)
     references = case.op.reference(arrays)
-    reference = references[case.output]
-    tolerance = case.op.tolerance(arrays, references)[case.output]
-    assert reference.shape == got.shape
-    assert tolerance.shape == got.shape
-    if got.dtype.kind != "f":
-        assert np.array_equal(got, reference)
-        return
-    assert reference.dtype in (np.float64, got.dtype, arrays[0].dtype)
-    assert (tolerance >= 0).all()
+    tolerances = judged(case, case.op.tolerance(arrays, references))
+    references = judged(case, references)
+    for got, reference, tolerance in zip(several(result), references, tolerances, strict=True):
+        assert reference.shape == got.shape
+        assert tolerance.shape == got.shape
+        if got.dtype.kind != "f":
+            assert np.array_equal(got, reference)
+            continue
+        assert reference.dtype in (np.float64, got.dtype, arrays[0].dtype)
+        assert (tolerance >= 0).all()
+        with np.errstate(all="ignore"):
+            near = np.abs(got - reference) <= tolerance
+        assert (near | (got == reference) | (np.isnan(got) & np.isnan(reference))).all()
     # A chain's reference rounds once where its kernel rounds after each function.
-    if not isinstance(case.op, Chain | Dropout) and got.dtype == np.float32:
-        case.judge(reference.astype(np.float32), *arrays)
-    with np.errstate(all="ignore"):
-        near = np.abs(got - reference) <= tolerance
-    assert (near | (got == reference) | (np.isnan(got) & np.isnan(reference))).all()
+    if not isinstance(case.op, Chain | Dropout) and several(result)[0].dtype == np.float32:
+        rounded = tuple(np.asarray(reference, np.float32) for reference in references)
+        case.judge(rounded if isinstance(result, tuple) else rounded[0], *arrays)
 
 
 @pytest.mark.parametrize(("case", "dtype"), CASES[:: max(1, len(CASES) // 60)])
 def test_debug_mode_agrees(case, dtype, rng):
     arrays = case.inputs(rng, dtype)
-    arrays = tuple(np.nan_to_num(x) if x.dtype.kind == "f" else x for x in arrays)
-    session = lm.compile(lambda *given: apply_all(case.op, *given), *arrays, debug=True)
+    arrays = tuple(np.asarray(np.nan_to_num(x)) if x.dtype.kind == "f" else x for x in arrays)
+    session = lm.compile(lambda *given: placed(case, *given), *arrays, debug=True)
     session(*arrays)
 
 

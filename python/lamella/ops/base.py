@@ -109,6 +109,10 @@ class Op:
         """
         return tuple(np.zeros(result.shape) for result in results)
 
+    def overwrites_operand(self, output: int, /) -> int | None:
+        """The one operand that this output of an op that overwrites may lie on; None: any."""
+        return None
+
     def lower(
         self,
         program: ProgramBuilder,

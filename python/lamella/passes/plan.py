@@ -116,9 +116,7 @@ def plan(graph: Graph, scratch_bytes: Callable[[Node], int], guard: int = 0) -> 
             if root[value] is not value or value in places:
                 continue
             end = last_use.get(value, position)
-            reused = (
-                None if end < 0 else _overwritten(node, value, position, root, last_use, places)
-            )
+            reused = None if end < 0 else _overwritten(node, value, root, dying[position], places)
             if reused is not None:
                 # The operand's range lives on under the new value.
                 places[value] = places[reused]
@@ -192,22 +190,21 @@ def _overtaken(graph: Graph, root: dict[Value, Value]) -> list[Value]:
 
 def _overwritten(
     node: Node,
-    value: Value,
-    position: int,
+    value: Result,
     root: dict[Value, Value],
-    last_use: dict[Value, int],
+    dying: list[Value],
     places: dict[Value, Place],
 ) -> Value | None:
-    """The arena value that `value` may be written over: of its type and dying here."""
+    """The arena value that `value` may be written over: of its type and among the `dying`."""
     if not node.op.overwrites:
         return None
-    for operand in node.inputs:
+    number = node.op.overwrites_operand(value.index)
+    for operand in node.inputs if number is None else (node.inputs[number],):
         first = root.get(operand, operand)
         if (
             operand.type == value.type
             and first.type.nbytes == value.type.nbytes
-            and last_use.get(first) == position
-            and first in places
+            and first in dying
             and places[first].region is Region.ARENA
         ):
             return first
