@@ -31,6 +31,7 @@ from lamella.runtime.function import function
 from lamella.runtime.session import Session, compile
 
 if TYPE_CHECKING:
+    from lamella import optim
     from lamella.storage.files import load, save
 
 __version__: str = _build_info()["version"]
@@ -51,6 +52,7 @@ __all__ = [
     "load",
     "manual_seed",
     "nn",
+    "optim",
     "save",
     "set_num_threads",
     "show_config",
@@ -60,13 +62,14 @@ __all__ = [
 # Opened when first named: the doors import foreign libraries, and a process that only predicts
 # shall not wait for the rest.
 _DOORS = ("onnx", "sklearn")
+_ROOMS = ("optim",)
 _LATER = {"load": "storage.files", "save": "storage.files"}
 
 
 def __getattr__(name: str) -> Any:
     import importlib
 
-    if name in _DOORS:
+    if name in _DOORS or name in _ROOMS:
         return importlib.import_module(f"lamella.{name}")
     if name in _LATER:
         module = importlib.import_module(f"lamella.{_LATER[name]}")

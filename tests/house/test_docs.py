@@ -24,6 +24,7 @@ PUBLIC = (
     "lamella.functional",
     "lamella.nn.init",
     "lamella.onnx",
+    "lamella.optim",
     "lamella.sklearn",
 )
 

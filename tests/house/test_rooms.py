@@ -26,6 +26,7 @@ PYTHON_FLOORS = (
     ("runtime",),
     ("functional",),
     ("nn",),
+    ("optim",),
     ("config",),
     ("onnx", "torch", "sklearn"),
     ("benchmarks",),  # the repository's benchmarks/, installed with the package
