@@ -18,6 +18,7 @@ from lamella.ops.gather import Embedding
 from lamella.ops.loss import ClampedLog, CrossEntropy
 from lamella.ops.matmul import Dense, MatMul
 from lamella.ops.norm import LayerNorm, RmsNorm
+from lamella.ops.optimizer import AdamUpdate, SgdUpdate, UpdateScalars
 from lamella.ops.random import Dropout
 from lamella.ops.reduce import Reduce
 from lamella.ops.shape import Concat, Expand, Pad, Permute, Reshape, Slice
@@ -44,6 +45,11 @@ RELU = unary("relu")
 
 # Op, operand types, what the text must contain.
 SHAPE_ERRORS = [
+    (SgdUpdate(), (f32(3), f32(4), f64(9)), ("sgd", "(3,)", "(4,)", "gradient")),
+    (AdamUpdate(), (f32(3), f32(3), f32(3), f32(2), f64(9)), ("exp_avg_sq", "(2,)")),
+    (AdamUpdate(True), (f32(3), f32(3), f32(3), f32(3), f64(9)), ("adam_amsgrad", "operands")),
+    (SgdUpdate(), (f32(3), f32(3), f64(8)), ("scalars", "(8,)")),
+    (UpdateScalars("adam"), (f64(), f64(5)), ("update_scalars", "(5,)", "(6,)")),
     (Binary("add"), (f32(3), f32(4)), ("(3,)", "(4,)", "add")),
     (Binary("mul"), (f32(2, 3), f32(2, 4)), ("(2, 3)", "(2, 4)", "mul")),
     (Binary("add"), (f32(0), f32(3)), ("(0,)", "(3,)")),
