@@ -58,8 +58,8 @@ class Op:
     overwrites: ClassVar[bool] = False
     # Truth values among the inputs count as 0 and 1 when another input is floating.
     arithmetic: ClassVar[bool] = False
-    # False for ops whose outputs are not numbers on a line (masks, positions): no input of theirs
-    # has a gradient. All others have a rule, or are made by fusion, after differentiation.
+    # False for ops whose outputs are not numbers on a line (masks, positions) and for updates: no
+    # input of theirs has a gradient. All others have a rule, or are made by fusion, afterwards.
     differentiable: ClassVar[bool] = True
 
     @property

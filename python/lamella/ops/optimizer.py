@@ -88,6 +88,7 @@ class UpdateScalars(Op):
 
     rule: str
     overwrites = True
+    differentiable = False
 
     @property
     def label(self) -> str:
@@ -191,6 +192,7 @@ class Update(Op):
 
     __slots__ = ()
     overwrites: ClassVar[bool] = True
+    differentiable: ClassVar[bool] = False
 
     @property
     def kernel(self) -> str:
