@@ -67,11 +67,11 @@ Slot constant(ProgramBuilder& builder, const py::array& array,
   std::vector<py::object> kept{array};
   if (version) {
     static const ArrayKey cell(program::make_array_spec(steps::DType::i64, {1}));
-    if (!matches(version->ptr(), cell, kReadable)) {
+    if (!matches(version->ptr(), cell, kWritable)) {
       throw std::invalid_argument("constant: got a version of " + describe(version->ptr()) +
-                                  "; expected int64 (1,)");
+                                  "; expected int64 (1,), writeable");
     }
-    result.version = reinterpret_cast<const std::int64_t*>(fields(version->ptr())->data);
+    result.version = reinterpret_cast<std::int64_t*>(fields(version->ptr())->data);
     kept.push_back(*version);
   }
   result.owner = keep_alive(std::move(kept));
@@ -112,6 +112,18 @@ BuilderClass register_builder(py::module_& module) {
       .def("constant", &constant, "array"_a, "version"_a = py::none(),
            "The slot of an array that every run reads where it is; it is kept alive. `version` is "
            "an int64 array of shape (1,), changed whenever the array's contents change.")
+      .def(
+          "changes", [](ProgramBuilder& b, Slot slot) { b.declare(slot, program::Access::update); },
+          "constant"_a,
+          "Declares that runs write this constant: they hold its version meanwhile, and advance it "
+          "unless they fail.")
+      .def(
+          "hold", [](ProgramBuilder& b, Slot slot) { b.declare(slot, program::Access::hold); },
+          "constant"_a,
+          "Declares that the steps that write constants read this one: runs hold its version.")
+      .def("random_source", &ProgramBuilder::random_source, "constant"_a,
+           "Makes an int64 constant (key, calls) the generator of this program's draws; each run "
+           "that succeeds counts one call.")
       .def("guard", &ProgramBuilder::guard, "slot"_a, "nbytes"_a,
            "Puts guard zones around a range of the arena.")
       .def("build", &ProgramBuilder::build, "Ends the building and returns the Program.");

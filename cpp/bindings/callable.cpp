@@ -6,7 +6,7 @@
 #include <new>
 #include <stdexcept>
 
-#include "bindings/unlocked.h"
+#include "bindings/execute.h"
 #include "program/epochs.h"
 
 namespace py = pybind11;
@@ -205,11 +205,9 @@ PyObject* run_entry(Entry& entry, const Arguments& arguments) {
         PyObject* value = arguments.value(position++);
         if (item.value == nullptr) run.set_input(item.input, fields(value)->data);
       }
-      if (program.is_long()) {
+      if (program.is_long() || !run.attempt()) {
         const HeldArguments held(arguments);
-        without_gil([&] { run.execute(); });
-      } else {
-        run.execute();
+        execute_unlocked(run);
       }
     }
     if (entry.returns == Entry::Returns::kSingle) return results.hand_over(0);

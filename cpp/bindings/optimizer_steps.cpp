@@ -49,8 +49,8 @@ void add_update_scalars(ProgramBuilder& builder, const std::string& rule, Slot s
   constexpr std::size_t kItem = sizeof(double), kBytes = steps::kUpdateScalars * kItem;
   const std::size_t bytes = base::checked_mul(count, kItem);
   for (const Slot slot : {step, hyper, next, scalars}) check_item(slot, kItem);
-  builder.check(step, kItem);
-  builder.check(hyper, bytes);
+  builder.check_read(step, kItem);
+  builder.check_read(hyper, bytes);
   builder.check_write(next, kItem);
   builder.check_write(scalars, kBytes);
   if (!same(step, next)) check_apart(step, kItem, next, kItem);
@@ -68,10 +68,10 @@ void add_update(ProgramBuilder& builder, const std::string& rule, const std::str
   const std::size_t item = steps::item_bytes(spec.dtype), bytes = base::checked_mul(count, item);
   constexpr std::size_t kScalars = steps::kUpdateScalars * sizeof(double);
   check_item(scalars, sizeof(double));
-  builder.check(scalars, kScalars);
+  builder.check_read(scalars, kScalars);
   for (const Slot operand : x) {
     check_item(operand, item);
-    builder.check(operand, bytes);
+    builder.check_read(operand, bytes);
   }
   for (std::size_t i = 0; i < y.size(); ++i) {
     check_item(y[i], item);

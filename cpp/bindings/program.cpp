@@ -2,6 +2,9 @@
 // Program for Python, the random state, and the parameter epoch.
 #include "program/program.h"
 
+#include <algorithm>
+#include <cstring>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -9,8 +12,8 @@
 #include <pybind11/stl.h>
 
 #include "bindings/arrays.h"
+#include "bindings/execute.h"
 #include "bindings/register.h"
-#include "bindings/unlocked.h"
 #include "program/epochs.h"
 #include "program/random_state.h"
 
@@ -82,13 +85,39 @@ py::tuple run(const Program& program, const std::vector<py::array>& inputs,
     for (std::size_t i = 0; i < outputs.size(); ++i) {
       current.set_output(i, fields(outputs[i].ptr())->data);
     }
-    if (program.is_long()) {
-      without_gil([&] { current.execute(); });
-    } else {
-      current.execute();
-    }
+    if (program.is_long() || !current.attempt()) execute_unlocked(current);
   }
   return py::tuple(py::cast(outputs));
+}
+
+void assign(const py::array& target, const py::array& version, const py::array& value) {
+  const auto dtype = dtype_of(target.ptr());
+  static const ArrayKey cell_key(program::make_array_spec(steps::DType::i64, {1}));
+  const auto& to = *fields(target.ptr());
+  const auto& from = *fields(value.ptr());
+  if (!dtype || dtype_of(value.ptr()) != dtype || to.nd != from.nd ||
+      !std::equal(to.dimensions, to.dimensions + to.nd, from.dimensions) ||
+      (to.flags & from.flags & kReadable) != kReadable ||
+      !matches(version.ptr(), cell_key, kWritable)) {
+    throw std::invalid_argument("assign: got " + describe(target.ptr()) + " and " +
+                                describe(value.ptr()) + "; expected two contiguous arrays of the " +
+                                "same type and shape, and a writeable int64 (1,)");
+  }
+  const program::Cell cell{reinterpret_cast<std::int64_t*>(fields(version.ptr())->data)};
+  const std::span<const program::Cell> cells(&cell, 1);
+  // The references of this call keep all three alive.
+  const auto copy = [&] {
+    std::memmove(to.data, from.data, byte_count(target.ptr(), *dtype));
+    program::give_back(cells, true);
+  };
+  if (program::try_hold(cells)) {
+    copy();
+  } else {
+    without_gil([&] {
+      program::hold(cells);
+      copy();
+    });
+  }
 }
 
 py::list spec_list(const std::vector<ArraySpec>& specs) {
@@ -125,6 +154,9 @@ void register_program(py::module_& module) {
                              "Estimated time of a run on one thread, in nanoseconds.")
       .def_property_readonly("isa", &Program::isa, "The instruction set it was built for.");
 
+  module.def("assign", &assign, "target"_a, "version"_a, "value"_a,
+             "Copies `value` into `target`, an array of the same type and shape that may be "
+             "read-only, and advances its version; waits for a program that is changing it.");
   module.def("touch_parameters", &program::touch_parameters,
              "To be called after version cells changed: programs look at theirs again.");
   module.def("seed", &program::seed, "key"_a, "Starts the random generator again.");

@@ -16,7 +16,7 @@ using BuilderClass = pybind11::class_<program::ProgramBuilder>;
 
 // config.cpp: threads, caches, instruction sets, build facts, test hooks.
 void register_config(pybind11::module_& module);
-// program.cpp: Program, random state, parameter epoch.
+// program.cpp: Program, random state, parameter epoch, assignment to parameters.
 void register_program(pybind11::module_& module);
 // builder.cpp: Slot and ProgramBuilder without its steps.
 BuilderClass register_builder(pybind11::module_& module);

@@ -47,12 +47,12 @@ Array strided(Slot slot, const Shape& shape, const Strides& strides, std::size_t
   return {{slot.buffer, slot.offset - below}, checked_mul(reach.count, item), item, dense};
 }
 
-void check_read(const ProgramBuilder& builder, const Array& array) {
+void check_read(ProgramBuilder& builder, const Array& array) {
   check_aligned(array);
-  builder.check(array.slot, array.bytes);
+  builder.check_read(array.slot, array.bytes);
 }
 
-void check_write(const ProgramBuilder& builder, const Array& y, const std::vector<Array>& read,
+void check_write(ProgramBuilder& builder, const Array& y, const std::vector<Array>& read,
                  Sharing sharing) {
   check_aligned(y);
   builder.check_write(y.slot, y.bytes);

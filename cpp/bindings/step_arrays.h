@@ -26,12 +26,12 @@ Array contiguous(steps::Slot slot, std::size_t count, std::size_t item);
 Array strided(steps::Slot slot, const steps::Shape& shape, const steps::Strides& strides,
               std::size_t item);
 
-void check_read(const program::ProgramBuilder& builder, const Array& array);
+void check_read(program::ProgramBuilder& builder, const Array& array);
 
 enum class Sharing { none, exact };
 
 // Checks what is written and what is read beside it.
-void check_write(const program::ProgramBuilder& builder, const Array& y,
-                 const std::vector<Array>& read, Sharing sharing = Sharing::none);
+void check_write(program::ProgramBuilder& builder, const Array& y, const std::vector<Array>& read,
+                 Sharing sharing = Sharing::none);
 
 }  // namespace lamella::bindings

@@ -125,9 +125,18 @@ void add_matmul(ProgramBuilder& builder, const std::string& dtype, const Shape& 
     return strides;
   };
   const std::size_t results = steps::element_count(with_matrix(batch, m, n));
+  const Array second =
+      strided(b, with_matrix(batch, k, n), all_strides(b_batch, spec.b_k, spec.b_col), item);
   std::vector<Array> read = {
-      strided(a, with_matrix(batch, m, k), all_strides(a_batch, spec.a_row, spec.a_k), item),
-      strided(b, with_matrix(batch, k, n), all_strides(b_batch, spec.b_k, spec.b_col), item)};
+      strided(a, with_matrix(batch, m, k), all_strides(a_batch, spec.a_row, spec.a_k), item)};
+  const std::size_t packed = steps::packed_bytes(spec);
+  if (packed > 0) {
+    // What is copied ahead is not read by the step itself.
+    check_aligned(second);
+    builder.check(second.slot, second.bytes);
+  } else {
+    read.push_back(second);
+  }
   if (bias) read.push_back(contiguous(*bias, n, item));
   if (residual) read.push_back(contiguous(*residual, results, item));
   const Array written = contiguous(y, results, item);
@@ -136,10 +145,7 @@ void add_matmul(ProgramBuilder& builder, const std::string& dtype, const Shape& 
     read.push_back(written);
     check_write(builder, {*scratch, steps::matmul_scratch_bytes(spec), 64, true}, read);
   }
-  if (b_constant) {
-    const std::size_t bytes = steps::packed_bytes(spec);
-    if (bytes > 0) spec.packed = add_packed(builder, spec, bytes);
-  }
+  if (packed > 0) spec.packed = add_packed(builder, spec, packed);
   builder.add(steps::make_matmul(builder.table(), spec));
 }
 
@@ -171,7 +177,7 @@ void add_reduce(ProgramBuilder& builder, const std::string& kind, const std::str
 }
 
 // The checked common part of softmax and the norms; `read` gets what else the step reads.
-steps::RowsSpec rows_spec(const ProgramBuilder& builder, const std::string& dtype, std::size_t rows,
+steps::RowsSpec rows_spec(ProgramBuilder& builder, const std::string& dtype, std::size_t rows,
                           std::size_t cols, Slot x, Slot y,
                           const std::vector<std::optional<Slot>>& vectors) {
   const steps::RowsSpec spec{dtype_named(dtype), rows, cols, x, y};

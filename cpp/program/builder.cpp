@@ -2,6 +2,7 @@
 // Checks of a program under construction.
 #include "program/builder.h"
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 
@@ -89,7 +90,14 @@ void ProgramBuilder::check(Slot slot, std::size_t bytes) const {
   }
 }
 
-void ProgramBuilder::check_write(Slot slot, std::size_t bytes) const {
+void ProgramBuilder::check_read(Slot slot, std::size_t bytes) {
+  check(slot, bytes);
+  const std::size_t extras = 1 + inputs_.size() + outputs_.size();
+  if (slot.buffer < extras || extras_[slot.buffer - extras].prepared) return;
+  constants_[extras_[slot.buffer - extras].index].read_by_steps = true;
+}
+
+void ProgramBuilder::check_write(Slot slot, std::size_t bytes) {
   check(slot, bytes);
   const std::size_t extras = 1 + inputs_.size() + outputs_.size();
   const bool is_input = slot.buffer >= 1 && slot.buffer <= inputs_.size();
@@ -98,6 +106,45 @@ void ProgramBuilder::check_write(Slot slot, std::size_t bytes) const {
     throw std::invalid_argument("slot: buffer " + std::to_string(slot.buffer) +
                                 " is an input or prepared; a step must not write it");
   }
+  if (slot.buffer < extras) return;
+  if (constants_[extras_[slot.buffer - extras].index].access != Access::update) {
+    throw std::invalid_argument("slot: buffer " + std::to_string(slot.buffer) +
+                                " is a constant that no update was declared for");
+  }
+  first_write_ = std::min(first_write_, steps_.size());
+}
+
+std::size_t ProgramBuilder::constant_index(Slot slot) const {
+  check(slot, 0);
+  const std::size_t extras = 1 + inputs_.size() + outputs_.size();
+  if (slot.buffer < extras || extras_[slot.buffer - extras].prepared) {
+    throw std::invalid_argument("slot: buffer " + std::to_string(slot.buffer) + " is no constant");
+  }
+  return extras_[slot.buffer - extras].index;
+}
+
+void ProgramBuilder::declare(Slot slot, Access access) {
+  ConstantArray& constant = constants_[constant_index(slot)];
+  if (constant.version == nullptr) {
+    throw std::invalid_argument("update: the constant has no version");
+  }
+  for (const PreparedArray& prepared : prepared_) {
+    for (const Slot source : prepared.sources) {
+      if (source.buffer != slot.buffer) continue;
+      throw std::invalid_argument("update: the constant is prepared for this program");
+    }
+  }
+  constant.access = std::max(constant.access, access);
+}
+
+void ProgramBuilder::random_source(Slot slot) {
+  const std::size_t index = constant_index(slot);
+  if (constants_[index].bytes != 2 * sizeof(std::int64_t)) {
+    throw std::invalid_argument("random_source: got " + std::to_string(constants_[index].bytes) +
+                                " bytes; expected two int64: the key and the number of calls");
+  }
+  declare(slot, Access::update);
+  random_ = index;
 }
 
 void ProgramBuilder::add(std::unique_ptr<steps::Step> step) {
@@ -108,12 +155,10 @@ void ProgramBuilder::add(std::unique_ptr<steps::Step> step) {
 
 Slot ProgramBuilder::add_prepared(std::size_t bytes, std::vector<Slot> sources, Prepare prepare) {
   refuse_if_built();
-  const std::size_t extras = 1 + inputs_.size() + outputs_.size();
   for (const Slot source : sources) {
-    check(source, 0);
-    if (source.buffer < extras || extras_[source.buffer - extras].prepared) {
+    if (constants_[constant_index(source)].access != Access::read) {
       throw std::invalid_argument("slot: buffer " + std::to_string(source.buffer) +
-                                  " is no constant; only constants can be prepared ahead");
+                                  " changes while the program runs; it cannot be prepared ahead");
     }
   }
   prepared_.push_back({base::checked_add(bytes, 0), std::move(sources), std::move(prepare)});

@@ -34,12 +34,21 @@ ArraySpec make_array_spec(steps::DType dtype, std::vector<std::size_t> shape);
 // once by build() and again whenever the version of a source changed; single-threaded.
 using Prepare = std::function<void(const std::byte* const* sources, std::byte* target)>;
 
-// Memory outside the program that a run reads (or, for an update step, writes).
+// What a run does with a constant.
+enum class Access : std::uint8_t {
+  read,    // reads it before the first step that writes a constant; void if it changed meanwhile
+  hold,    // reads it anywhere, and keeps others from changing it meanwhile
+  update,  // writes it, and advances its version
+};
+
+// Memory outside the program that a run reads or updates.
 struct ConstantArray {
   std::byte* data = nullptr;
   std::size_t bytes = 0;
-  const std::int64_t* version = nullptr;  // null: never changes
-  std::shared_ptr<const void> owner;      // keeps data and version alive
+  std::int64_t* version = nullptr;    // null: never changes
+  std::shared_ptr<const void> owner;  // keeps data and version alive
+  Access access = Access::read;
+  bool read_by_steps = false;  // not only prepared for them
 };
 
 // Memory of the program that is computed from constants (packed weights).
@@ -54,6 +63,8 @@ struct ExtraBuffer {
   bool prepared = false;
   std::size_t index = 0;
 };
+
+inline constexpr std::size_t kNever = SIZE_MAX;
 
 // A range of the arena between two guard zones.
 struct GuardedRange {
@@ -76,8 +87,18 @@ class ProgramBuilder {
 
   // Throws std::invalid_argument unless the buffer holds `bytes` bytes from the slot on.
   void check(Slot slot, std::size_t bytes) const;
-  // The same for an array that is written: inputs and prepared arrays are not.
-  void check_write(Slot slot, std::size_t bytes) const;
+  // The same for an array that the next step reads.
+  void check_read(Slot slot, std::size_t bytes);
+  // The same for an array that the next step writes: inputs and prepared arrays are not written, and
+  // constants only when they are declared as updated.
+  void check_write(Slot slot, std::size_t bytes);
+
+  // Declares that runs write this constant, or that they read it beside the steps that write.
+  // Throws std::invalid_argument unless it has a version, or when it is prepared for the program.
+  void declare(Slot constant, Access access);
+  // Makes this constant, int64 (key, calls), the generator of the program's draws: each run that
+  // succeeds advances the calls.
+  void random_source(Slot constant);
 
   void add(std::unique_ptr<steps::Step> step);
 
@@ -94,6 +115,8 @@ class ProgramBuilder {
   friend class Program;
 
   std::size_t buffer_bytes(std::uint32_t buffer) const;
+  // Throws std::invalid_argument unless the slot is a constant's.
+  std::size_t constant_index(Slot slot) const;
   Slot add_extra(ExtraBuffer extra);
   void refuse_if_built() const;
 
@@ -105,6 +128,8 @@ class ProgramBuilder {
   std::vector<ExtraBuffer> extras_;
   std::vector<GuardedRange> guards_;
   std::vector<std::unique_ptr<steps::Step>> steps_;
+  std::size_t first_write_ = kNever;  // the first step that writes a constant
+  std::size_t random_ = kNever;       // the constant that is the program's generator
   bool built_ = false;
 };
 

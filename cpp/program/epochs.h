@@ -7,8 +7,9 @@
 
 namespace lamella::program {
 
-// Advances after any version cell changed: a program whose workspace has seen an older value looks
-// at the version cells of its own constants.
+// Advances when a thread begins to change parameters (before the first write, its version cells held:
+// changes.h), and after a version cell changed without being held. A program whose workspace has seen
+// an older value looks at the version cells of its own constants.
 inline std::atomic<std::uint64_t> parameter_epoch{1};
 
 // Advances when any module's attributes or the selected instruction set changed: remembered calls

@@ -3,6 +3,7 @@
 #include "program/program.h"
 
 #include <algorithm>
+#include <map>
 #include <stdexcept>
 #include <string>
 
@@ -33,10 +34,23 @@ std::vector<base::ArenaRange> zones_of(const std::vector<GuardedRange>& guards,
   return base::guard_zones(ranges, arena_bytes);
 }
 
+// The cells of what is accessed so or more, each once; in one order, so that few collide half-way.
+std::vector<Cell> cells_of(const std::vector<ConstantArray>& constants, Access least) {
+  std::map<std::int64_t*, bool> found;
+  for (const ConstantArray& constant : constants) {
+    if (constant.version != nullptr && constant.access >= least) {
+      found[constant.version] |= constant.access == Access::update;
+    }
+  }
+  std::vector<Cell> cells;
+  for (const auto& [version, changes] : found) cells.push_back({version, changes});
+  return cells;
+}
+
 struct TeamContext {
   const Program* program;
   steps::Frame frame;
-  std::atomic<int>* failed_step;
+  Workspace* workspace;
 };
 
 }  // namespace
@@ -47,6 +61,11 @@ Program::Program(ProgramBuilder&& builder)
       arena_bytes_(builder.arena_bytes_),
       isa_(builder.table_->isa),
       steps_(std::move(builder.steps_)),
+      cells_(cells_of(builder.constants_, Access::hold)),
+      all_cells_(cells_of(builder.constants_, Access::read)),
+      random_(builder.random_ == kNever
+                  ? nullptr
+                  : reinterpret_cast<std::int64_t*>(builder.constants_[builder.random_].data)),
       workspaces_(arena_bytes_, zones_of(builder.guards_, arena_bytes_),
                   1 + inputs_.size() + outputs_.size(), std::move(builder.constants_),
                   std::move(builder.prepared_), std::move(builder.extras_)) {
@@ -58,31 +77,78 @@ Program::Program(ProgramBuilder&& builder)
   sleeping_team_ = team_for(kWakeNs);
   awake_team_ = team_for(kJoinNs);
   is_long_ = cost_ns_ > kLongNs;
-  draws_ = std::any_of(steps_.begin(), steps_.end(), [](const auto& s) { return s->draws(); });
+  draws_ = random_ == nullptr &&
+           std::any_of(steps_.begin(), steps_.end(), [](const auto& s) { return s->draws(); });
+  if (workspaces_.reads_versions() && builder.first_write_ < steps_.size()) {
+    check_at_ = static_cast<int>(builder.first_write_);
+  }
   // The first workspace is made here: the first call then finds its memory and packed weights.
   workspaces_.release(workspaces_.acquire());
 }
 
-// A step's failure is noted before its barrier: later steps of faster members cannot come first.
+// A step's failure is noted before its barrier: later steps of faster members cannot come first, and
+// behind the barrier every member finds the same: faster ones may by then have noted a later step.
 void Program::run_member(void* context, const base::Team& team) {
-  const auto& [program, frame, failed_step] = *static_cast<const TeamContext*>(context);
+  const auto& [program, frame, workspace] = *static_cast<const TeamContext*>(context);
   int index = 0;
   for (const auto& step : program->steps_) {
+    if (index == program->check_at_ && !program->still_valid(*workspace, team)) return;
     step->run(frame, team);
     if (frame.failure->raised.load(std::memory_order_relaxed) != 0) {
       int none = -1;
-      failed_step->compare_exchange_strong(none, index, std::memory_order_relaxed);
+      workspace->failed_step.compare_exchange_strong(none, index, std::memory_order_relaxed);
     }
     team.barrier();
+    const int failed = workspace->failed_step.load(std::memory_order_relaxed);
+    if (failed >= 0 && failed <= index) return;
     ++index;
   }
 }
 
-void Program::execute(Workspace& workspace) const {
+// One member looks, all of them act on it.
+bool Program::still_valid(Workspace& workspace, const base::Team& team) const {
+  if (workspace.holds_all) return true;
+  if (team.index == 0) workspace.disturbed.store(!workspaces_.unchanged(workspace));
+  team.barrier();
+  return !workspace.disturbed.load();
+}
+
+bool Program::attempt_update(Workspace& workspace, bool insist) const {
+  const std::vector<Cell>& cells = insist ? all_cells_ : cells_;
+  if (!try_hold(cells)) return false;
+  if (insist && !workspaces_.unchanged_while_held(workspace)) {
+    give_back(cells, false);
+    workspace.discard();
+    return false;
+  }
+  workspace.holds_all = insist;
+  if (random_ != nullptr) {
+    workspace.random = {static_cast<std::uint64_t>(random_[0]),
+                        static_cast<std::uint64_t>(random_[1])};
+  }
+  workspace.disturbed.store(false);
+  run_steps(workspace);
+  const bool raised = workspace.failure.raised.load(std::memory_order_relaxed) != 0;
+  bool disturbed = workspace.disturbed.load();
+  if (!insist && (check_at_ < 0 || raised)) {
+    disturbed = disturbed || !workspaces_.unchanged(workspace);
+  }
+  const bool done = !raised && !disturbed;
+  if (done && random_ != nullptr) ++random_[1];
+  give_back(cells, done);
+  if (disturbed) {
+    workspace.discard();
+    return false;
+  }
+  conclude(workspace);
+  return true;
+}
+
+void Program::run_steps(Workspace& workspace) const {
   TeamContext context{
       this,
       {workspace.buffers.data(), &workspace.failure, workspace.random.key, workspace.random.calls},
-      &workspace.failed_step};
+      &workspace};
   const int team = awake_team_ > 1 && base::follows_closely() ? awake_team_ : sleeping_team_;
   if (team == 1) {
     const base::FpEnvironment environment;
@@ -90,17 +156,15 @@ void Program::execute(Workspace& workspace) const {
   } else {
     base::run_team(team, run_member, &context);
   }
-  if (workspace.failure.raised.load(std::memory_order_relaxed) != 0) throw_failure(workspace);
-  workspace.arena.verify();
 }
 
 void Program::throw_failure(Workspace& workspace) const {
-  const int step = workspace.failed_step.exchange(-1);
+  const int step = workspace.failed_step.load();
   const std::string text = std::string(steps_[static_cast<std::size_t>(step)]->name()) +
                            ": index out of range; got " + std::to_string(workspace.failure.value) +
                            "; expected an index from 0 to " +
                            std::to_string(workspace.failure.limit - 1);
-  workspace.failure.raised.store(0);
+  workspace.forget_failure();
   throw std::out_of_range(text);
 }
 

@@ -2,8 +2,9 @@
 // A program: ordered steps over numbered buffers, immutable once built.
 //
 // Any number of callers may run it at once, each through a Run of its own. Making and ending a Run
-// happens under the callers' common lock (the bindings hold the GIL); execute() needs none and
-// allocates, checks and looks up nothing. All steps of a run share one parallel region.
+// happens under the callers' common lock (the bindings hold the GIL); attempt() needs none and
+// allocates and looks up nothing. All steps of a run share one parallel region. A run that changes
+// constants holds their version cells (changes.h), one that only reads them is repeated if they moved.
 #pragma once
 
 #include <cstddef>
@@ -12,6 +13,7 @@
 
 #include "base/parallel.h"
 #include "program/builder.h"
+#include "program/changes.h"
 #include "program/workspace.h"
 
 namespace lamella::program {
@@ -31,19 +33,46 @@ class Program {
   double cost_ns() const { return cost_ns_; }
   // Long enough that other Python threads should get on meanwhile.
   bool is_long() const { return is_long_; }
+  // Whether its runs change constants.
+  bool updates() const { return !cells_.empty(); }
 
  private:
   friend class Run;
 
-  void execute(Workspace& workspace) const;
+  bool attempt(Workspace& workspace, bool insist) const {
+    if (workspace.epoch == 0) return false;
+    if (!cells_.empty()) return attempt_update(workspace, insist);
+    run_steps(workspace);
+    std::atomic_thread_fence(std::memory_order_acquire);
+    if (parameter_epoch.load(std::memory_order_relaxed) != workspace.epoch &&
+        !workspaces_.unchanged(workspace)) {
+      workspace.discard();
+      return false;
+    }
+    conclude(workspace);
+    return true;
+  }
+  bool attempt_update(Workspace& workspace, bool insist) const;
+  void run_steps(Workspace& workspace) const;
+  void conclude(Workspace& workspace) const {
+    if (workspace.failure.raised.load(std::memory_order_relaxed) != 0) throw_failure(workspace);
+    workspace.arena.verify();
+  }
   [[noreturn]] void throw_failure(Workspace& workspace) const;
+  bool still_valid(Workspace& workspace, const base::Team& team) const;
   static void run_member(void* context, const base::Team& team);
 
   const std::vector<ArraySpec> inputs_, outputs_;
   const std::size_t arena_bytes_;
   const char* const isa_;
   const std::vector<std::unique_ptr<steps::Step>> steps_;
+  const std::vector<Cell> cells_;      // held while it runs, in the order of their addresses
+  const std::vector<Cell> all_cells_;  // with those of what it only reads
+  std::int64_t* const random_;         // (key, calls) of its own generator, or null
   mutable WorkspacePool workspaces_;
+  // Before this step what has been read so far is checked, since nothing written later can be undone;
+  // -1: nothing to check, or after all steps.
+  int check_at_ = -1;
   double cost_ns_ = 0;
   // The most members worth their cost, while they are asleep and while they are still awake.
   int sleeping_team_ = 1, awake_team_ = 1;
@@ -51,7 +80,7 @@ class Program {
   bool draws_ = false;
 };
 
-// One run: set every input and output, then execute() once.
+// One run: set every input and output, then attempt() until it succeeds.
 class Run {
  public:
   explicit Run(const Program& program)
@@ -69,9 +98,16 @@ class Run {
     workspace_->buffers[1 + program_.inputs_.size() + index] = static_cast<std::byte*>(data);
   }
 
+  // False when another thread was changing a constant of this program: nothing has then happened,
+  // but the outputs are unspecified. Before the next attempt, refresh() under the callers' lock.
+  // insist: a run that updates keeps others from changing what it only reads, too.
   // Throws std::out_of_range for an index outside its table, std::logic_error for a damaged guard
-  // zone; the outputs are then unspecified.
-  void execute() { program_.execute(*workspace_); }
+  // zone; the outputs are then unspecified, and no constant has changed.
+  bool attempt(bool insist = false) { return program_.attempt(*workspace_, insist); }
+  void refresh() { program_.workspaces_.refresh_lent(*workspace_); }
+  bool updates() const { return program_.updates(); }
+  // Whether the version of a constant says that somebody is changing it.
+  bool meets_held() const { return program_.workspaces_.any_held(); }
 
  private:
   const Program& program_;

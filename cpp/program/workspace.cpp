@@ -7,6 +7,20 @@
 #include "base/fp_environment.h"
 
 namespace lamella::program {
+namespace {
+
+std::vector<const std::int64_t*> versions_read(const std::vector<ConstantArray>& constants) {
+  std::vector<const std::int64_t*> versions;
+  for (const ConstantArray& constant : constants) {
+    const bool only_read = constant.access == Access::read && constant.read_by_steps;
+    if (constant.version != nullptr && only_read) {
+      versions.push_back(constant.version);
+    }
+  }
+  return versions;
+}
+
+}  // namespace
 
 Workspace::Workspace(std::size_t arena_bytes, std::span<const base::ArenaRange> zones,
                      std::size_t buffer_count)
@@ -23,6 +37,7 @@ WorkspacePool::WorkspacePool(std::size_t arena_bytes, std::vector<base::ArenaRan
       constants_(std::move(constants)),
       prepared_(std::move(prepared)),
       extras_(std::move(extras)),
+      reads_(versions_read(constants_)),
       current_(std::make_shared<PreparedSet>()) {
   current_->items.resize(prepared_.size());
 }
@@ -31,24 +46,53 @@ WorkspacePool::WorkspacePool(std::size_t arena_bytes, std::vector<base::ArenaRan
 Workspace* WorkspacePool::make() {
   base::count_allocation();
   auto workspace = std::make_unique<Workspace>(arena_bytes_, zones_, first_extra_ + extras_.size());
+  workspace->versions.resize(reads_.size());
   idle_.reserve(all_.size() + 1);
   all_.push_back(std::move(workspace));
   idle_.push_back(all_.back().get());
   return idle_.back();
 }
 
+bool WorkspacePool::unchanged(const Workspace& workspace) const {
+  std::atomic_thread_fence(std::memory_order_acquire);
+  for (std::size_t i = 0; i < reads_.size(); ++i) {
+    if (read_version(reads_[i]) != workspace.versions[i]) return false;
+  }
+  return true;
+}
+
+bool WorkspacePool::unchanged_while_held(const Workspace& workspace) const {
+  for (std::size_t i = 0; i < reads_.size(); ++i) {
+    if (count_of(read_version(reads_[i])) != workspace.versions[i]) return false;
+  }
+  return true;
+}
+
+bool WorkspacePool::any_held() const {
+  return std::any_of(constants_.begin(), constants_.end(), [](const ConstantArray& constant) {
+    return constant.version != nullptr && is_held(read_version(constant.version));
+  });
+}
+
+std::int64_t WorkspacePool::version_of(Slot source) const {
+  const std::int64_t* cell = constants_[extras_[source.buffer - first_extra_].index].version;
+  return cell == nullptr ? 0 : read_version(cell);
+}
+
 std::vector<std::int64_t> WorkspacePool::source_versions(std::size_t index) const {
   std::vector<std::int64_t> versions;
-  for (const Slot source : prepared_[index].sources) {
-    const std::int64_t* cell = constants_[extras_[source.buffer - first_extra_].index].version;
-    versions.push_back(cell == nullptr ? 0 : __atomic_load_n(cell, __ATOMIC_ACQUIRE));
-  }
+  for (const Slot source : prepared_[index].sources) versions.push_back(version_of(source));
   return versions;
 }
 
 bool WorkspacePool::stale(std::size_t index) const {
   const PreparedSet::Item& item = current_->items[index];
-  return item.memory == nullptr || item.versions != source_versions(index);
+  const std::vector<Slot>& sources = prepared_[index].sources;
+  if (item.memory == nullptr || item.versions.size() != sources.size()) return true;
+  for (std::size_t i = 0; i < sources.size(); ++i) {
+    if (item.versions[i] != version_of(sources[i])) return true;
+  }
+  return false;
 }
 
 void WorkspacePool::fill(std::size_t index, std::byte* target) const {
@@ -60,9 +104,10 @@ void WorkspacePool::fill(std::size_t index, std::byte* target) const {
   prepared_[index].prepare(sources.data(), target);
 }
 
-// Fills what is stale, in the memory it has or in new memory. The versions are read before the
-// sources: a change in between makes the array stale again.
-void WorkspacePool::refill(bool in_place) {
+// Fills what is stale, in the memory it has or in new memory. False when a source was changed
+// meanwhile: what was filled from it is then stale.
+bool WorkspacePool::refill(bool in_place) {
+  bool whole = true;
   auto next = in_place ? current_ : std::make_shared<PreparedSet>(*current_);
   for (std::size_t i = 0; i < prepared_.size(); ++i) {
     if (!stale(i)) continue;
@@ -74,28 +119,41 @@ void WorkspacePool::refill(bool in_place) {
       memory = std::shared_ptr<std::byte[]>(std::move(block));
     }
     fill(i, memory.get());
+    std::atomic_thread_fence(std::memory_order_acquire);
+    if (std::any_of(versions.begin(), versions.end(), is_held) || versions != source_versions(i)) {
+      versions.clear();
+      whole = false;
+    }
     item.memory = std::move(memory);
     item.versions = std::move(versions);
   }
   current_ = std::move(next);
+  // Those of one change belong together.
+  for (std::size_t i = 0; i < prepared_.size() && whole; ++i) whole = !stale(i);
+  return whole;
 }
 
-void WorkspacePool::refresh(Workspace* workspace) {
+// The versions are noted before anything is read, so that a change from then on shows.
+void WorkspacePool::refresh(Workspace& workspace, bool nobody_runs) {
+  workspace.epoch = 0;
   const std::uint64_t epoch = parameter_epoch.load(std::memory_order_acquire);
+  for (std::size_t i = 0; i < reads_.size(); ++i) {
+    workspace.versions[i] = read_version(reads_[i]);
+    if (is_held(workspace.versions[i])) return;
+  }
   if (epoch != checked_epoch_) {
     bool any = false;
     for (std::size_t i = 0; i < prepared_.size() && !any; ++i) any = stale(i);
-    const bool nobody_runs = idle_.size() == all_.size();
-    if (any) refill(nobody_runs);
+    if (any && !refill(nobody_runs)) return;
     checked_epoch_ = epoch;
   }
-  workspace->prepared = current_;
+  workspace.prepared = current_;
   for (std::size_t i = 0; i < extras_.size(); ++i) {
     const ExtraBuffer extra = extras_[i];
-    workspace->buffers[first_extra_ + i] =
+    workspace.buffers[first_extra_ + i] =
         extra.prepared ? current_->items[extra.index].memory.get() : constants_[extra.index].data;
   }
-  workspace->epoch = epoch;
+  workspace.epoch = epoch;
 }
 
 }  // namespace lamella::program

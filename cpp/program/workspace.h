@@ -18,6 +18,7 @@
 
 #include "base/arena.h"
 #include "program/builder.h"
+#include "program/changes.h"
 #include "program/epochs.h"
 #include "program/random_state.h"
 #include "steps/step.h"
@@ -39,10 +40,24 @@ struct Workspace {
   base::Arena arena;
   std::vector<std::byte*> buffers;
   std::shared_ptr<const PreparedSet> prepared;
-  std::uint64_t epoch = 0;  // parameter epoch the prepared arrays were checked against
+  // The parameter epoch it was made ready in; 0 while it is not, since a constant is being changed.
+  std::uint64_t epoch = 0;
+  std::vector<std::int64_t> versions;  // of the constants its steps only read, as they were then
   RandomState random;
   steps::Failure failure;
   std::atomic<int> failed_step{-1};
+  std::atomic<bool> disturbed{false};  // another thread changed what this run has read
+  bool holds_all = false;              // nobody can
+
+  void forget_failure() {
+    failed_step.store(-1);
+    failure.raised.store(0);
+  }
+  // What the run found, failures too, was made of values that do not belong together.
+  void discard() {
+    forget_failure();
+    epoch = 0;
+  }
 };
 
 // All workspaces of one program.
@@ -52,13 +67,27 @@ class WorkspacePool {
                 std::size_t first_extra, std::vector<ConstantArray> constants,
                 std::vector<PreparedArray> prepared, std::vector<ExtraBuffer> extras);
 
-  // A workspace nobody else uses, up to date with the parameters. Throws std::bad_alloc.
+  // A workspace nobody else uses, up to date with the parameters unless one of them is being changed
+  // just now. Throws std::bad_alloc.
   Workspace* acquire() {
     Workspace* workspace = idle_.empty() ? make() : idle_.back();
-    if (workspace->epoch != parameter_epoch.load(std::memory_order_acquire)) refresh(workspace);
+    if (workspace->epoch != parameter_epoch.load(std::memory_order_acquire)) {
+      refresh(*workspace, idle_.size() == all_.size());
+    }
     idle_.pop_back();
     return workspace;
   }
+  // Another try to bring a workspace up to date that was acquired and is not running.
+  void refresh_lent(Workspace& workspace) { refresh(workspace, idle_.size() + 1 == all_.size()); }
+
+  // Whether the constants that steps only read are what they were when the workspace was made ready.
+  bool unchanged(const Workspace& workspace) const;
+  // The same while the caller holds them all.
+  bool unchanged_while_held(const Workspace& workspace) const;
+  // Whether somebody holds the version of a constant.
+  bool any_held() const;
+  // Whether there are any that may change.
+  bool reads_versions() const { return !reads_.empty(); }
 
   void release(Workspace* workspace) noexcept { idle_.push_back(workspace); }
 
@@ -66,9 +95,10 @@ class WorkspacePool {
 
  private:
   Workspace* make();
-  void refresh(Workspace* workspace);
-  void refill(bool in_place);
+  void refresh(Workspace& workspace, bool nobody_runs);
+  bool refill(bool in_place);
   bool stale(std::size_t index) const;
+  std::int64_t version_of(Slot source) const;
   std::vector<std::int64_t> source_versions(std::size_t index) const;
   void fill(std::size_t index, std::byte* target) const;
 
@@ -78,6 +108,7 @@ class WorkspacePool {
   const std::vector<ConstantArray> constants_;
   const std::vector<PreparedArray> prepared_;
   const std::vector<ExtraBuffer> extras_;
+  const std::vector<const std::int64_t*> reads_;  // versions of the constants steps only read
 
   std::vector<std::unique_ptr<Workspace>> all_;
   std::vector<Workspace*> idle_;  // capacity for all of them, so that giving back cannot fail

@@ -214,6 +214,10 @@ class ProgramBuilder:
         """
         Puts guard zones around a range of the arena.
         """
+    def hold(self, constant: Slot) -> None:
+        """
+        Declares that the steps that write constants read this one: runs hold its version.
+        """
     def input(self, index: int) -> Slot:
         """
         The slot of an input.
@@ -260,6 +264,10 @@ class ProgramBuilder:
     def output(self, index: int) -> Slot:
         """
         The slot of an output.
+        """
+    def random_source(self, constant: Slot) -> None:
+        """
+        Makes an int64 constant (key, calls) the generator of this program's draws; each run that succeeds counts one call.
         """
     def reduce(
         self,
@@ -329,6 +337,10 @@ class ProgramBuilder:
         """
         Adds the numbers of an optimiser's step, float64: next = step + 1 and the rule's scalars, from `count` hyper-parameters.
         """
+    def changes(self, constant: Slot) -> None:
+        """
+        Declares that runs write this constant: they hold its version meanwhile, and advance it unless they fail.
+        """
 
 class Callable:
     """
@@ -373,6 +385,15 @@ class Callable:
         """
         Declares what is remembered right for the present structure epoch.
         """
+
+def assign(
+    target: numpy.typing.NDArray[typing.Any],
+    version: numpy.typing.NDArray[typing.Any],
+    value: numpy.typing.NDArray[typing.Any],
+) -> None:
+    """
+    Copies `value` into `target`, an array of the same type and shape that may be read-only, and advances its version; waits for a program that is changing it.
+    """
 
 def binary_names() -> list[str]:
     """

@@ -11,10 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from graphs import Weight, arrays_for, kind, run, traced
-from lamella.ir.graph import Graph, Node, Value
+from lamella.functional import embedding
+from lamella.ir.graph import Graph, GraphBuilder, Node, Parameter, Value
+from lamella.ir.types import TensorType
+from lamella.ops.base import Op
 from lamella.passes import optimize
 from lamella.passes.plan import Plan, Region, plan
+from lamella.runtime.emit import emit
 from lamella.runtime.tensor import Tensor, cat
+from lamella.runtime.trace import current
 
 
 def no_scratch(node: Node) -> int:
@@ -223,3 +228,190 @@ def test_arenas_beyond_memory_are_refused() -> None:
     graph = traced(lambda x: (x.T.exp() + x.T.tanh().T.T).T, kind(2**30, 2**30 - 1))
     with pytest.raises(MemoryError, match="arena is larger than any memory"):
         plan(graph, no_scratch)
+
+
+@st.composite
+def updating(draw: st.DrawFn) -> tuple[Graph, list[Weight]]:
+    """Updates that read, share and overtake each other's storage in every way."""
+    weights = [Weight(np.linspace(i, i + 1, 4, dtype=np.float32), f"w{i}") for i in range(3)]
+    steps = draw(
+        st.lists(
+            st.tuples(st.integers(0, 5), st.integers(0, 9), st.integers(0, 9)),
+            min_size=1,
+            max_size=8,
+        )
+    )
+    targets = draw(st.lists(st.integers(0, 20), min_size=1, max_size=3))
+    wanted = draw(st.lists(st.integers(0, 20), max_size=2))
+
+    def body(x: Tensor) -> list[Tensor]:
+        made = [x, *(w + 0.0 if draw(st.booleans()) else w for w in weights)]
+        for action, first, second in steps:
+            a, b = made[first % len(made)], made[second % len(made)]
+            if action < 3:
+                made.append(a + b)
+            elif action == 3:
+                made.append(a.reshape(2, 2).T.reshape(4))
+            elif action == 4:
+                made.append(a.reshape(2, 2).reshape(4))
+            else:
+                made.append(a.tanh())
+        for weight, index in zip(weights, targets, strict=False):
+            current().update(weight, made[index % len(made)])
+        return [made[index % len(made)] for index in wanted]
+
+    return traced(body, kind(4)), weights
+
+
+@given(updating(), st.booleans())
+def test_updates_see_the_old_values_and_outputs_too(
+    case: tuple[Graph, list[Weight]], optimized: bool
+) -> None:
+    graph, _ = case
+    graph = optimize(graph) if optimized else graph
+    x = np.linspace(-1, 1, 4, dtype=np.float32)
+    plain = Graph(graph.inputs, graph.roots(), graph.nodes)
+    expected = run(plain, [x])
+    got = run(graph, [x])
+    for array, value in zip(got, expected, strict=False):
+        assert array.tobytes() == value.tobytes()
+    for (source, _), value in zip(graph.updates, expected[len(got) :], strict=True):
+        assert source.array.tobytes() == value.tobytes()
+        assert source.version[0] == 1
+
+
+def stored(graph: Graph) -> list[str]:
+    """Names of the sources whose update is computed where they lie."""
+    places = plan(graph, no_scratch).places
+    found = []
+    for source, value in graph.updates:
+        place = places.get(value)
+        if place is not None and place.leaf is not None:
+            assert isinstance(place.leaf, Parameter)
+            if place.leaf.source is source:
+                found.append(source.name)
+    return found
+
+
+def a_step(body) -> tuple[Graph, Weight, Weight]:
+    """An optimised graph in which `body(x, a, b)` gives the new a, the new b, and an output."""
+    a, b = (Weight(np.ones(4, np.float32), name) for name in "ab")
+
+    def whole(x):
+        first, second, output = body(x, a, b)
+        current().update(a, first)
+        current().update(b, second)
+        return output
+
+    return optimize(traced(whole, kind(4))), a, b
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (lambda x, a, b: (a + x, b * 2, x), ["a", "b"]),
+        # The old a is read after its update in the graph's order: the update waits.
+        (lambda x, a, b: (a + x, b * 2, (a.reshape(2, 2).T @ x.reshape(2, 2))), ["a", "b"]),
+        # The new b is made of the new a, which lies where a was.
+        (lambda x, a, b: ((new := a + x), b - new, x), ["a", "b"]),
+        # Each wants the other's old value: one of them has to be copied.
+        (lambda x, a, b: (a + b, b - a, x), ["a"]),
+        # The old or the new value is an output.
+        (lambda x, a, b: (a + x, b * 2, a), ["b"]),
+        (lambda x, a, b: ((new := a + x), b * 2, new), ["b"]),
+        # The old value is what another one becomes.
+        (lambda x, a, b: (a + x, a, x), []),
+        # No operand of its node is the parameter itself, or the op reads more than its element.
+        (lambda x, a, b: (x + 1, (b.reshape(2, 2) @ x.reshape(2, 2)).reshape(4), x), []),
+        # What is made of the new a could fail.
+        (
+            lambda x, a, b: (
+                (new := a + x),
+                embedding(np.zeros(4, np.int64), new.reshape(4, 1)).reshape(4) + b,
+                x,
+            ),
+            ["b"],
+        ),
+    ],
+)
+def test_where_updates_are_computed(body, expected) -> None:
+    graph, a, b = a_step(body)
+    assert stored(graph) == expected
+    x = np.arange(4, dtype=np.float32)
+    values = run(Graph(graph.inputs, graph.roots(), graph.nodes), [x])
+    run(graph, [x])
+    assert np.array_equal(a.array, values[-2])
+    assert np.array_equal(b.array, values[-1])
+
+
+def test_writers_run_last() -> None:
+    graph, *_ = a_step(lambda x, a, b: (a + x, b * 2, (x.reshape(2, 2) @ a.reshape(2, 2))))
+    memory = plan(graph, no_scratch)
+    assert set(memory.nodes) == set(graph.nodes)
+    assert memory.nodes[-2:] == memory.late
+    assert {str(node.op) for node in memory.late} == {"add", "mul"}
+    assert emit(graph).steps[-2:] == ["elementwise", "elementwise"]
+
+
+class Momentum(Op):
+    """(p, g, v) -> (p', v', what nobody may want): an op as optimisers have them."""
+
+    optional_outputs = True
+
+    def infer(self, inputs: list[TensorType], /) -> tuple[TensorType, ...]:
+        return (inputs[0],) * 3
+
+    def overwrites_operand(self, output: int, /) -> int | None:
+        return (0, 2, None)[output]
+
+
+def test_ops_with_several_outputs_say_what_each_may_overwrite() -> None:
+    p, v = (Weight(np.ones(4, np.float32), name) for name in "pv")
+    builder = GraphBuilder()
+    x = builder.input(kind(4), "x")
+    made = builder.apply(Momentum(), (builder.parameter(p), x, builder.parameter(v)))
+    graph = builder.build([], [(p, made[0]), (v, made[1])])
+    assert stored(graph) == ["p", "v"]
+    memory = plan(graph, no_scratch)
+    assert memory.places[made[2]].region is Region.NOWHERE
+    assert memory.arena_bytes == 0
+    swapped = builder.build([], [(p, made[1]), (v, made[0])])
+    assert stored(swapped) == []
+    wanted = builder.build([made[2]], [(p, made[0])])
+    places = plan(wanted, no_scratch).places
+    assert places[made[2]].region is Region.OUTPUT
+    assert places[made[1]].region is Region.ARENA or places[made[1]].region is Region.NOWHERE
+
+
+def test_several_outputs_never_share_one_operand() -> None:
+    class Twice(Op):
+        overwrites = True
+
+        def infer(self, inputs: list[TensorType], /) -> tuple[TensorType, ...]:
+            return (inputs[0], inputs[0])
+
+    builder = GraphBuilder()
+    x = builder.input(kind(4), "x")
+    (y,) = builder.apply(optimize(traced(lambda x: x.exp(), kind(4))).nodes[0].op, (x,))
+    first, second = builder.apply(Twice(), (y,))
+    (third,) = builder.apply(first.node.op, (second,))[:1]
+    memory = plan(
+        builder.build(
+            [], [(Weight(np.ones(4, np.float32)), first), (Weight(np.ones(4, np.float32)), third)]
+        ),
+        no_scratch,
+    )
+    assert memory.places[first] == memory.places[y] != memory.places[second]
+
+
+def test_updated_weights_are_no_constants() -> None:
+    """They would be packed anew, alone, before every run."""
+    w = Weight(np.ones((32, 32), np.float32), "w")
+
+    def body(x):
+        current().update(w, w * 0.5)
+        return x @ w
+
+    x = np.ones((2, 32), np.float32)
+    program = emit(optimize(traced(body, x)))
+    assert [program.run([x])[0][0, 0] for _ in range(3)] == [32, 16, 8]

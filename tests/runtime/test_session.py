@@ -128,7 +128,7 @@ def test_updates_are_written_back():
         return x.mean(0)
 
     compiled = compile_call(body, [X])
-    assert compiled.updates
+    assert compiled.graph.updates
     expected = np.zeros(3, np.float32)
     for turn in range(3):
         got = compiled.run([X])

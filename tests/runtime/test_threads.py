@@ -75,6 +75,38 @@ def same():
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 class TestFork:
+    def test_while_a_thread_trains(self):
+        """The fork waits for the step that runs: the child finds whole parameters, and trains."""
+        code = """
+from lamella import nn
+from lamella.runtime.session import compile_call
+from lamella.runtime.trace import current
+w = nn.Parameter(np.zeros(1 << 20, np.float32))
+step = compile_call(lambda: (current().update(w, w + 1.0), w.max())[1], [])
+read = compile_call(lambda: (w.min(), w.max()), [])
+stop = False
+def train():
+    while not stop:
+        step.run([])
+def check():
+    assert w.version[0] >= 0
+    low, high = read.run([])
+    assert low == high, (low, high)
+    step.run([])
+    w.data = w.data + 1
+    assert (w.array == high + 2).all()
+thread = threading.Thread(target=train)
+thread.start()
+try:
+    for _ in range(20):
+        fork(check)
+finally:
+    stop = True
+    thread.join()
+print("well")
+"""
+        assert run_python(CHILD + code) == "well"
+
     def test_after_a_team(self):
         code = """
 for _ in range(50):

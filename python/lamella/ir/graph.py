@@ -8,7 +8,7 @@ op on the same values is one node, unless the op has effects. Values compare by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -47,7 +47,8 @@ class Operation(Protocol):
 class Source(Protocol):
     """The storage behind a Parameter leaf: owned, C-contiguous, with a version that counts changes.
 
-    `version` is an int64 array of shape (1,), bumped by the owner on every change.
+    `version` is a writeable int64 array of shape (1,) that counts the changes; it is negative while
+    a program or an assignment changes the elements.
     """
 
     @property
@@ -145,10 +146,12 @@ Place: TypeAlias = Callable[..., Value]
 class Graph:
     """Inputs, nodes in topological order, outputs, and what is written back after a run.
 
-    updates: (source, value) pairs; after the run the value is copied into the source's array.
+    updates: (source, value) pairs; after the run the value is the content of the source's array.
+    random: an int64 (key, calls) that random draws come from and advance, instead of the generator
+    that the whole process shares.
     """
 
-    __slots__ = ("inputs", "nodes", "outputs", "updates")
+    __slots__ = ("inputs", "nodes", "outputs", "random", "updates")
 
     def __init__(
         self,
@@ -156,11 +159,13 @@ class Graph:
         outputs: tuple[Value, ...],
         nodes: tuple[Node, ...],
         updates: tuple[tuple[Source, Value], ...] = (),
+        random: Source | None = None,
     ) -> None:
         self.inputs = inputs
         self.outputs = outputs
         self.nodes = nodes
         self.updates = updates
+        self.random = random
 
     def roots(self) -> tuple[Value, ...]:
         """Every value that must exist after a run: the outputs, then the updates' values."""
@@ -188,11 +193,15 @@ class Graph:
 
 
 class GraphBuilder:
-    """Collects nodes in the order in which they are placed."""
+    """Collects nodes in the order in which they are placed.
 
-    __slots__ = ("_constants", "_inputs", "_nodes", "_parameters", "_shared")
+    random: see Graph; to be set before `build`.
+    """
+
+    __slots__ = ("_constants", "_inputs", "_nodes", "_parameters", "_shared", "random")
 
     def __init__(self) -> None:
+        self.random: Source | None = None
         self._inputs: list[Input] = []
         self._nodes: list[Node] = []
         self._constants: dict[Hashable, Constant] = {}
@@ -205,9 +214,10 @@ class GraphBuilder:
         self._inputs.append(value)
         return value
 
-    def adopt(self, inputs: Iterable[Input]) -> None:
-        """Takes over the input leaves of another graph, as they are."""
-        self._inputs.extend(inputs)
+    def adopt(self, graph: Graph) -> None:
+        """Takes over the input leaves of another graph, as they are, and its generator."""
+        self._inputs.extend(graph.inputs)
+        self.random = graph.random
 
     def constant(self, array: Array) -> Constant:
         """The leaf of `array`, which must not change any more; small equal arrays share one."""
@@ -274,4 +284,4 @@ class GraphBuilder:
                 live.update(node.inputs)
                 kept.append(node)
         kept.reverse()
-        return Graph(tuple(self._inputs), tuple(outputs), tuple(kept), tuple(updates))
+        return Graph(tuple(self._inputs), tuple(outputs), tuple(kept), tuple(updates), self.random)

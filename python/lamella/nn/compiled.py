@@ -292,7 +292,7 @@ class Cache:
             self._refresh(module)
             signature = _signature(module, inputs, named, self.current.dtype)
             compiled = self._find(module, signature)
-            if signature.direct and not compiled.updates:
+            if signature.direct:
                 module._remember(
                     (*inputs, *named.values()), tuple(named), compiled.program, compiled.returns
                 )

@@ -101,12 +101,9 @@ class Stored(Operand):
         self._write(array)
 
     def _write(self, array: Array) -> None:
-        self.array.flags.writeable = True
-        try:
-            np.copyto(self.array, array, casting="unsafe")
-        finally:
-            self.array.flags.writeable = False
-        self.changed()
+        # Native, so that no program reads half of it and none that changes it is crossed.
+        ready = np.require(array, self.array.dtype, ["C_CONTIGUOUS", "ALIGNED", "ENSUREARRAY"])
+        _core.assign(self.array, self.version, ready)
 
     def check(self, op: str, array: Array) -> None:
         """Raises unless `array` may be assigned: same shape, and a type that fits."""
@@ -117,11 +114,6 @@ class Stored(Operand):
             raise DTypeError(
                 message(op, "no safe cast", {"value": array.dtype}, f"{self.array.dtype}")
             )
-
-    def changed(self) -> None:
-        """Says that the storage was written to."""
-        self.version += 1
-        _core.touch_parameters()
 
     def cast(self, dtype: np.dtype[Any]) -> None:
         """Converts floating storage; programs compiled for the old dtype are compiled anew."""

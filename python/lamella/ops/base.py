@@ -38,13 +38,15 @@ __all__ = [
 class Lowered(NamedTuple):
     """A value as the steps see it: where it lies and its type; contiguous, always.
 
-    constant: the storage belongs to the program's constants (a weight), so that a step may keep
-    its own packed copy.
+    constant: the storage belongs to the program's constants (a weight it does not change itself),
+    so that a step may keep its own packed copy. wanted: False for an output that nobody reads, of
+    an op with `optional_outputs`; it has no memory and must not be written.
     """
 
     slot: Slot
     type: TensorType
     constant: bool = False
+    wanted: bool = True
 
 
 class Op:
@@ -56,6 +58,8 @@ class Op:
     view: ClassVar[bool] = False
     # The output may lie on any input of its own type that nobody needs afterwards.
     overwrites: ClassVar[bool] = False
+    # `lower` looks at the outputs' `wanted` and leaves out what nobody reads.
+    optional_outputs: ClassVar[bool] = False
     # Truth values among the inputs count as 0 and 1 when another input is floating.
     arithmetic: ClassVar[bool] = False
     # False for ops whose outputs are not numbers on a line (masks, positions) and for updates: no
@@ -98,6 +102,13 @@ class Op:
             )
         )
 
+    def overwrites_operand(self, output: int, /) -> int | None:
+        """The operand of the output's type that this output may lie on; for several outputs.
+
+        An op with one output that may lie on any operand says `overwrites` instead.
+        """
+        return None
+
     def reference(self, arrays: Sequence[Array], /) -> tuple[Array, ...]:
         """The outputs, computed in float64 where the inputs are floating."""
         raise NotImplementedError
@@ -108,10 +119,6 @@ class Op:
         The default is exact.
         """
         return tuple(np.zeros(result.shape) for result in results)
-
-    def overwrites_operand(self, output: int, /) -> int | None:
-        """The one operand that this output of an op that overwrites may lie on; None: any."""
-        return None
 
     def lower(
         self,

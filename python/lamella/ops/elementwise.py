@@ -93,8 +93,8 @@ class Elementwise(Op):
         program.elementwise(
             shape=shape,
             inputs=[
-                (slot, broadcast_strides(type.shape, shape), type.dtype.value)
-                for slot, type, _ in inputs
+                (item.slot, broadcast_strides(item.type.shape, shape), item.type.dtype.value)
+                for item in inputs
             ],
             code=[
                 (op, dtype.value, args, params)

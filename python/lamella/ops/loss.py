@@ -177,8 +177,8 @@ class CrossEntropy(Op):
             target=target.slot,
             weight=weight[0].slot if weight else None,
             losses=losses.slot,
-            slopes=slopes.slot if getattr(slopes, "wanted", True) else None,
-            weights=weights.slot if getattr(weights, "wanted", True) else None,
+            slopes=slopes.slot if slopes.wanted else None,
+            weights=weights.slot if weights.wanted else None,
         )
 
 

@@ -87,7 +87,6 @@ class UpdateScalars(Op):
     """(step, hyper) -> (step + 1, scalars), all float64: what every parameter's update reads."""
 
     rule: str
-    overwrites = True
     differentiable = False
 
     @property
@@ -191,7 +190,6 @@ class Update(Op):
     """Base of the updates: `states` arrays of state stand between gradient and scalars."""
 
     __slots__ = ()
-    overwrites: ClassVar[bool] = True
     differentiable: ClassVar[bool] = False
 
     @property

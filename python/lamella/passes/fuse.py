@@ -65,7 +65,7 @@ def fuse(graph: Graph, registers: int = CHAIN_REGISTERS) -> Graph:
 def _rebuild(groups: _Groups) -> Graph:
     graph = groups.graph
     builder = GraphBuilder()
-    builder.adopt(graph.inputs)
+    builder.adopt(graph)
     new: dict[Value, Value] = {}
     for node in graph.nodes:
         if node in groups.gone:

@@ -31,7 +31,7 @@ Rewrite = Value | tuple[Op, tuple[Value, ...]] | None
 def simplify(graph: Graph) -> Graph:
     """An equal graph with less to do."""
     builder = GraphBuilder()
-    builder.adopt(graph.inputs)
+    builder.adopt(graph)
     new: dict[Value, Value] = {}
     for node in graph.nodes:
         inputs = tuple([new.get(value, value) for value in node.inputs])

@@ -2,12 +2,12 @@
 """Emit: an optimised graph as a program of the C++ core.
 
 Plans the memory, gives every value its slot, lets each op append its steps, copies what could not
-be computed in place, and last of all writes updates back to their sources.
+be computed in place, and last of all copies updates to their sources that do not lie there yet.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from lamella import _core
 from lamella.ir.graph import Constant, Graph, Node, Parameter, Result, Source, Value
@@ -19,31 +19,44 @@ __all__ = ["emit"]
 
 def emit(graph: Graph) -> _core.Program:
     """The program of `graph`, for the instruction set selected now."""
-    memory = plan(graph, _scratch_bytes, _core.guard_bytes())
-    return _Emitter(graph, memory).emit()
+    updated = frozenset(id(source) for source, _ in graph.updates)
+
+    def scratch_bytes(node: Node) -> int:
+        op: Op = node.op
+        return op.scratch_bytes(
+            _core.ProgramBuilder,
+            [value.type for value in node.inputs],
+            [_is_constant(value, updated) for value in node.inputs],
+        )
+
+    memory = plan(graph, scratch_bytes, _core.guard_bytes())
+    return _Emitter(graph, memory, updated).emit()
 
 
-def _scratch_bytes(node: Node) -> int:
-    op: Op = node.op
-    return op.scratch_bytes(
-        _core.ProgramBuilder,
-        [value.type for value in node.inputs],
-        [_is_constant(value) for value in node.inputs],
-    )
-
-
-def _is_constant(value: Value) -> bool:
-    """True when the value lies in the memory of a weight, under whatever shape."""
+def _leaf_of(value: Value) -> Value:
+    """What the value is a view of: itself, or the first that is no view."""
     while isinstance(value, Result) and value.node.op.view:
         value = value.node.inputs[0]
-    return isinstance(value, Parameter | Constant)
+    return value
+
+
+def _is_constant(value: Value, updated: Set[int]) -> bool:
+    """True when the value lies in the memory of a weight, under whatever shape.
+
+    Not one that the program changes: a packed copy would be stale at every run.
+    """
+    leaf = _leaf_of(value)
+    if isinstance(leaf, Parameter):
+        return id(leaf.source) not in updated
+    return isinstance(leaf, Constant)
 
 
 class _Emitter:
-    __slots__ = ("_builder", "_graph", "_leaves", "_memory", "_sources")
+    __slots__ = ("_builder", "_graph", "_leaves", "_memory", "_sources", "_updated")
 
-    def __init__(self, graph: Graph, memory: Plan) -> None:
+    def __init__(self, graph: Graph, memory: Plan, updated: Set[int]) -> None:
         self._graph = graph
+        self._updated = updated
         self._memory = memory
         self._builder = _core.ProgramBuilder(
             inputs=[(value.dtype.value, value.shape) for value in graph.inputs],
@@ -58,7 +71,8 @@ class _Emitter:
     def emit(self) -> _core.Program:
         for offset, nbytes in self._memory.reserved:
             self._builder.guard(self._builder.arena(offset), nbytes)
-        for node in self._graph.nodes:
+        self._declare()
+        for node in self._memory.nodes:
             if node.op.view:
                 continue
             scratch = self._memory.scratch.get(node)
@@ -72,6 +86,20 @@ class _Emitter:
             self._copy(self._lowered(copy.value), self._builder.output(copy.output))
         self._update(self._graph.updates)
         return self._builder.build()
+
+    def _declare(self) -> None:
+        """Tells what the program changes, and what it reads while it does."""
+        if self._graph.random is not None and any(n.op.effects for n in self._graph.nodes):
+            self._builder.random_source(self._source(self._graph.random))
+        for source, _ in self._graph.updates:
+            self._builder.changes(self._source(source))
+        late = [value for node in self._memory.late for value in node.inputs]
+        late += [copy.value for copy in self._memory.copies]
+        late += [value for _, value in self._graph.updates]
+        for value in late if self._graph.updates else ():
+            leaf = _leaf_of(value)
+            if isinstance(leaf, Parameter) and id(leaf.source) not in self._updated:
+                self._builder.hold(self._source(leaf.source))
 
     def _update(self, updates: Sequence[tuple[Source, Value]]) -> None:
         for value, offset in self._memory.saved.items():
@@ -97,9 +125,12 @@ class _Emitter:
     def _lowered(self, value: Value) -> Lowered:
         place = self._memory.places.get(value)
         if place is None:
-            return Lowered(self._leaf(value), value.type, _is_constant(value))
+            return Lowered(self._leaf(value), value.type, _is_constant(value, self._updated))
         if place.leaf is not None:
-            return Lowered(self._leaf(place.leaf), value.type, _is_constant(place.leaf))
+            constant = _is_constant(place.leaf, self._updated)
+            return Lowered(self._leaf(place.leaf), value.type, constant)
+        if place.region is Region.NOWHERE:
+            return Lowered(self._builder.arena(0), value.type, wanted=False)
         return Lowered(self._slot(place), value.type)
 
     def _slot(self, place: Place) -> _core.Slot:

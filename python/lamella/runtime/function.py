@@ -96,7 +96,7 @@ class Function(_core.Callable):
             return self._inline(arguments, trace, out)
         call = _Call(self.__name__, arguments, self._roles, self._scalars)
         compiled = self._compiled((_core.isa(), *call.key), call, False)
-        if call.direct and not compiled.updates:
+        if call.direct:
             self._learn(call, compiled, args, kwargs)
         return compiled.run(call.arrays, op=self.__name__, out=out)
 

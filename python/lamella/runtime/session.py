@@ -79,11 +79,6 @@ class Compiled:
         self.program = emit(self.graph)
 
     @property
-    def updates(self) -> bool:
-        """True when a run changes buffers: such a program must be run by `run`, here."""
-        return bool(self.graph.updates)
-
-    @property
     def returns(self) -> Any:
         """How the C++ base class shall hand the outputs back: see `Callable._remember`."""
         if self.outputs == LEAF:
@@ -104,9 +99,7 @@ class Compiled:
         may overlap the inputs.
         """
         if out is None:
-            arrays = self.program.run(inputs)
-            self._commit()
-            return self.restore(arrays)
+            return self.restore(self.program.run(inputs))
         targets, structure = flatten(out)
         if structure != self.outputs:
             raise TypeError(
@@ -120,15 +113,7 @@ class Compiled:
         else:
             for target, array in zip(targets, self.program.run(inputs), strict=True):
                 np.copyto(target, array)
-        self._commit()
         return out
-
-    def _commit(self) -> None:
-        """Says that the sources of the updates have changed."""
-        for source, _ in self.graph.updates:
-            source.version[0] += 1
-        if self.graph.updates:
-            _core.touch_parameters()
 
 
 def _check_out(op: str, target: Any, type: TensorType) -> None:
