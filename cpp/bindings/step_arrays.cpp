@@ -16,12 +16,6 @@ using steps::Strides;
 
 namespace {
 
-void check_aligned(const Array& array) {
-  if (array.slot.offset % array.item == 0) return;
-  throw std::invalid_argument("slot: offset " + std::to_string(array.slot.offset) +
-                              " is not a multiple of the item size " + std::to_string(array.item));
-}
-
 // Whether a step that allows y to be x may have these two.
 bool same_array(const Array& x, const Array& y) {
   return x.slot.offset == y.slot.offset && x.bytes == y.bytes && x.item == y.item && x.contiguous &&
@@ -45,6 +39,12 @@ Array strided(Slot slot, const Shape& shape, const Strides& strides, std::size_t
   const Strides& rest = merged.strides[0];
   const bool dense = rest.empty() || (rest.size() == 1 && rest[0] == 1);
   return {{slot.buffer, slot.offset - below}, checked_mul(reach.count, item), item, dense};
+}
+
+void check_aligned(const Array& array) {
+  if (array.slot.offset % array.item == 0) return;
+  throw std::invalid_argument("slot: offset " + std::to_string(array.slot.offset) +
+                              " is not a multiple of the item size " + std::to_string(array.item));
 }
 
 void check_read(ProgramBuilder& builder, const Array& array) {

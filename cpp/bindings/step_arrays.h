@@ -26,6 +26,7 @@ Array contiguous(steps::Slot slot, std::size_t count, std::size_t item);
 Array strided(steps::Slot slot, const steps::Shape& shape, const steps::Strides& strides,
               std::size_t item);
 
+void check_aligned(const Array& array);
 void check_read(program::ProgramBuilder& builder, const Array& array);
 
 enum class Sharing { none, exact };
