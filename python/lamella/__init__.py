@@ -31,8 +31,10 @@ from lamella.runtime.function import function
 from lamella.runtime.session import Session, compile
 
 if TYPE_CHECKING:
-    from lamella import optim
+    from lamella import optim, train
     from lamella.storage.files import load, save
+    from lamella.train.fit import fit
+    from lamella.train.step import TrainStep
 
 __version__: str = _build_info()["version"]
 
@@ -41,11 +43,13 @@ __all__ = [
     "FormatError",
     "Session",
     "ShapeError",
+    "TrainStep",
     "UnsupportedError",
     "__version__",
     "clear_cache",
     "compile",
     "config",
+    "fit",
     "function",
     "functional",
     "get_num_threads",
@@ -57,13 +61,19 @@ __all__ = [
     "set_num_threads",
     "show_config",
     "summary",
+    "train",
 ]
 
 # Opened when first named: the doors import foreign libraries, and a process that only predicts
 # shall not wait for the rest.
 _DOORS = ("onnx", "sklearn")
-_ROOMS = ("optim",)
-_LATER = {"load": "storage.files", "save": "storage.files"}
+_ROOMS = ("optim", "train")
+_LATER = {
+    "TrainStep": "train.step",
+    "fit": "train.fit",
+    "load": "storage.files",
+    "save": "storage.files",
+}
 
 
 def __getattr__(name: str) -> Any:

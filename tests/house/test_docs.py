@@ -25,6 +25,7 @@ PUBLIC = (
     "lamella.nn.init",
     "lamella.onnx",
     "lamella.optim",
+    "lamella.train",
     "lamella.sklearn",
 )
 

@@ -27,6 +27,7 @@ PYTHON_FLOORS = (
     ("functional",),
     ("nn",),
     ("optim",),
+    ("train",),
     ("config",),
     ("onnx", "torch", "sklearn"),
     ("benchmarks",),  # the repository's benchmarks/, installed with the package
@@ -45,6 +46,8 @@ FENCES = {
     "torch/": {"torch"},
     "sklearn/": {"sklearn"},
     "config.py": {"threadpoolctl"},
+    "train/history.py": {"matplotlib"},
+    "train/callbacks.py": {"matplotlib"},
     "cli/demo.py": {"sklearn", "matplotlib", "threadpoolctl"},
     "cli/plot.py": {"matplotlib"},
 }

@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fit: one run of training, its position, and its loop over epochs and batches.
+
+This is what callbacks see and what checkpoints save. The position, (epoch, batch), counts what is
+finished, and always agrees with the parameters: whatever ends a run, an error or Ctrl-C, the
+versions of the parameters tell whether the step it met was still finished.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from time import perf_counter
+from typing import Any
+
+from lamella.errors import message
+from lamella.nn.module import Module
+from lamella.train.callbacks import Callback
+from lamella.train.checkpoint import save
+from lamella.train.data import Arrays, Stream, mean_loss
+from lamella.train.evaluation import Evaluation
+from lamella.train.history import History
+from lamella.train.ledger import Ledger
+from lamella.train.metrics import Metric
+
+__all__ = ["Fit"]
+
+
+class Fit:
+    """A run of `lamella.fit` as callbacks see it, and as its exceptions carry it (`error.fit`).
+
+    net, loss, optimizer, step: what is trained, and the TrainStep; history: the finished epochs;
+    epochs: how many there shall be; batches: how many an epoch has (None for a generator);
+    epoch, batch: how many are finished, batches in the running epoch; logs: the values of the last
+    finished epoch by name; last_loss: the loss of the last batch (in on_batch_end); seed: of the
+    order of samples and of dropout; stop: set it to True and training ends after this hook.
+    """
+
+    def __init__(
+        self,
+        net: Module,
+        step: Any,
+        source: Arrays | Stream,
+        *,
+        epochs: int,
+        seed: int,
+        metrics: Sequence[Metric] = (),
+        callbacks: Sequence[Callback] = (),
+        validation: tuple[Evaluation, Arrays | Stream] | None = None,
+    ) -> None:
+        self.net = net
+        self.step = step
+        self.loss = step.loss
+        self.optimizer = step.optimizer
+        self.source = source
+        self.epochs = epochs
+        self.batches = source.batches
+        self.seed = seed
+        self.metrics = list(metrics)
+        # Checkpoints come last: they hold what the others have made of the same epoch.
+        self.callbacks = sorted(callbacks, key=lambda callback: callback.last)
+        self.validation = validation
+        self.history = History()
+        self.epoch = 0
+        self.batch = 0
+        self.logs: dict[str, float] = {}
+        self.last_loss = float("nan")
+        self.stop = False
+        # Of the running epoch: losses by batch, those lost to an interrupt, when it would have
+        # begun had it not been interrupted.
+        self.losses: list[float] = []
+        self.lost: list[int] = []
+        self.started: float | None = None
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes a checkpoint of this position, from which `fit(..., resume=path)` continues.
+
+        The file is never torn: what was there before stays until the new one is complete.
+        """
+        save(self, path)
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the values that each epoch of this run will have."""
+        names = ["loss", *(metric.name for metric in self.metrics)]
+        if self.validation is not None:
+            names += [f"val_{name}" for name in names]
+        return [*names, "lr", "seconds"]
+
+    def require(self, monitor: str) -> None:
+        """Raises ValueError unless epochs will have a value of this name."""
+        if monitor not in self.columns:
+            got, names = {"monitor": repr(monitor)}, ", ".join(self.columns)
+            advice = "Give validation_data." if monitor.startswith("val_") else ""
+            raise ValueError(message("fit", "no such value", got, f"one of {names}", advice))
+
+    def run(self) -> History:
+        """Trains from the present position to the end."""
+        modes = [(module, module.training) for module in self.net.modules()]
+        try:
+            self._call("on_train_begin")
+            while self.epoch < self.epochs and not self.stop:
+                self._epoch()
+            self._call("on_train_end")
+        except BaseException as error:
+            error.fit = self  # type: ignore[attr-defined]
+            self._call("on_interrupt")
+            raise
+        finally:
+            for module, mode in modes:
+                if module.training is not mode:
+                    module.training = mode
+        return self.history
+
+    def _call(self, hook: str) -> None:
+        for callback in self.callbacks:
+            getattr(callback, hook)(self)
+
+    def _hooks(self, name: str) -> list[Callable[[Fit], None]]:
+        """The callbacks' own hooks of this name; most have none for batches."""
+        base = getattr(Callback, name)
+        found = [callback for callback in self.callbacks if callback.batch_hooks]
+        return [getattr(c, name) for c in found if getattr(type(c), name) is not base]
+
+    def _epoch(self) -> None:
+        if self.batch == 0 or self.started is None:
+            self.started = perf_counter()
+        if self.batch == 0:
+            self.losses, self.lost = [], []
+            for metric in self.metrics:
+                metric.reset()
+            self._call("on_epoch_begin")
+        if not self.net.training:
+            self.net.train()
+        batches = self.source.epoch(self.epoch, self.batch)
+        hooks = self._hooks("on_batch_begin"), self._hooks("on_batch_end")
+        if self.metrics or any(hooks):
+            self._watched(batches, *hooks)
+        else:
+            self._plain(batches)
+        if self.stop:
+            return
+        if not self.losses:
+            raise ValueError(
+                message("fit", "no batches", {"x": type(self.source).__name__}, "at least one",
+                        "A generator can be used up; give what can be iterated over again.")
+            )  # fmt: skip
+        logs = {"loss": self._mean_loss(), **{m.name: m.result() for m in self.metrics}}
+        if self.validation is not None:
+            evaluation, data = self.validation
+            logs |= {f"val_{name}": value for name, value in evaluation.over(data).items()}
+        logs["lr"] = float(self.optimizer.param_groups[0]["lr"])
+        logs["seconds"] = perf_counter() - self.started
+        self.history.append(logs)
+        self.logs = logs
+        # No call between the two: a signal finds both or neither.
+        self.epoch, self.batch = self.epoch + 1, 0
+        self._call("on_epoch_end")
+
+    def _plain(self, batches: Iterator[tuple[Any, ...]]) -> None:
+        """The loop when nobody looks at batches: as little Python as can be."""
+        call = self.step.rows if self.source.native else self.step
+        losses, append = self.losses, self.losses.append
+        ledger, first = Ledger(self.step), self.batch
+        try:
+            for arguments in batches:
+                append(float(call(*arguments)))
+            self.batch = len(losses)
+        except BaseException:
+            self._settle(first, ledger)
+            raise
+
+    def _watched(
+        self,
+        batches: Iterator[tuple[Any, ...]],
+        begins: list[Callable[[Fit], None]],
+        ends: list[Callable[[Fit], None]],
+    ) -> None:
+        """The loop with metrics and hooks for batches."""
+        call = self.step.rows if self.source.native else self.step
+        metrics, source = self.metrics, self.source
+        for arguments in batches:
+            for hook in begins:
+                hook(self)
+            if self._stopped():
+                break
+            ledger = Ledger(self.step)
+            try:
+                result = call(*arguments)
+                self.losses.append(float(result[0] if metrics else result))
+                self.batch = len(self.losses)
+            except BaseException:
+                self._settle(self.batch, ledger)
+                raise
+            if metrics:
+                target = source.targets(arguments)
+                for metric in metrics:
+                    metric.update(target, result[1])
+            self.last_loss = self.losses[-1]
+            for hook in ends:
+                hook(self)
+            if self._stopped():
+                break
+
+    def _stopped(self) -> bool:
+        """Whether a hook has stopped training in the meantime."""
+        return self.stop
+
+    def _settle(self, first: int, ledger: Ledger) -> None:
+        """Makes the position agree with the parameters after an exception.
+
+        Python raises KeyboardInterrupt when the native call is over but before its result is
+        stored: the step counts, and its loss is lost to the mean of its epoch.
+        """
+        finished = ledger.settle()
+        while len(self.losses) < first + finished:
+            self.lost.append(len(self.losses))
+            self.losses.append(0.0)
+        self.batch = len(self.losses)
+
+    def _mean_loss(self) -> float:
+        return mean_loss(self.loss, self.losses, self.source, self.lost)

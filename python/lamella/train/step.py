@@ -1,0 +1,405 @@
+# SPDX-License-Identifier: Apache-2.0
+"""TrainStep: forward, loss, backward and update of one batch as one program.
+
+Each way to use a step is a module of its own (`_Update`, `_Hold`, `_Gradients`), whose forward runs
+the net and the loss, differentiates, and places what happens to the gradients. So compiling,
+caching by signature and structure, threads and the quick call are those of every module. TrainStep
+holds what they share: the net, the loss, the optimiser, and the random state.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lamella.errors import ShapeError, UnsupportedError, message
+from lamella.ir.graph import Value
+from lamella.ir.types import Array
+from lamella.nn import compiled
+from lamella.nn.module import Module
+from lamella.nn.parameter import Buffer, Parameter
+from lamella.ops import composites
+from lamella.ops.elementwise import Binary
+from lamella.ops.gather import Embedding
+from lamella.optim.clipping import clip_norm, clip_value
+from lamella.optim.optimizer import Optimizer
+from lamella.passes.differentiate import differentiate
+from lamella.runtime.tensor import Tensor
+from lamella.runtime.trace import Trace, current, current_trace
+
+__all__ = ["TrainStep", "batch_loss"]
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What is done to the gradients between backward and update, and what comes back."""
+
+    clip_norm: float | None
+    clip_value: float | None
+    outputs: bool
+
+
+class TrainStep:
+    """One step of training as one native call: `step(x, y)` returns the loss.
+
+    The program runs the net in its present mode (`net.train()`, `net.eval()`) on the batch, then
+    the loss, the gradients of the optimiser's parameters, and the optimiser's update. Nothing is
+    changed unless all of it succeeded: an error leaves the parameters of the last finished step.
+
+        loss = L(net(x), y);   parameters <- optimiser(parameters, dL/dparameters)
+
+    Parameters: net, a module; loss, a module or function (output, target) -> a number (shape ());
+    optimizer, of `lamella.optim`, over parameters of the net; clip_norm, the largest Euclidean norm
+    of all gradients together, > 0; clip_value, the largest magnitude of one element, > 0;
+    accumulate, how many calls make one update, >= 1, their gradients averaged; outputs, whether a
+    call returns (loss, net's output); seed, for dropout, drawn from the process's generator when
+    None. Called with: x, the net's input, a tuple of inputs or a dict of named inputs; y, what the
+    loss compares with; sample_weight, shape (N,), weights of the samples.
+    Returns: the loss, an array of shape () and the net's dtype; the result of an update that
+    others are making to the same parameters at that time is a RuntimeError.
+    Raises: ShapeError, DTypeError where net, loss and arrays do not fit; IndexError for a class
+    that does not exist.
+
+    >>> import numpy as np, lamella as lm
+    >>> from lamella import nn, optim
+    >>> net = nn.Linear(2, 1)
+    >>> step = lm.TrainStep(net, nn.MSELoss(), optim.SGD(net.parameters(), lr=0.1))
+    >>> x, y = np.eye(2, dtype=np.float32), np.ones((2, 1), np.float32)
+    >>> losses = [float(step(x, y)) for _ in range(200)]
+    >>> losses[-1] < 1e-3
+    True
+    """
+
+    def __init__(
+        self,
+        net: Module,
+        loss: Callable[..., Any],
+        optimizer: Optimizer,
+        *,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        accumulate: int = 1,
+        outputs: bool = False,
+        seed: int | None = None,
+    ) -> None:
+        _require("net", net, Module, "a lamella.nn.Module")
+        _require("optimizer", optimizer, Optimizer, "an optimiser of lamella.optim")
+        if not callable(loss):
+            raise TypeError(message("TrainStep", "loss is no function", {"loss": type(loss)}))
+        for name, bound in (("clip_norm", clip_norm), ("clip_value", clip_value)):
+            if bound is not None and not bound > 0:
+                raise ValueError(message("TrainStep", "no bound", {name: bound}, f"{name} > 0"))
+        if isinstance(accumulate, bool) or int(accumulate) != accumulate or accumulate < 1:
+            raise ValueError(
+                message("TrainStep", "no number of calls", {"accumulate": accumulate}, "an int > 0")
+            )
+        self.net = net
+        self.loss = loss
+        self.optimizer = optimizer
+        self.accumulate = int(accumulate)
+        self.options = _Options(clip_norm, clip_value, bool(outputs))
+        self._random = Buffer(np.array([_new_key(seed), 0], np.int64))
+        self._sums: dict[int, Buffer] = {}
+        self.held = 0
+        self._parts: dict[tuple[type[_Part], bool], _Part] = {}
+        self._lock = threading.RLock()
+        self._compiling: _Part | None = None
+        self._quick = self._part(_Update, False) if self.accumulate == 1 else None
+
+    def __call__(self, x: Any, y: Any, sample_weight: Any = None) -> Any:
+        """One step; see the class."""
+        if self._quick is not None:
+            return self._quick(x, y, sample_weight)
+        return self._accumulated(False, x, y, sample_weight)
+
+    def rows(self, x: Any, y: Any, index: Array, sample_weight: Any = None) -> Any:
+        """A step on the rows `index` of whole data sets, which the program itself gathers.
+
+            step.rows(x, y, index) = step(x[index], y[index])
+
+        Parameters: x, y and sample_weight as in a call, with all samples along their first axes;
+        index, int64 of shape (N,), 0 <= index < number of samples.
+        Returns: what a call returns. Raises: as a call does; IndexError for an index outside.
+
+        >>> import numpy as np, lamella as lm
+        >>> from lamella import nn, optim
+        >>> net = nn.Linear(2, 1)
+        >>> step = lm.TrainStep(net, nn.MSELoss(), optim.SGD(net.parameters(), lr=0.1))
+        >>> x, y = np.eye(2, dtype=np.float32), np.ones((2, 1), np.float32)
+        >>> step.rows(x, y, np.array([1, 0, 1])).shape
+        ()
+        """
+        if self.accumulate == 1:
+            return self._part(_Update, True)(x, y, index, sample_weight)
+        return self._accumulated(True, x, y, index, sample_weight)
+
+    def gradients(
+        self, x: Any, y: Any, sample_weight: Any = None
+    ) -> tuple[Array, dict[str, Array]]:
+        """The loss and the gradient of every parameter of the net that requires one.
+
+        Changes nothing: no parameter, no running statistic. Parameters that the loss does not
+        depend on have gradients of zero.
+
+        Parameters: as in a call. Returns: (loss, {name: gradient}). Raises: as a call does.
+
+        >>> import numpy as np, lamella as lm
+        >>> from lamella import nn, optim
+        >>> net = nn.Linear(2, 1)
+        >>> step = lm.TrainStep(net, nn.MSELoss(), optim.SGD(net.parameters(), lr=0.1))
+        >>> loss, d = step.gradients(np.eye(2, dtype=np.float32), np.ones((2, 1), np.float32))
+        >>> sorted(d), d["weight"].shape
+        (['bias', 'weight'], (1, 2))
+        """
+        result: tuple[Array, dict[str, Array]] = self._part(_Gradients, False)(x, y, sample_weight)
+        return result
+
+    @property
+    def random_state(self) -> tuple[int, int]:
+        """(key, calls) of the generator that dropout draws from: set it to repeat or to resume."""
+        key, calls = self._random.array
+        return int(key), int(calls)
+
+    @random_state.setter
+    def random_state(self, state: tuple[int, int]) -> None:
+        self._random.data = np.array(state, np.int64)
+
+    def _part(self, kind: type[_Part], rows: bool) -> _Part:
+        part = self._parts.get((kind, rows))
+        if part is None:
+            part = self._parts[kind, rows] = kind(self, rows)
+        return part
+
+    def _accumulated(self, rows: bool, *arguments: Any) -> Any:
+        with self._lock:
+            last = self.held + 1 == self.accumulate
+            result = self._part(_Update if last else _Hold, rows)(*arguments)
+            self.held = 0 if last else self.held + 1
+            return result
+
+    def held_sum(self, parameter: Parameter) -> Buffer:
+        """What the gradients of the held calls add up to, for one parameter."""
+        found = self._sums.get(id(parameter))
+        if found is None or found.array.dtype != parameter.array.dtype:
+            found = self._sums[id(parameter)] = Buffer(np.zeros_like(parameter.array))
+        return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = self.__dict__.copy()
+        for name in ("_parts", "_lock", "_compiling", "_quick", "_sums"):
+            del state[name]
+        state["held"] = 0
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _parts={}, _sums={}, _lock=threading.RLock(), _compiling=None)
+        self._quick = self._part(_Update, False) if self.accumulate == 1 else None
+
+    def __repr__(self) -> str:
+        return f"TrainStep({type(self.net).__name__}, {self.loss!r}, {self.optimizer!r})"
+
+
+class _Part(Module):
+    """One program of a step. rows: whether it gathers its batch from whole data sets."""
+
+    def __init__(self, step: TrainStep, rows: bool) -> None:
+        super().__init__()
+        self.net = step.net
+        self.loss = step.loss
+        self.step = step
+        self.rows = rows
+        self.structure = step.optimizer.structure()
+
+    def _dispatch(self, *inputs: Any, **named: Any) -> Any:
+        if current_trace() is not None:
+            if self is not self.step._compiling:
+                raise UnsupportedError(
+                    message("TrainStep", "called within a traced function", None, "arrays")
+                )
+            return compiled.dispatch(self, inputs, named)
+        with self.step._lock:
+            self.__dict__["structure"] = self.step.optimizer.structure()
+            self.step._compiling = self
+            try:
+                return compiled.dispatch(self, inputs, named)
+            finally:
+                self.step._compiling = None
+
+    def forward(self, x: Any, y: Any, *rest: Any) -> Any:
+        trace = current()
+        trace.builder.random = self.step._random
+        weight = rest[-1]
+        if self.rows:
+            x, y, weight = (_gather(trace, tree, rest[0]) for tree in (x, y, weight))
+        output = self._output(x)
+        loss = batch_loss(self.loss, output, y, weight)
+        value = loss._value(trace)
+        if value.shape != () or not value.dtype.is_floating:
+            raise ShapeError(
+                message(
+                    "TrainStep",
+                    "the loss is no number",
+                    {"loss": value.type},
+                    "a float, shape ()",
+                )
+            )
+        result = self.finish(trace, value)
+        outputs = self.step.options.outputs and not isinstance(self, _Gradients)
+        return (loss, output) if outputs else (loss if result is None else (loss, result))
+
+    def _output(self, x: Any) -> Any:
+        if isinstance(x, Mapping):
+            return self.net(**x)
+        return self.net(*x) if isinstance(x, tuple | list) else self.net(x)
+
+    def finish(self, trace: Trace, loss: Value) -> Any:
+        """Places what follows the loss; returns what the program returns beside it."""
+        raise NotImplementedError
+
+    def _gradients(self, trace: Trace, loss: Value, wrt: Sequence[Parameter]) -> list[Value | None]:
+        leaves = [trace.parameter(parameter) for parameter in wrt]
+        return differentiate(trace.place, loss, leaves)
+
+
+class _Gradients(_Part):
+    """Loss and gradients; changes nothing."""
+
+    def finish(self, trace: Trace, loss: Value) -> dict[str, Tensor]:
+        trace.updates = []
+        named = {name: p for name, p in self.net.named_parameters() if p.requires_grad}
+        found = self._gradients(trace, loss, list(named.values()))
+        return {
+            name: Tensor(
+                trace.constant(np.zeros_like(parameter.array)) if gradient is None else gradient,
+                trace,
+            )
+            for (name, parameter), gradient in zip(named.items(), found, strict=True)
+        }
+
+
+class _Hold(_Part):
+    """Adds the gradients to the sums and leaves the parameters alone."""
+
+    def finish(self, trace: Trace, loss: Value) -> None:
+        for parameter, gradient in self._found(trace, loss):
+            held = self.step.held_sum(parameter)
+            if gradient is not None:
+                total = trace.place(Binary("add"), trace.parameter(held), gradient)
+                trace.update(held, total)
+
+    def _found(self, trace: Trace, loss: Value) -> list[tuple[Parameter, Value | None]]:
+        wrt = self.step.optimizer.parameters
+        found = self._gradients(trace, loss, wrt)
+        if all(gradient is None for gradient in found):
+            raise ValueError(
+                message(
+                    "TrainStep",
+                    "the loss depends on none of the optimiser's parameters",
+                    {"parameters": len(wrt)},
+                    "an optimiser over net.parameters()",
+                )
+            )
+        return list(zip(wrt, found, strict=True))
+
+
+class _Update(_Hold):
+    """Updates the parameters with this call's gradients and those held before."""
+
+    def finish(self, trace: Trace, loss: Value) -> None:
+        pairs = self._found(trace, loss)
+        if self.step.accumulate > 1:
+            pairs = [(one, self._mean(trace, one, gradient)) for one, gradient in pairs]
+        parameters = [parameter for parameter, _ in pairs]
+        gradients: Sequence[Value | None] = [gradient for _, gradient in pairs]
+        options = self.step.options
+        if options.clip_value is not None:
+            gradients = clip_value(trace, gradients, options.clip_value)
+        if options.clip_norm is not None:
+            gradients, _ = clip_norm(trace, gradients, options.clip_norm)
+        self.step.optimizer.place(trace, parameters, gradients)
+
+    def _mean(self, trace: Trace, parameter: Parameter, gradient: Value | None) -> Value | None:
+        if gradient is None:
+            return None
+        held = self.step.held_sum(parameter)
+        total = trace.place(Binary("add"), trace.parameter(held), gradient)
+        trace.update(held, trace.constant(np.zeros_like(held.array)))
+        count = trace.constant(np.asarray(self.step.accumulate, held.array.dtype))
+        return trace.place(Binary("div"), total, count)
+
+
+def _require(name: str, value: Any, kind: type[Any], expected: str) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(
+            message("TrainStep", f"{name} is another kind of object", {name: type(value)}, expected)
+        )
+
+
+def _new_key(seed: int | None) -> int:
+    """A generator's key: the seed, or entropy."""
+    return int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def _gather(trace: Trace, tree: Any, index: Tensor) -> Any:
+    """The rows `index` of every array in a tree."""
+    if tree is None:
+        return None
+    if isinstance(tree, Mapping):
+        return {name: _gather(trace, item, index) for name, item in tree.items()}
+    if isinstance(tree, tuple | list):
+        return tuple(_gather(trace, item, index) for item in tree)
+    table, rows = tree._value(trace), index._value(trace)
+    if not table.shape:
+        raise ShapeError(message("TrainStep.rows", "no rows", {"array": table.shape}, "an axis"))
+    flat = composites.reshape(trace.place, table, (table.shape[0], int(np.prod(table.shape[1:]))))
+    taken = trace.place(Embedding(), rows, flat)
+    return Tensor(composites.reshape(trace.place, taken, rows.shape + table.shape[1:]), trace)
+
+
+def batch_loss(loss: Callable[..., Any], output: Any, target: Any, weight: Any) -> Any:
+    """The loss of a batch; with weights, the weighted mean (or sum) of its samples' losses."""
+    if weight is None:
+        return loss(output, target)
+    samples, mean = _per_sample(loss, output, target)
+    if samples.ndim == 0 or weight.shape != samples.shape[:1]:
+        raise ShapeError(
+            message(
+                "TrainStep",
+                "one weight for each sample",
+                {"sample_weight": weight.shape, "losses": samples.shape},
+                f"sample_weight.shape == {samples.shape[:1]}",
+            )
+        )
+    if samples.ndim > 1:
+        rest = samples.flatten(1)
+        samples = rest.mean(1) if mean else rest.sum(1)
+    total = (samples * weight).sum()
+    return total / weight.sum() if mean else total
+
+
+def _per_sample(loss: Callable[..., Any], output: Any, target: Any) -> tuple[Any, bool]:
+    """The losses of the samples, and whether the loss averages them."""
+    if isinstance(loss, Module) and hasattr(loss, "reduction"):
+        unreduced = copy.copy(loss)
+        mean = loss.reduction != "sum"
+        unreduced.reduction = "none"
+        return unreduced(output, target), mean
+    if not isinstance(loss, Module):
+        parameters = inspect.signature(loss).parameters
+        if "reduction" in parameters:
+            mean = parameters["reduction"].default != "sum"
+            return loss(output, target, reduction="none"), mean
+    raise UnsupportedError(
+        message(
+            "TrainStep",
+            "sample_weight needs the losses of single samples",
+            {"loss": type(loss).__name__},
+            "a loss with `reduction`",
+        )
+    )
