@@ -266,7 +266,7 @@ def update(rule: str, dtype: str, count: int) -> _core.Program:
         outputs=[(dtype, (count,))] * (states + 1),
         arena_bytes=0,
     )
-    builder.changes(
+    builder.update(
         rule=rule,
         dtype=dtype,
         count=count,

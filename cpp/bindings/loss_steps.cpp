@@ -24,8 +24,9 @@ using steps::Slot;
 
 void add_class_loss(program::ProgramBuilder& builder, const std::string& dtype, std::size_t rows,
                     std::size_t cols, bool log_probabilities, std::int64_t ignored,
-                    double smoothing, Slot x, Slot target, std::optional<Slot> weight, Slot losses,
-                    std::optional<Slot> slopes, std::optional<Slot> weights) {
+                    double smoothing, Slot x, Slot target, std::optional<Slot> weight,
+                    std::optional<Slot> losses, std::optional<Slot> slopes,
+                    std::optional<Slot> weights) {
   const steps::ClassLossSpec spec{dtype_named(dtype),
                                   rows,
                                   cols,
@@ -49,7 +50,7 @@ void add_class_loss(program::ProgramBuilder& builder, const std::string& dtype, 
     check_write(builder, y, others);
     others.push_back(y);
   };
-  written(losses, rows);
+  if (losses) written(*losses, rows);
   if (slopes) written(*slopes, count);
   if (weights) written(*weights, rows);
   builder.add(std::move(step));
@@ -58,13 +59,13 @@ void add_class_loss(program::ProgramBuilder& builder, const std::string& dtype, 
 }  // namespace
 
 void register_loss_steps(BuilderClass& builder) {
-  builder.def("class_loss", &add_class_loss, py::kw_only(), "dtype"_a, "rows"_a, "cols"_a,
-              "log_probabilities"_a, "ignored"_a, "smoothing"_a, "x"_a, "target"_a,
-              "weight"_a = py::none(), "losses"_a, "slopes"_a = py::none(),
-              "weights"_a = py::none(),
-              "Adds the cross-entropy of each row and the class that target names, and where there "
-              "are slots its slopes and the class's weight; a run with a target outside [0, cols) "
-              "that is not the ignored one raises IndexError.");
+  builder.def(
+      "class_loss", &add_class_loss, py::kw_only(), "dtype"_a, "rows"_a, "cols"_a,
+      "log_probabilities"_a, "ignored"_a, "smoothing"_a, "x"_a, "target"_a, "weight"_a = py::none(),
+      "losses"_a = py::none(), "slopes"_a = py::none(), "weights"_a = py::none(),
+      "Adds, where there are slots, the cross-entropy of each row and the class that target names, "
+      "its slopes and the class's weight; a run with a target outside [0, cols) "
+      "that is not the ignored one raises IndexError.");
 }
 
 }  // namespace lamella::bindings

@@ -69,7 +69,7 @@ inline void finish_slopes(T* slopes, const T* weight, size_t cols, T factor, T s
 // What an ignored row leaves: zeros.
 template <class T>
 inline void ignore_row(const ClassLossArgs<T>& a, size_t r) {
-  a.losses[r] = T(0);
+  if (a.losses != nullptr) a.losses[r] = T(0);
   if (a.weights != nullptr) a.weights[r] = T(0);
   if (a.slopes != nullptr) {
     T* const slopes = a.slopes + r * a.cols;
@@ -97,7 +97,7 @@ inline void cross_entropy_of(const ClassLossArgs<T>& a) {
           const T distances = sum_distances(x, a.weight, top, a.cols);
           loss = loss + a.spread * (distances + all_weights * log_sum);
         }
-        a.losses[r] = loss;
+        if (a.losses != nullptr) a.losses[r] = loss;
         if (a.weights != nullptr) a.weights[r] = weight;
         if constexpr (Slopes) {
           T* const slopes = a.slopes + r * a.cols;
@@ -124,7 +124,7 @@ void nll_rows(const ClassLossArgs<T>& a) {
     if (a.target[r] == a.ignored) continue;
     const size_t at = r * a.cols + static_cast<size_t>(a.target[r]);
     const T weight = a.weight != nullptr ? a.weight[a.target[r]] : T(1);
-    a.losses[r] = -weight * a.x[at];
+    if (a.losses != nullptr) a.losses[r] = -weight * a.x[at];
     if (a.weights != nullptr) a.weights[r] = weight;
     if (a.slopes != nullptr) a.slopes[at] = -weight;
   }

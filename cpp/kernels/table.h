@@ -73,7 +73,7 @@ struct ClassLossArgs {
   size_t rows, cols;
   std::int64_t ignored;  // rows of this target have loss, slopes and weight 0
   T hit, spread;         // shares of the target itself, and of each of the classes
-  T* losses;             // rows
+  T* losses;             // rows, or null
   T* slopes;             // rows x cols, d losses / d x, or null; overlaps nothing
   T* weights;            // rows, weight[target], or null
 };

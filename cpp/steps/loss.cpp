@@ -47,7 +47,7 @@ class ClassLoss final : public Step {
              .ignored = spec_.ignored,
              .hit = hit_,
              .spread = spread_,
-             .losses = frame.at<T>(spec_.losses) + begin,
+             .losses = part(spec_.losses, begin),
              .slopes = part(spec_.slopes, first),
              .weights = part(spec_.weights, begin)});
   }

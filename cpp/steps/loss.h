@@ -23,9 +23,8 @@ struct ClassLossSpec {
   double smoothing = 0;        // in [0, 1]; 0 for log-probabilities
   Slot x, target;              // (rows, cols), (rows) int64
   std::optional<Slot> weight;  // (cols)
-  Slot losses;                 // (rows)
-  // Not computed where there is no slot: (rows, cols) and (rows).
-  std::optional<Slot> slopes, weights;
+  // Not computed where there is no slot: (rows), (rows, cols) and (rows).
+  std::optional<Slot> losses, slopes, weights;
 };
 
 // Throws std::invalid_argument for other types and smoothings.

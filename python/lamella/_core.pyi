@@ -155,12 +155,12 @@ class ProgramBuilder:
         x: Slot,
         target: Slot,
         weight: Slot | None = None,
-        losses: Slot,
+        losses: Slot | None = None,
         slopes: Slot | None = None,
         weights: Slot | None = None,
     ) -> None:
         """
-        Adds the cross-entropy of each row and the class that target names, and where there are slots its slopes and the class's weight; a run with a target outside [0, cols) that is not the ignored one raises IndexError.
+        Adds, where there are slots, the cross-entropy of each row and the class that target names, its slopes and the class's weight; a run with a target outside [0, cols) that is not the ignored one raises IndexError.
         """
     def constant(
         self,

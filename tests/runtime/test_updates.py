@@ -155,7 +155,7 @@ class TestBuilder:
         builder.changes(slot)
         builder.fill(dtype="float32", count=4, value=1.0, y=slot)
 
-    @pytest.mark.parametrize("declare", ["update", "hold", "random_source"])
+    @pytest.mark.parametrize("declare", ["changes", "hold", "random_source"])
     def test_what_can_be_declared(self, declare):
         builder = self.builder()
         plain = builder.constant(np.zeros(2, np.int64))

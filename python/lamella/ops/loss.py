@@ -176,7 +176,7 @@ class CrossEntropy(Op):
             x=x.slot,
             target=target.slot,
             weight=weight[0].slot if weight else None,
-            losses=losses.slot,
+            losses=losses.slot if losses.wanted else None,
             slopes=slopes.slot if slopes.wanted else None,
             weights=weights.slot if weights.wanted else None,
         )
