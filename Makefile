@@ -2,7 +2,7 @@
 # Every target makes what it needs in .venv, from PyPI, and nothing else. Needed on the machine:
 # Python >= 3.11 with venv, a C++20 compiler, make.
 #
-#   make demo       a trained scikit-learn net taken over, checked and measured; writes demo.png
+#   make demo       a net trained beside scikit-learn, one taken over, measured; writes demo.png
 #   make test       the whole suite, on every instruction set of this machine
 #   make bench      all tasks against all rivals that can be installed; writes build/bench.json
 #   make ulp        errors of the float32 functions over all inputs (half an hour on two cores);

@@ -46,8 +46,8 @@ def main() -> None:
             continue
         prepared.clear()
         task = tasks.ALL[command["prepare"]]
-        arrays = task.data()
-        call = getattr(rival, task.family)(task, arrays)
+        offered = getattr(rival, task.family, None)
+        call = offered(task, arrays := task.data()) if offered else None
         if call is None:
             answer(missing="not offered")
             continue

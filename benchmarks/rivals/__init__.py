@@ -2,9 +2,9 @@
 """How each library does the work of a task, at its best setting.
 
 A rival is one class in one file. It imports its library in `__init__` only (an ImportError there
-means "not installed") and has a method per task family that takes the arrays of the task and
-returns a call without arguments, ready to be timed, whose result `numpy.asarray` can read, or None
-when the library does not offer that work.
+means "not installed") and has a method for each task family that it offers. The method takes the
+arrays of the task and returns a call without arguments, ready to be timed, whose result
+`numpy.asarray` can read, or None when the library does not offer that task.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ RIVALS = {
     "onnxruntime": (".onnxruntime", "OnnxRuntime"),
     "onnxruntime bound": (".onnxruntime", "OnnxRuntimeBound"),
     "jax": (".jax", "Jax"),
+    "scikit-learn": (".sklearn", "ScikitLearn"),
 }
 
 

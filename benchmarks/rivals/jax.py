@@ -13,6 +13,7 @@ from ..tasks.dense import Dense
 from ..tasks.matmul import MatMul
 from ..tasks.network import Network
 from ..tasks.rows import Rows
+from ..tasks.training import CLIP, VALUE, WARM, Training
 
 
 class Jax:
@@ -80,3 +81,57 @@ class Jax:
             "argmax": lambda x, w, b: x.argmax(1),
         }
         return self._ready(functions[task.function], *(arrays[name] for name in "xwb"))
+
+    def training(self, task: Training, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
+        """The optimiser is written out: JAX has none of its own. State is donated, as one does."""
+        jax, jnp = self.jax, self.jax.numpy
+        is_weight = {name: name[1:2] in ("0", "1") for name in arrays}
+        data = {n: jax.device_put(a) for n, a in arrays.items() if not is_weight[n]}
+        weights = {n: jax.device_put(a) for n, a in arrays.items() if is_weight[n]}
+        zeros = {n: jnp.zeros_like(w) for n, w in weights.items()}
+        hidden = jnp.tanh if task.actor_critic else jax.nn.relu
+
+        def forward(weights: Any, n: int) -> Any:
+            h = data["x"]
+            for i in range(len(task.sizes) - 1):
+                h = h @ weights[f"w{n}{i}"].T + weights[f"b{n}{i}"]
+                h = hidden(h) if i < len(task.sizes) - 2 else h
+            return h
+
+        def loss(weights: Any) -> Any:
+            if not task.actor_critic:
+                log = jax.nn.log_softmax(forward(weights, 0))
+                return -jnp.take_along_axis(log, data["y"][:, None], 1).mean()
+            mean, value = forward(weights, 0), forward(weights, 1)
+            ratio = jnp.exp(-0.5 * ((data["action"] - mean) ** 2).sum(1) - data["old"])
+            clipped = jnp.clip(ratio, 1.0 - CLIP, 1.0 + CLIP)
+            policy = -jnp.minimum(ratio * data["gain"], clipped * data["gain"]).mean()
+            return policy + VALUE * jnp.square(value - data["value"]).mean()
+
+        def adam(g: Any, w: Any, m: Any, v: Any, t: Any) -> Any:
+            m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+            scale = jnp.sqrt(v / (1.0 - 0.999**t)) + 1e-8
+            return w - task.rate / (1.0 - 0.9**t) * m / scale, m, v
+
+        def sgd(g: Any, w: Any, m: Any, v: Any, t: Any) -> Any:
+            m = 0.9 * m + g
+            return w - task.rate * m, m, v
+
+        rule = adam if task.adam else sgd
+
+        def step(weights: Any, first: Any, second: Any, t: Any) -> Any:
+            value, gradients = jax.value_and_grad(loss)(weights)
+            new = {n: rule(g, weights[n], first[n], second[n], t) for n, g in gradients.items()}
+            parts = [{n: part[i] for n, part in new.items()} for i in range(3)]
+            return value, (*parts, t + 1.0)
+
+        compiled = jax.jit(step, donate_argnums=(0, 1, 2))
+        state = [(weights, zeros, {n: jnp.copy(z) for n, z in zeros.items()}, jnp.float32(1.0))]
+
+        def call() -> Any:
+            value, state[0] = compiled(*state[0])
+            return value.block_until_ready()
+
+        for _ in range(WARM):
+            call()
+        return call

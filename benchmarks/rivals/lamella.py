@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -12,9 +13,11 @@ import numpy as np
 
 from ..tasks.activation import Activation
 from ..tasks.dense import Dense
+from ..tasks.fit import Fit
 from ..tasks.matmul import MatMul
 from ..tasks.network import Network
 from ..tasks.rows import Rows
+from ..tasks.training import CLIP, VALUE, WARM, Training
 
 
 class Lamella:
@@ -76,3 +79,51 @@ class Lamella:
             "argmax": partial(functional.argmax, x, 1),
         }
         return calls[task.function]
+
+    def training(self, task: Training, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
+        lm, nn, functional = self.lm, self.lm.nn, self.lm.functional
+        hidden = "tanh" if task.actor_critic else "relu"
+        nets = []
+        for n, sizes in enumerate(task.nets):
+            own = {name[0] + name[2:]: a for name, a in arrays.items() if name[1:2] == str(n)}
+            names = [hidden] * (len(sizes) - 2) + ["identity"]
+            nets.append(self._sequential(sizes, names, own).train())
+
+        class ActorCritic(nn.Module):  # type: ignore[name-defined, misc]
+            def __init__(self) -> None:
+                super().__init__()
+                self.actor, self.critic = nets
+
+            def forward(self, x: Any) -> Any:
+                return self.actor(x), self.critic(x)
+
+        def objective(output: Any, target: Any) -> Any:
+            (mean, value), (action, old, gain, wanted) = output, target
+            ratio = functional.exp(-0.5 * ((action - mean) ** 2).sum(1) - old)
+            clipped = functional.clamp(ratio, 1.0 - CLIP, 1.0 + CLIP)
+            policy = -functional.minimum(ratio * gain, clipped * gain).mean()
+            return policy + VALUE * functional.mse_loss(value, wanted)
+
+        net = ActorCritic() if task.actor_critic else nets[0]
+        loss = objective if task.actor_critic else nn.CrossEntropyLoss()
+        names = ("action", "old", "gain", "value")
+        y = tuple(arrays[name] for name in names) if task.actor_critic else arrays["y"]
+        if task.adam:
+            optimizer = lm.optim.Adam(net.parameters(), lr=task.rate)
+        else:
+            optimizer = lm.optim.SGD(net.parameters(), lr=task.rate, momentum=0.9)
+        call = partial(lm.TrainStep(net, loss, optimizer), arrays["x"], y)
+        for _ in range(WARM):
+            call()
+        return call
+
+    def fit(self, task: Fit, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
+        classifier, x, y = self.lm.sklearn.MLPClassifier, arrays["x"], arrays["y"]
+
+        def call() -> Any:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # that thirty epochs do not converge
+                net = classifier(task.hidden, max_iter=task.epochs, random_state=0).fit(x, y)
+            return net.score(arrays["x_test"], arrays["y_test"])
+
+        return call

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PyTorch in inference mode on tensors that are ready: eager, and through torch.compile with frozen
-weights."""
+"""PyTorch on tensors that are ready, in inference mode unless it trains: eager, and through
+torch.compile (with frozen weights)."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ..tasks.dense import Dense
 from ..tasks.matmul import MatMul
 from ..tasks.network import Network
 from ..tasks.rows import Rows
+from ..tasks.training import CLIP, VALUE, WARM, Training
 
 
 class Torch:
@@ -92,6 +93,46 @@ class Torch:
         }
         return self._ready(functions[task.function], x, w, b)
 
+    def training(self, task: Training, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
+        torch, functional = self.torch, self.torch.nn.functional
+        hidden = "tanh" if task.actor_critic else "relu"
+        nets = []
+        for n, sizes in enumerate(task.nets):
+            own = {name[0] + name[2:]: a for name, a in arrays.items() if name[1:2] == str(n)}
+            names = [hidden] * (len(sizes) - 2) + ["identity"]
+            nets.append(self._layers(sizes, names, own).train())
+        names = [name for name in arrays if name[1:2] not in ("0", "1")]
+        data = {name: torch.from_numpy(arrays[name]) for name in names}
+        weights = [parameter for net in nets for parameter in net.parameters()]
+        if task.adam:
+            optimizer: Any = torch.optim.Adam(weights, lr=task.rate, fused=True)
+        else:
+            optimizer = torch.optim.SGD(weights, lr=task.rate, momentum=0.9, fused=True)
+
+        def loss() -> Any:
+            if not task.actor_critic:
+                return functional.cross_entropy(nets[0](data["x"]), data["y"])
+            mean, value = nets[0](data["x"]), nets[1](data["x"])
+            log = -0.5 * ((data["action"] - mean) ** 2).sum(1)
+            ratio, gain = torch.exp(log - data["old"]), data["gain"]
+            clipped = torch.clamp(ratio, 1.0 - CLIP, 1.0 + CLIP)
+            policy = -torch.minimum(ratio * gain, clipped * gain).mean()
+            return policy + VALUE * functional.mse_loss(value, data["value"])
+
+        return self._training(loss, optimizer)
+
+    def _training(self, loss: Callable[[], Any], optimizer: Any) -> Callable[[], Any]:
+        def call() -> Any:
+            optimizer.zero_grad()
+            value = loss()
+            value.backward()
+            optimizer.step()
+            return value.detach()
+
+        for _ in range(WARM):
+            call()
+        return call
+
 
 class TorchCompiled(Torch):
     """The same through torch.compile."""
@@ -107,3 +148,8 @@ class TorchCompiled(Torch):
         # second shape the compiler would go over to symbolic sizes, after eight give up.
         self.torch.compiler.reset()
         return super()._ready(self.torch.compile(function, dynamic=False), *tensors)
+
+    def _training(self, loss: Callable[[], Any], optimizer: Any) -> Callable[[], Any]:
+        # Loss and backward as one program each; the fused optimiser is one call already.
+        self.torch.compiler.reset()
+        return super()._training(self.torch.compile(loss, dynamic=False), optimizer)

@@ -41,7 +41,11 @@ def test_families_have_a_rival_method() -> None:
 def test_answers_are_right(name: str, task: str) -> None:
     work = tasks.ALL[task]
     arrays = work.data()
-    call = getattr(rivals.load(name, 1), work.family)(work, arrays)
+    offered = getattr(rivals.load(name, 1), work.family, None)
+    if offered is None:
+        assert (name, work.family) in {("numpy", "training"), ("numpy", "fit")}
+        return
+    call = offered(work, arrays)
     if name == "numpy" and "gelu" in repr(work):
         assert call is None  # NumPy has no erf
     else:

@@ -14,13 +14,14 @@ from lamella import cli
 
 pytest.importorskip("sklearn")
 
-QUICK = ["--rounds", "1", "--hidden", "24"]
+QUICK = ["--rounds", "1", "--hidden", "24", "--epochs", "20"]
 
 
 def test_every_prediction_agrees(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["demo", "--no-plot", *QUICK]) == 0
     text = capsys.readouterr().out
     assert "1797 of 1797 predictions agree" in text
+    assert "time of the fit" in text
     for name in ("lamella", "plain NumPy", "scikit-learn", "batch 1,", "batch 32,", "batch 1797,"):
         assert name in text
 

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`lamella demo`: a net that scikit-learn trained, taken over, checked and measured.
+"""`lamella demo`: a net trained by each library; one of them taken over, checked and measured.
 
-Real data, no network access: the 1797 handwritten digits that come with scikit-learn. The same
-trained numbers then predict through lamella, through plain NumPy and through scikit-learn itself;
-every prediction has to agree. The table sets the time of a call beside the least time that this
-machine allows for the work.
+Real data, no network access: the 1797 handwritten digits that come with scikit-learn. lamella,
+scikit-learn and, where it is installed, PyTorch train the same net side by side. Then the numbers
+that scikit-learn found predict through lamella, through plain NumPy and through scikit-learn
+itself; every prediction has to agree. The table sets the time of a call beside the least time that
+this machine allows for the work.
 """
 
 from __future__ import annotations
 
 import argparse
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from lamella import _core
 from lamella.benchmarks import measure, table
-from lamella.cli import MissingExtra
+from lamella.cli import MissingExtra, training
 
 Array = NDArray[np.float32]
 Predict = Callable[[Array], Any]
@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hidden", type=int, nargs="+", default=[128, 64], metavar="N", help="hidden layers"
     )
+    parser.add_argument("--epochs", type=int, default=60, help="passes over the training images")
     parser.add_argument("--rounds", type=int, default=9, help="measuring rounds, the best counts")
 
 
@@ -72,16 +73,20 @@ def load_digits() -> Digits:
     return Digits(images, bunch.target.astype(np.int64), order[:cut], order[cut:])
 
 
-def train(digits: Digits, hidden: list[int]) -> Any:
-    """scikit-learn's own classifier, fitted by scikit-learn."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.neural_network import MLPClassifier
-
-    classifier = MLPClassifier(hidden_layer_sizes=tuple(hidden), max_iter=60, random_state=0)
-    with warnings.catch_warnings():
-        # 60 passes are enough for 97 %; what is shown here needs no perfect optimum.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return classifier.fit(digits.images[digits.train], digits.labels[digits.train])
+def train(digits: Digits, hidden: list[int], epochs: int) -> tuple[list[training.Trained], Any]:
+    """The same net fitted by every library, and scikit-learn's classifier of these."""
+    seen, unseen = digits.train, digits.test
+    data = training.Data(
+        digits.images[seen],
+        digits.labels[seen],
+        digits.images[unseen],
+        digits.labels[unseen],
+        (digits.images.shape[1], *hidden, 10),
+        epochs,
+    )
+    theirs, classifier = training.with_sklearn(data)
+    fits = [training.with_lamella(data), theirs, training.with_torch(data)]
+    return [one for one in fits if one is not None], classifier
 
 
 def plain_numpy(classifier: Any) -> Predict:
@@ -170,11 +175,19 @@ def run(options: argparse.Namespace) -> int:
     from lamella.sklearn import from_sklearn
 
     digits = load_digits()
-    classifier = train(digits, options.hidden)
-    accuracy = classifier.score(digits.images[digits.test], digits.labels[digits.test])
+    before = _core.num_threads()
+    _core.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            fits, classifier = train(digits, options.hidden, options.epochs)
+    finally:
+        _core.set_num_threads(before)
     shape = " -> ".join(str(w.shape[0]) for w in classifier.coefs_) + " -> 10"
-    print(f"scikit-learn's MLPClassifier, {shape}, fitted on {len(digits.train)} images of digits;")
-    print(f"accuracy on the {len(digits.test)} others: {100.0 * accuracy:.1f} %")
+    print(
+        f"{shape}, relu, Adam, {options.epochs} passes over {len(digits.train)} images of digits,"
+    )
+    print(f"{len(digits.test)} others to test with, one thread\n")
+    print(training.render(fits), end="\n\n")
 
     net = from_sklearn(classifier)
     ours, theirs = net.predict(digits.images), classifier.predict(digits.images)
@@ -192,7 +205,6 @@ def run(options: argparse.Namespace) -> int:
         NUMPY: numpy_forward,
         SKLEARN: classifier.predict_proba,
     }
-    before = _core.num_threads()
     _core.set_num_threads(1)
     try:
         with threadpool_limits(1):
@@ -208,7 +220,13 @@ def run(options: argparse.Namespace) -> int:
         path = Path(options.plot)
         unseen = digits.test
         plot.draw(
-            path, digits.images[unseen], digits.labels[unseen], ours[unseen], shape, measurements
+            path,
+            digits.images[unseen],
+            digits.labels[unseen],
+            ours[unseen],
+            shape,
+            measurements,
+            fits,
         )
         print(f"picture: {path}")
     return 0

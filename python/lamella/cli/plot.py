@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The picture of `lamella demo`: how far a call is from its limit, and what was recognised."""
+"""The picture of `lamella demo`: calls beside their limits, curves of training, what was seen."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from lamella.benchmarks.measure import format_time
 
 if TYPE_CHECKING:
     from lamella.cli.demo import Measurement
+    from lamella.cli.training import Trained
 
 # Ours stands out, the others step back; readable in grey and with any colour vision.
 OURS, OTHERS, LIMIT = "#0b6e4f", "#7b8794", "#c8553d"
 INK, FAINT, RULE = "#1f2933", "#6b7785", "#e4e7eb"
-COLUMNS, ROWS = 7, 10
+COLUMNS, ROWS = 10, 6
+# One style each, so that grey prints tell them apart.
+STYLES = (("-", OURS), ("--", OTHERS), (":", INK))
 
 
 def draw(
@@ -27,6 +30,7 @@ def draw(
     predicted: NDArray[np.int64],
     shape: str,
     measurements: list[Measurement],
+    fits: list[Trained],
 ) -> None:
     """Writes the picture as PNG."""
     import matplotlib
@@ -37,12 +41,12 @@ def draw(
     with pyplot.rc_context({"font.family": "DejaVu Sans", "text.color": INK, "font.size": 10}):
         figure = pyplot.figure(figsize=(12.0, 6.4), dpi=150, facecolor="white")
         figure.text(
-            0.03, 0.92, "Handwritten digits through one trained net", size=17, weight="bold"
+            0.03, 0.92, "Handwritten digits: training and predicting", size=17, weight="bold"
         )
         figure.text(
             0.03,
             0.872,
-            f"{shape}, fitted by scikit-learn; the same weights in every row, float32, one thread",
+            f"{shape}, one thread; left: the weights that scikit-learn fitted, in every row",
             color=FAINT,
         )
         grid = figure.add_gridspec(
@@ -50,7 +54,9 @@ def draw(
             left=0.115, right=0.975, top=0.785, bottom=0.12,
         )  # fmt: skip
         _times(figure, grid, measurements)
-        _digits(figure.add_subplot(grid[:, 1]), images, labels, predicted)
+        right = grid[:, 1].subgridspec(2, 1, height_ratios=(1.0, 1.15), hspace=0.28)
+        _curves(figure.add_subplot(right[0]), fits)
+        _digits(figure.add_subplot(right[1]), images, labels, predicted)
         figure.savefig(path)
         pyplot.close(figure)
 
@@ -94,6 +100,23 @@ def _times(figure: Any, grid: Any, measurements: list[Measurement]) -> None:
         "time of a call, logarithmic; the line is the distance from the limit",
         color=FAINT, size=9,
     )  # fmt: skip
+
+
+def _curves(axes: Any, fits: list[Trained]) -> None:
+    """Loss against the seconds of the fit, both logarithmic: left is faster, down is better."""
+    for (line, colour), one in zip(STYLES, fits, strict=False):
+        epochs = len(one.losses)
+        seconds = [one.seconds * (epoch + 1) / epochs for epoch in range(epochs)]
+        label = f"{one.name}: {format_time(one.seconds)}, {100.0 * one.accuracy:.1f} % right"
+        axes.plot(seconds, one.losses, line, color=colour, lw=2.0, label=label)
+    axes.set(xscale="log", yscale="log")
+    # Room for the legend, where no curve comes.
+    axes.set_xlim(right=40.0 * max(one.seconds for one in fits))
+    axes.set_title("training: loss against seconds", loc="left", weight="bold", size=10.5)
+    axes.tick_params(labelsize=8.5, labelcolor=FAINT, color=RULE)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(RULE)
+    axes.legend(frameon=False, fontsize=8.5, loc="upper right")
 
 
 def _digits(
