@@ -49,6 +49,7 @@ FENCES = {
     "train/history.py": {"matplotlib"},
     "train/callbacks.py": {"matplotlib"},
     "cli/demo.py": {"sklearn", "matplotlib", "threadpoolctl"},
+    "cli/training.py": {"sklearn", "torch"},
     "cli/plot.py": {"matplotlib"},
 }
 
