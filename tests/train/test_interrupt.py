@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 
 COMMON = """
-import hashlib, sys
+import hashlib, signal, sys
 import numpy as np
 import lamella as lm
 from lamella import nn, optim
 from lamella.train import ModelCheckpoint
+
+# A shell's background jobs, and what they start, are born ignoring it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 def make():
     lm.manual_seed(1)
