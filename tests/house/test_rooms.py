@@ -44,7 +44,7 @@ CORE_LOADER = "loading"  # makes sure how it is loaded; uses nothing of it
 FENCES = {
     "onnx/backend.py": {"onnx"},
     "torch/": {"torch"},
-    "sklearn/": {"sklearn"},
+    "sklearn/": {"sklearn", "scipy"},  # scikit-learn brings SciPy: L-BFGS
     "config.py": {"threadpoolctl"},
     "train/history.py": {"matplotlib"},
     "train/callbacks.py": {"matplotlib"},

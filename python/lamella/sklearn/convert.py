@@ -17,7 +17,7 @@ from lamella import nn
 from lamella.errors import DTypeError, ShapeError, UnsupportedError, message
 from lamella.ir.types import Array, DType
 
-__all__ = ["FittedClassifier", "FittedRegressor", "from_sklearn"]
+__all__ = ["ACTIVATIONS", "FittedClassifier", "FittedRegressor", "from_sklearn"]
 
 
 class Exp(nn.Module):
@@ -29,7 +29,7 @@ class Exp(nn.Module):
 
 
 # scikit-learn's names of activations, hidden and output.
-_ACTIVATIONS: dict[str, Any] = {
+ACTIVATIONS: dict[str, Any] = {
     "identity": None,
     "logistic": nn.Sigmoid,
     "tanh": nn.Tanh,
@@ -135,8 +135,8 @@ class FittedRegressor(_Fitted):
 def from_sklearn(estimator: Any, dtype: Any = np.float32) -> FittedClassifier | FittedRegressor:
     """A fitted MLPClassifier or MLPRegressor as a network that gives the same predictions.
 
-    Parameters: estimator, fitted, binary, multiclass, multilabel or regression (squared error or
-    Poisson); dtype, float32 or float64 (scikit-learn's own).
+    Parameters: estimator, scikit-learn's or lamella.sklearn's, fitted, binary, multiclass,
+    multilabel or regression (squared error or Poisson); dtype, float32 or float64.
     Returns: an nn.Sequential with predict, and for classifiers predict_proba; it shares nothing
     with the estimator. Raises: UnsupportedError for other objects, unfitted estimators and unknown
     activations; DTypeError. Source: scikit-learn, sklearn.neural_network.
@@ -149,14 +149,18 @@ def from_sklearn(estimator: Any, dtype: Any = np.float32) -> FittedClassifier | 
     >>> bool(np.allclose(net.predict(X), fitted.predict(X)))
     True
     """
+    from sklearn.base import is_classifier
     from sklearn.neural_network import MLPClassifier, MLPRegressor
+
+    from lamella.sklearn.estimator import Estimator
 
     element = DType.of(dtype)
     if not element.is_floating:
         raise DTypeError(
             message("from_sklearn", "not a floating type", {"dtype": element}, "float32 or float64")
         )
-    if not isinstance(estimator, MLPClassifier | MLPRegressor) or not hasattr(estimator, "coefs_"):
+    kinds = (MLPClassifier, MLPRegressor, Estimator)
+    if not isinstance(estimator, kinds) or not hasattr(estimator, "coefs_"):
         raise UnsupportedError(
             message(
                 "from_sklearn",
@@ -165,8 +169,11 @@ def from_sklearn(estimator: Any, dtype: Any = np.float32) -> FittedClassifier | 
                 "a fitted MLPClassifier or MLPRegressor",
             )
         )
-    layers = _layers(estimator, element)
-    if isinstance(estimator, MLPRegressor):
+    if isinstance(estimator, Estimator):
+        layers = estimator.copied_layers(element)
+    else:
+        layers = _layers(estimator, element)
+    if not is_classifier(estimator):
         regressor = FittedRegressor(*layers)
         regressor.n_features_in_ = int(estimator.n_features_in_)
         return regressor
@@ -192,15 +199,15 @@ def _layers(estimator: Any, dtype: DType) -> list[nn.Module]:
         linear.bias.data = intercept
         layers.append(linear)
         name = estimator.activation if i < last else estimator.out_activation_
-        if name not in _ACTIVATIONS:
+        if name not in ACTIVATIONS:
             raise UnsupportedError(
                 message(
                     "from_sklearn",
                     "unknown activation",
                     {"activation": name},
-                    ", ".join(_ACTIVATIONS),
+                    ", ".join(ACTIVATIONS),
                 )
             )
-        if _ACTIVATIONS[name] is not None:
-            layers.append(_ACTIVATIONS[name]())
+        if ACTIVATIONS[name] is not None:
+            layers.append(ACTIVATIONS[name]())
     return layers
