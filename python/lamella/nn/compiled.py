@@ -4,7 +4,8 @@
 Inside a trace a call runs forward in place, under the module's name. Outside, it finds or compiles
 the program of this input signature and of this structure, and teaches it to the C++ base class,
 which answers the next such call alone. The structure of a module is everything that its forward can
-depend on: the tree, every attribute, and which storage each parameter has; values are not part.
+depend on: the tree, every attribute, which storage each parameter has and whether it is trained;
+values are not part.
 """
 
 from __future__ import annotations
@@ -385,7 +386,9 @@ def fingerprint(module: Module) -> tuple[Hashable, list[Any]]:
 
 
 def _stored_key(stored: Stored | None) -> Hashable:
-    return None if stored is None else (id(stored), id(stored.array))
+    if stored is None:
+        return None
+    return id(stored), id(stored.array), getattr(stored, "requires_grad", False)
 
 
 def _static_key(value: Any, keep: list[Any]) -> Hashable:

@@ -183,7 +183,7 @@ class Parameter(Stored):
     array([2., 4.], dtype=float32)
     """
 
-    __slots__ = ("requires_grad",)
+    __slots__ = ("_requires_grad",)
 
     def __init__(self, data: Any, requires_grad: bool = True, *, dtype: Any = None) -> None:
         array = own("Parameter", data, dtype)
@@ -198,7 +198,17 @@ class Parameter(Stored):
                 )
             )
         super().__init__(array)
-        self.requires_grad = bool(requires_grad)
+        self._requires_grad = bool(requires_grad)
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether optimisers may change it; a training step leaves the others as they are."""
+        return self._requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, requires_grad: bool) -> None:
+        self._requires_grad = bool(requires_grad)
+        _core.touch_structure()
 
     def requires_grad_(self, requires_grad: bool = True) -> Parameter:
         """Sets whether optimisers may change it; returns self.
@@ -207,8 +217,7 @@ class Parameter(Stored):
         >>> nn.Parameter([1.0]).requires_grad_(False).requires_grad
         False
         """
-        self.requires_grad = bool(requires_grad)
-        _core.touch_structure()
+        self.requires_grad = requires_grad
         return self
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from lamella.errors import ShapeError, UnsupportedError, message
+from lamella.functional.comparison import where
 from lamella.ir.graph import Value
 from lamella.ir.types import Array
 from lamella.nn import compiled
@@ -30,7 +31,7 @@ from lamella.ops.gather import Embedding
 from lamella.optim.clipping import clip_norm, clip_value
 from lamella.optim.optimizer import Optimizer
 from lamella.passes.differentiate import differentiate
-from lamella.runtime.tensor import Tensor
+from lamella.runtime.tensor import Operand, Tensor
 from lamella.runtime.trace import Trace, current, current_trace
 
 __all__ = ["TrainStep", "batch_loss"]
@@ -49,8 +50,9 @@ class TrainStep:
     """One step of training as one native call: `step(x, y)` returns the loss.
 
     The program runs the net in its present mode (`net.train()`, `net.eval()`) on the batch, then
-    the loss, the gradients of the optimiser's parameters, and the optimiser's update. Nothing is
-    changed unless all of it succeeded: an error leaves the parameters of the last finished step.
+    the loss, the gradients of the optimiser's parameters, and the optimiser's update. Parameters
+    with requires_grad False, and those that the loss does not depend on, keep value and state.
+    Nothing is changed unless all of it succeeded: an error leaves the last finished step's numbers.
 
         loss = L(net(x), y);   parameters <- optimiser(parameters, dL/dparameters)
 
@@ -183,6 +185,14 @@ class TrainStep:
             self.held = 0 if last else self.held + 1
             return result
 
+    def holds(self, parameter: Parameter) -> bool:
+        """Whether a held call may have had a gradient of the parameter."""
+        return id(parameter) in self._sums
+
+    def structure(self) -> tuple[Any, ...]:
+        """What the programs depend on beside net and loss."""
+        return self.optimizer.structure(), tuple(self._sums)
+
     def held_sum(self, parameter: Parameter) -> Buffer:
         """What the gradients of the held calls add up to, for one parameter."""
         found = self._sums.get(id(parameter))
@@ -214,7 +224,7 @@ class _Part(Module):
         self.loss = step.loss
         self.step = step
         self.rows = rows
-        self.structure = step.optimizer.structure()
+        self.structure = step.structure()
 
     def _dispatch(self, *inputs: Any, **named: Any) -> Any:
         if current_trace() is not None:
@@ -224,7 +234,7 @@ class _Part(Module):
                 )
             return compiled.dispatch(self, inputs, named)
         with self.step._lock:
-            self.__dict__["structure"] = self.step.optimizer.structure()
+            self.__dict__["structure"] = self.step.structure()
             self.step._compiling = self
             try:
                 return compiled.dispatch(self, inputs, named)
@@ -239,6 +249,15 @@ class _Part(Module):
             x, y, weight = (_gather(trace, tree, rest[0]) for tree in (x, y, weight))
         output = self._output(x)
         loss = batch_loss(self.loss, output, y, weight)
+        if not isinstance(loss, Operand):
+            raise TypeError(
+                message(
+                    "TrainStep",
+                    "the loss does not depend on the net",
+                    {"loss": type(loss)},
+                    "what functions of the net's output give",
+                )
+            )
         value = loss._value(trace)
         if value.shape != () or not value.dtype.is_floating:
             raise ShapeError(
@@ -288,19 +307,19 @@ class _Hold(_Part):
 
     def finish(self, trace: Trace, loss: Value) -> None:
         for parameter, gradient in self._found(trace, loss):
-            held = self.step.held_sum(parameter)
             if gradient is not None:
+                held = self.step.held_sum(parameter)
                 total = trace.place(Binary("add"), trace.parameter(held), gradient)
                 trace.update(held, total)
 
     def _found(self, trace: Trace, loss: Value) -> list[tuple[Parameter, Value | None]]:
-        wrt = self.step.optimizer.parameters
+        wrt = [one for one in self.step.optimizer.parameters if one.requires_grad]
         found = self._gradients(trace, loss, wrt)
         if all(gradient is None for gradient in found):
             raise ValueError(
                 message(
                     "TrainStep",
-                    "the loss depends on none of the optimiser's parameters",
+                    "the loss depends on none of the optimiser's parameters that require gradients",
                     {"parameters": len(wrt)},
                     "an optimiser over net.parameters()",
                 )
@@ -325,10 +344,12 @@ class _Update(_Hold):
         self.step.optimizer.place(trace, parameters, gradients)
 
     def _mean(self, trace: Trace, parameter: Parameter, gradient: Value | None) -> Value | None:
-        if gradient is None:
+        if gradient is None and not self.step.holds(parameter):
             return None
         held = self.step.held_sum(parameter)
-        total = trace.place(Binary("add"), trace.parameter(held), gradient)
+        total: Value = trace.parameter(held)
+        if gradient is not None:
+            total = trace.place(Binary("add"), total, gradient)
         trace.update(held, trace.constant(np.zeros_like(held.array)))
         count = trace.constant(np.asarray(self.step.accumulate, held.array.dtype))
         return trace.place(Binary("div"), total, count)
@@ -363,7 +384,10 @@ def _gather(trace: Trace, tree: Any, index: Tensor) -> Any:
 
 
 def batch_loss(loss: Callable[..., Any], output: Any, target: Any, weight: Any) -> Any:
-    """The loss of a batch; with weights, the weighted mean (or sum) of its samples' losses."""
+    """The loss of a batch; with weights, the weighted mean (or sum) of its samples' losses.
+
+        mean: sum(w l) / sum(w), 0 where all w are 0;   sum: sum(w l)
+    """
     if weight is None:
         return loss(output, target)
     samples, mean = _per_sample(loss, output, target)
@@ -379,8 +403,13 @@ def batch_loss(loss: Callable[..., Any], output: Any, target: Any, weight: Any) 
     if samples.ndim > 1:
         rest = samples.flatten(1)
         samples = rest.mean(1) if mean else rest.sum(1)
+    weight = weight.to(samples.dtype)
     total = (samples * weight).sum()
-    return total / weight.sum() if mean else total
+    if not mean:
+        return total
+    weights = weight.sum()
+    # Weights of zero only: a loss of 0 that changes nothing, where 0 / 0 would ruin the net.
+    return total / where(weights == 0, 1.0, weights)
 
 
 def _per_sample(loss: Callable[..., Any], output: Any, target: Any) -> tuple[Any, bool]:
