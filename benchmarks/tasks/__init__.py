@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from . import activation, dense, matmul, network, rows, training
+from . import activation, dense, fit, matmul, network, rows, training
 
 Arrays = dict[str, np.ndarray]
 
@@ -38,7 +38,7 @@ class Task(Protocol):
         """Largest deviation from the float64 answer, in units of what the task tolerates."""
 
 
-FAMILIES = (network, dense, matmul, activation, rows, training)
+FAMILIES = (network, dense, fit, matmul, activation, rows, training, fit)
 ALL: dict[str, Task] = {task.name: task for family in FAMILIES for task in family.TASKS}
 
 # The rows that are measured when nobody names any: each regime once, in a few minutes.

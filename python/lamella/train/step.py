@@ -386,7 +386,7 @@ def _gather(trace: Trace, tree: Any, index: Tensor) -> Any:
 def batch_loss(loss: Callable[..., Any], output: Any, target: Any, weight: Any) -> Any:
     """The loss of a batch; with weights, the weighted mean (or sum) of its samples' losses.
 
-        mean: sum(w l) / sum(w), 0 where all w are 0;   sum: sum(w l)
+    mean: sum(w l) / sum(w), 0 where all w are 0;   sum: sum(w l)
     """
     if weight is None:
         return loss(output, target)
