@@ -106,8 +106,8 @@ class Lamella:
 
         net = ActorCritic() if task.actor_critic else nets[0]
         loss = objective if task.actor_critic else nn.CrossEntropyLoss()
-        names = ("action", "old", "gain", "value")
-        y = tuple(arrays[name] for name in names) if task.actor_critic else arrays["y"]
+        given = ("action", "old", "gain", "value")
+        y = tuple(arrays[name] for name in given) if task.actor_critic else arrays["y"]
         if task.adam:
             optimizer = lm.optim.Adam(net.parameters(), lr=task.rate)
         else:
