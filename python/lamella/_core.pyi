@@ -14,6 +14,7 @@ __all__: list[str] = [
     "Program",
     "ProgramBuilder",
     "Slot",
+    "assign",
     "binary_names",
     "build_info",
     "cache_sizes",
@@ -142,6 +143,10 @@ class ProgramBuilder:
     def build(self) -> Program:
         """
         Ends the building and returns the Program.
+        """
+    def changes(self, constant: Slot) -> None:
+        """
+        Declares that runs write this constant: they hold its version meanwhile, and advance it unless they fail.
         """
     def class_loss(
         self,
@@ -336,10 +341,6 @@ class ProgramBuilder:
     ) -> None:
         """
         Adds the numbers of an optimiser's step, float64: next = step + 1 and the rule's scalars, from `count` hyper-parameters.
-        """
-    def changes(self, constant: Slot) -> None:
-        """
-        Declares that runs write this constant: they hold its version meanwhile, and advance it unless they fail.
         """
 
 class Callable:
