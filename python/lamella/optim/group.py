@@ -22,6 +22,9 @@ __all__ = ["Group", "GroupPlan"]
 
 _ABSENT = object()
 
+# Numbers of every rule that no plan depends on: schedules set them often.
+_ONLY_NUMBERS = ("lr", "weight_decay")
+
 
 class GroupPlan(NamedTuple):
     """What a program is compiled for: the rule of its scalars, the update, whether steps count."""
@@ -73,7 +76,15 @@ class Group(dict[str, Any]):
             self.hyper.data = numbers
 
     def __setitem__(self, key: str, value: Any) -> None:
-        if self.get(key, _ABSENT) is not value:
+        if self.get(key, _ABSENT) is value:
+            return
+        if key in _ONLY_NUMBERS and type(value) is float and key in self:
+            super().__setitem__(key, value)
+            numbers = self.hyper.array.copy()
+            place = 1 if key == "weight_decay" else 2 + HYPER[self.plan.rule].index(key)
+            numbers[place] = value
+            self.hyper.data = numbers
+        else:
             self.replace({**self, key: value})
 
     def __delitem__(self, key: str) -> None:

@@ -241,6 +241,26 @@ class Optimizer:
             self._compiled[pattern] = (self.structure(), compiled)
         compiled.run(present)
 
+    def reset(self) -> None:
+        """Forgets all state, as if no step had been made; compiled programs stay.
+
+        >>> import numpy as np
+        >>> from lamella import nn, optim
+        >>> p = nn.Parameter([1.0])
+        >>> optimizer = optim.SGD([p], lr=0.5, momentum=0.5)
+        >>> optimizer.step([np.ones(1, np.float32)])
+        >>> optimizer.reset()
+        >>> optimizer.step([np.ones(1, np.float32)])
+        >>> p.data
+        array([0.], dtype=float32)
+        """
+        for entry in self._entries:
+            for name, buffer in entry.state.items():
+                value = self.initial(name, entry.group)
+                buffer.data = np.full(buffer.array.shape, value, buffer.array.dtype)
+            if entry.counter is not None:
+                entry.counter.data = np.zeros(())
+
     def state_dict(self) -> dict[str, Any]:
         """Everything needed to go on: torch's layout, with NumPy arrays (copies).
 

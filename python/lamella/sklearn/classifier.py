@@ -117,7 +117,7 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         Parameters: as fit's; classes, all labels that will ever come, needed in the first call.
         Returns: self. Raises: ValueError; AttributeError where the solver is lbfgs.
         """
-        if "_net" not in self.__dict__:
+        if "_network" not in self.__dict__:
             if classes is None:
                 raise ValueError(
                     "classes must be passed on the first call to partial_fit: every label to come"
@@ -142,7 +142,7 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
     def _targets(self, y: Any, incremental: bool) -> Array:
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
-        if not incremental and not (self.warm_start and "_net" in self.__dict__):
+        if not incremental and not (self.warm_start and "_network" in self.__dict__):
             self._binarize(y)
         else:
             found = unique_labels(y)

@@ -25,8 +25,8 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 from lamella import nn
 from lamella.errors import message
 from lamella.ir.types import Array
-from lamella.sklearn.convert import ACTIVATIONS
-from lamella.sklearn.objective import Objective, Samples, layers, optimizer
+from lamella.sklearn.network import Layout, Network, take
+from lamella.sklearn.objective import Samples
 from lamella.sklearn.parameters import hidden_sizes, judge
 from lamella.train.step import TrainStep
 
@@ -40,13 +40,13 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
     (`_loss`), and how a prediction is scored for early stopping (`_validation_score`).
     """
 
-    _net: nn.Sequential  # as it predicts, with the output's activation
+    _network: Network
     _step: TrainStep
 
     def _keep(self, parameters: dict[str, Any]) -> None:
         """Keeps a constructor's arguments under their names, as scikit-learn asks, unjudged."""
-        for name in self._get_param_names():
-            setattr(self, name, parameters[name])
+        kept = {k: v for k, v in parameters.items() if k not in ("self", "__class__")}
+        self.__dict__.update(kept)
 
     # Subclasses
 
@@ -78,14 +78,14 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     @property
     def _linears(self) -> list[nn.Linear]:
-        if "_net" not in self.__dict__:
+        if "_network" not in self.__dict__:
             raise AttributeError(f"{type(self).__name__} has no coefs_ before fit")
-        return [layer for layer in self._net if isinstance(layer, nn.Linear)]
+        return self._network.linears
 
     @property
     def coefs_(self) -> list[Array]:
-        """The weights of each layer, (inputs, outputs): read-only; assign a list to change."""
-        return [layer.weight.data.T for layer in self._linears]
+        """The weights of each layer, (inputs, outputs): read-only; assign a list to change them."""
+        return [_snapshot(layer.weight.data.T) for layer in self._linears]
 
     @coefs_.setter
     def coefs_(self, values: list[Any]) -> None:
@@ -94,8 +94,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     @property
     def intercepts_(self) -> list[Array]:
-        """The intercepts of each layer, (outputs,): read-only views; assign a list to change."""
-        return [layer.bias.data for layer in self._linears]
+        """The intercepts of each layer, (outputs,): read-only; assign a list to change them."""
+        return [_snapshot(layer.bias.data) for layer in self._linears]
 
     @intercepts_.setter
     def intercepts_(self, values: list[Any]) -> None:
@@ -104,25 +104,19 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
     def copied_layers(self, dtype: Any) -> list[nn.Module]:
         """Copies of the layers that predict, in another dtype."""
-        return [copy.deepcopy(layer).to(dtype) for layer in self._net]
+        return [copy.deepcopy(layer).to(dtype) for layer in self._network.net]
 
     def _build(self, sizes: list[int], dtype: Any, random: np.random.RandomState) -> None:
-        """A new net; forgets the fit before."""
+        """A net with new weights; forgets the fit before."""
         self.n_iter_, self.t_ = 0, 0
         self.n_outputs_, self.n_layers_ = sizes[-1], len(sizes)
         _, self.out_activation_ = self._loss()
-        self._trained = nn.Sequential(
-            *layers(sizes, self.activation, dtype, random,
-                    dropout=float(self.dropout), layer_norm=bool(self.layer_norm))
-        )  # fmt: skip
-        output = ACTIVATIONS[self.out_activation_]
-        kept = [layer for layer in self._trained if not isinstance(layer, nn.Dropout)]
-        if self.out_activation_ == "softmax":
-            kept.append(nn.Softmax(1))
-        elif output is not None:
-            kept.append(output())
-        self._net = nn.Sequential(*kept).eval()
-        self.__dict__.pop("_step", None)
+        for name in ("_network", "_step"):
+            self.__dict__.pop(name, None)
+        layout = Layout(tuple(sizes), self.activation, self.out_activation_, np.dtype(dtype).name,
+                        float(self.dropout), bool(self.layer_norm))  # fmt: skip
+        self._network = take(layout)
+        self._network.draw(random)
         if self.solver != "lbfgs":
             self.loss_curve_: list[float] = []
             self._without_improvement = 0
@@ -136,7 +130,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         dtype = self._linears[0].weight.data.dtype
         X = validate_data(self, X, accept_sparse=["csr", "csc"], dtype=dtype, reset=False)
-        outputs: Array = self._net(_dense(X))
+        outputs: Array = self._network.net(_dense(X))
         return outputs
 
     # Training
@@ -161,7 +155,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
                     name, "partial_fit has no epochs to stop", {"early_stopping": True}, "False"
                 )
             )
-        first = "_net" not in self.__dict__ or not (self.warm_start or incremental)
+        first = "_network" not in self.__dict__ or not (self.warm_start or incremental)
         X, y = validate_data(
             self, X, y, accept_sparse=["csr", "csc"], multi_output=True,
             y_numeric=not hasattr(self, "predict_proba"), dtype=(np.float64, np.float32),
@@ -189,7 +183,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             self._fit_lbfgs(samples)
         else:
             self._fit_stochastic(samples, random, incremental)
-        if not all(np.isfinite(one.data).all() for one in self._trained.parameters()):
+        if not all(np.isfinite(one.data).all() for one in self._network.trained.parameters()):
             raise ValueError(
                 message(
                     name,
@@ -200,27 +194,20 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         return self
 
     def _prepare(self, random: np.random.RandomState, incremental: bool) -> None:
-        """The step of training: a new one, unless partial_fit goes on with the one before."""
-        weights = [layer.weight for layer in self._linears]
-        decoupled = self.solver == "adamw"
-        alpha = 0.0 if decoupled else float(self.alpha)
-        before: TrainStep | None = self.__dict__.get("_step")
-        if before is not None and incremental and before.loss.alpha == alpha:  # type: ignore[attr-defined]
-            return
-        if before is not None and incremental:
-            rule = before.optimizer
-        else:
-            rule = optimizer(self.solver, self._trained, weights, self)
-        seed = int(random.randint(2**31 - 1)) if self.dropout else 0
-        objective = Objective(self._loss()[0], alpha, weights)
-        self._step = TrainStep(self._trained, objective, rule, seed=seed)
-        if not incremental or "_learning_rate" not in self.__dict__:
+        """The step of training; partial_fit goes on with the one before."""
+        fresh = not incremental or "_step" not in self.__dict__
+        alpha = float(self.alpha) if self.solver == "lbfgs" else 0.0
+        loss, _ = self._loss()
+        self._step = self._network.step(self.solver, loss, self, alpha=alpha, fresh=fresh)
+        if fresh:
             self._learning_rate = float(self.learning_rate_init)
+            if self.dropout:
+                self._step.random_state = int(random.randint(2**31 - 1)), 0
 
     def _fit_lbfgs(self, samples: Samples) -> None:
         from scipy.optimize import minimize
 
-        parameters = dict(self._trained.named_parameters())
+        parameters = dict(self._network.trained.named_parameters())
         steps = 0
 
         def unpack(packed: Array) -> None:
@@ -281,7 +268,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
                     )
                 )
             samples, held = samples.take(train), samples.take(test)
-        best: Mapping[str, Any] = self._trained.state_dict() if held is not None else {}
+        best: Mapping[str, Any] = self._network.trained.state_dict() if held is not None else {}
         run = self._epoch_of(samples, random, incremental)
         try:
             self.n_iter_ = 0
@@ -293,7 +280,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
                 if self.verbose:
                     print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
                 if self._improved(held):
-                    best = self._trained.state_dict()
+                    best = self._network.trained.state_dict()
                 if self.solver == "sgd" and self.learning_rate == "invscaling":
                     self._set_rate(float(self.learning_rate_init) / (self.t_ + 1) ** self.power_t)
                 if self._without_improvement > self.n_iter_no_change:
@@ -312,7 +299,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=4)
         if held is not None:
-            self._trained.load_state_dict(best)
+            self._network.trained.load_state_dict(best)
 
     def _epoch_of(
         self, samples: Samples, random: np.random.RandomState, incremental: bool
@@ -328,32 +315,45 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         size = min(200 if self.batch_size == "auto" else int(self.batch_size), n)
         bounds = [*range(0, n, size), n]
         shares = np.diff(bounds) / n
-        x, target, step, objective = samples.x, samples.target, self._step, self._step.loss
+        x, target, step = samples.x, samples.target, self._step
         columns = self.n_outputs_ if self._loss()[0] == "squared_error" else 1
+        alpha = 0.0 if self.solver == "adamw" else float(self.alpha)
+        decaying = step.optimizer.param_groups[0]
         order = np.arange(n)
+        # Views of where the weights lie: steps change them in place.
+        weights = [layer.weight.data.ravel() for layer in self._linears]
+
+        def squares() -> float:
+            return sum(float(w @ w) for w in weights) if alpha else 0.0
+
+        penalty = squares()
 
         def epoch() -> float:
-            nonlocal order
-            before = objective.penalty() if columns > 1 else 0.0  # type: ignore[attr-defined]
+            nonlocal order, penalty
             if self.shuffle:
                 places = np.arange(n)
                 random.shuffle(places)
                 order = order[places]
-            if incremental:
-                # Chunks of data come in all sizes; a program of batches is compiled for few.
-                now = samples.take(order)
-                parts = (_slice(now, a, b) for a, b in pairwise(bounds))
-                losses = [step(part.x, part.target) for part in parts]
-            else:
-                rows = step.rows
-                losses = [rows(x, target, order[a:b]) for a, b in pairwise(bounds)]
-            loss = float(shares @ np.asarray(losses, np.float64))
-            if columns > 1:
-                # Minimised is the sum over the outputs; reported, as by scikit-learn, their mean.
-                total = n if samples.weight is None else float(samples.weight.sum())
-                middle = (before + objective.penalty()) / 2  # type: ignore[attr-defined]
-                penalty = middle * len(losses) / total
-                loss = (loss - penalty) / columns + penalty
+            # Chunks of data come in all sizes: partial_fit compiles for sizes of batches only.
+            chunk = samples.take(order) if incremental else None
+            losses, shrink = [], 0.0
+            for (a, b), share in zip(pairwise(bounds), shares, strict=True):
+                if alpha:
+                    weight = samples.weight
+                    total = b - a if weight is None else float(weight[order[a:b]].sum())
+                    decay = alpha / total if total else 0.0
+                    shrink += share * decay
+                    if decaying["weight_decay"] != decay:
+                        decaying["weight_decay"] = decay
+                if chunk is None:
+                    losses.append(step.rows(x, target, order[a:b]))
+                else:
+                    part = chunk.take(slice(a, b))
+                    losses.append(step(part.x, part.target))
+            loss = float(shares @ np.asarray(losses, np.float64)) / columns
+            if alpha:
+                before, penalty = penalty, squares()
+                loss += shrink / 2 * (before + penalty) / 2
             return loss
 
         return epoch
@@ -367,7 +367,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             self.best_loss_ = min(loss, least)
             self._without_improvement = self._without_improvement + 1 if worse else 0
             return False
-        outputs: Array = self._net(held.x)
+        outputs: Array = self._network.net(held.x)
         score = self._validation_score(outputs, held) if np.isfinite(outputs).all() else math.nan
         assert self.validation_scores_ is not None
         assert self.best_validation_score_ is not None
@@ -431,6 +431,8 @@ def _dense(X: Any) -> Array:
     return np.ascontiguousarray(X.toarray() if hasattr(X, "toarray") else X)
 
 
-def _slice(samples: Samples, start: int, stop: int) -> Samples:
-    weight = None if samples.weight is None else samples.weight[start:stop]
-    return Samples(samples.x[start:stop], samples.y[start:stop], weight)
+def _snapshot(array: Array) -> Array:
+    """A read-only copy: nets go from one estimator to the next, what was read stays."""
+    copied = np.array(array)
+    copied.flags.writeable = False
+    return copied

@@ -99,7 +99,7 @@ class MLPRegressor(RegressorMixin, Estimator):  # type: ignore[misc]
             raise ValueError(
                 message("MLPRegressor", "negative counts", {"y": targets.min()}, "y >= 0")
             )
-        if "_net" in self.__dict__ and (incremental or self.warm_start):
+        if "_network" in self.__dict__ and (incremental or self.warm_start):
             if targets.shape[1] != self.n_outputs_:
                 raise ValueError(
                     message(
