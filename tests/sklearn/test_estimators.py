@@ -27,7 +27,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from lamella.sklearn import MLPClassifier, MLPRegressor, from_sklearn, to_sklearn
+from lamella.sklearn import MLPClassifier, MLPRegressor, from_sklearn, network, to_sklearn
 
 OURS = {"MLPClassifier": MLPClassifier, "MLPRegressor": MLPRegressor}
 DIGITS = load_digits(return_X_y=True)
@@ -307,6 +307,27 @@ def test_nets_go_from_one_estimator_to_the_next():
             assert (model.predict_proba(X) == proba).all()
 
 
+def test_nets_that_are_not_handed_on(monkeypatch):
+    X, y = DIGITS
+    for options in ({"layer_norm": True}, {"activation": "prelu"}, {}):
+        if not options:
+            monkeypatch.setattr(network, "_LARGEST", 800)
+        model = quietly(MLPClassifier((13,), max_iter=1, **options), X, y)
+        layout = model._network.layout
+        del model
+        assert layout not in network._idle
+
+
+def test_warm_starts_of_another_kind():
+    X, y = DIGITS
+    model = quietly(MLPClassifier(solver="lbfgs", warm_start=True, max_iter=5), X, y)
+    before = model.loss_
+    for options in ({"solver": "adam"}, {"early_stopping": True}, {"early_stopping": False}):
+        quietly(model.set_params(**options), X, y)
+        assert len(model.loss_curve_) == 5
+        assert model.loss_ < before
+
+
 def test_pipelines_searches_and_processes():
     X, y = DIGITS
     model = make_pipeline(
@@ -412,6 +433,8 @@ def test_more_bad_parameters():
         MLPRegressor("poisson").fit(X, -y)
     with pytest.raises(ValueError, match="class_weight"):
         MLPClassifier(class_weight="fair").fit(X, y)
+    with pytest.raises(ValueError, match="class_weight"):
+        MLPClassifier(class_weight="balanced").partial_fit(X, y, classes=range(4))
     with pytest.raises(ValueError, match="dropout"):
         MLPClassifier(dropout=0.5, solver="lbfgs").fit(X, y)
 

@@ -117,6 +117,15 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         Parameters: as fit's; classes, all labels that will ever come, needed in the first call.
         Returns: self. Raises: ValueError; AttributeError where the solver is lbfgs.
         """
+        if isinstance(self.class_weight, str):
+            raise ValueError(
+                message(
+                    "MLPClassifier",
+                    "partial_fit does not see how often classes occur",
+                    {"class_weight": repr(self.class_weight)},
+                    "a dictionary of labels",
+                )
+            )
         if "_network" not in self.__dict__:
             if classes is None:
                 raise ValueError(

@@ -118,12 +118,16 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         self._network = take(layout)
         self._network.draw(random)
         if self.solver != "lbfgs":
-            self.loss_curve_: list[float] = []
-            self._without_improvement = 0
-            early = self.early_stopping
-            self.validation_scores_: list[float] | None = [] if early else None
-            self.best_validation_score_: float | None = -np.inf if early else None
-            self.best_loss_: float | None = None if early else np.inf
+            self._begin_curves()
+
+    def _begin_curves(self) -> None:
+        """The course of a training by epochs, empty."""
+        early = self.early_stopping
+        self.loss_curve_: list[float] = []
+        self._without_improvement = 0
+        self.validation_scores_: list[float] | None = [] if early else None
+        self.best_validation_score_: float | None = -np.inf if early else None
+        self.best_loss_: float | None = None if early else np.inf
 
     def _outputs(self, X: Any) -> Array:
         """The net's output for samples X, (n_samples, n_outputs_)."""
@@ -251,6 +255,10 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         self, samples: Samples, random: np.random.RandomState, incremental: bool
     ) -> None:
         held: Samples | None = None
+        scores = getattr(self, "validation_scores_", ())
+        if scores == () or (scores is not None) != bool(self.early_stopping):
+            # A warm start from a fit that had no such course.
+            self._begin_curves()
         if self.early_stopping:
             train, test = train_test_split(
                 np.arange(len(samples)),

@@ -33,9 +33,11 @@ HIDDEN: dict[str, Any] = {
 
 SOLVERS = ("adam", "sgd", "lbfgs", "adamw", "rmsprop", "adagrad")
 
-# Idle nets kept for each of the latest layouts, for as many estimators in turn.
+# Idle nets kept: of so many layouts, so many each, none with more parameters than this, as nobody
+# expects a forgotten estimator to hold memory, and a step of such nets takes as long as compiling.
 _LAYOUTS = 4
 _EACH = 2
+_LARGEST = 2**18
 _idle: dict[Hashable, list[_Parts]] = {}
 
 
@@ -94,27 +96,28 @@ class Network:
         variant = (solver, loss, alpha, options.momentum > 0, options.nesterovs_momentum)
         step = self.parts.steps.get(variant)
         weights = [linear.weight for linear in self.linears]
+        if step is not None and not fresh:
+            return step
         rule = _optimizer(solver, self.trained, weights, options)
         if step is None:
             step = TrainStep(self.trained, Objective(loss, alpha, weights), rule)
             self.parts.steps.clear()
             self.parts.steps[variant] = step
-        elif fresh:
+        else:
             step.optimizer.reset()
             for group, other in zip(step.optimizer.param_groups, rule.param_groups, strict=True):
                 group.update({key: value for key, value in other.items() if key != "params"})
         return step
 
     def __del__(self) -> None:
-        # A fit sets weights and intercepts anew, and nothing else that is learnt.
         parts = self.__dict__.get("parts")
-        if parts is None or sys.is_finalizing() or _learns_more(parts.trained):
+        if parts is None or sys.is_finalizing() or not _worth_keeping(parts.trained):
             return
         kept = _idle.setdefault(self.layout, [])
         if len(kept) < _EACH:
             kept.append(parts)
-        while len(_idle) > _LAYOUTS:
-            _idle.pop(next(iter(_idle)), None)
+        for oldest in list(_idle)[:-_LAYOUTS]:
+            _idle.pop(oldest, None)
 
 
 def take(layout: Layout) -> Network:
@@ -128,9 +131,11 @@ def take(layout: Layout) -> Network:
     return Network(layout, _build(layout))
 
 
-def _learns_more(net: nn.Module) -> bool:
-    linears = [layer for layer in net.modules() if isinstance(layer, nn.Linear)]
-    return len(list(net.parameters())) != 2 * len(linears)
+def _worth_keeping(net: nn.Sequential) -> bool:
+    """Whether a net is small, and learns nothing but what a fit draws anew."""
+    linears = [layer for layer in net if isinstance(layer, nn.Linear)]
+    sizes = [parameter.array.size for parameter in net.parameters()]
+    return len(sizes) == 2 * len(linears) and sum(sizes) <= _LARGEST
 
 
 def _build(layout: Layout) -> _Parts:
