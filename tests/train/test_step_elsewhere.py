@@ -6,6 +6,8 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 
@@ -113,6 +115,56 @@ def test_fork(used, threads):
     for _ in range(3):
         step(X, Y)
     same_state(step, want)
+
+
+WHILE_TRAINING = """
+import os, signal, threading
+import numpy as np
+import lamella as lm
+from lamella import nn, optim
+
+lm.set_num_threads({threads})
+net = nn.Sequential(nn.Linear(40, 300), nn.ReLU(), nn.Linear(300, 8))
+step = lm.TrainStep(net, nn.MSELoss(), optim.SGD(net.parameters()), accumulate={accumulate})
+x, y = np.ones((200, 40), np.float32), np.ones((200, 8), np.float32)
+stop = False
+
+def train():
+    while not stop:
+        step(x, y)
+
+def child():
+    # A child that hangs is ended, with another status.
+    signal.alarm(20)
+    try:
+        for _ in range({accumulate} - step.held):
+            before = net[0].weight.data.tobytes()
+            step(x, y)
+        os._exit(step.held or net[0].weight.data.tobytes() == before)
+    finally:
+        os._exit(1)
+
+thread = threading.Thread(target=train)
+thread.start()
+try:
+    for _ in range(20):
+        pid = os.fork()
+        if pid == 0:
+            child()
+        assert os.waitpid(pid, 0)[1] == 0
+finally:
+    stop = True
+    thread.join()
+"""
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_fork_while_a_thread_trains(accumulate, threads):
+    """The child finds a whole step and goes on from there."""
+    code = WHILE_TRAINING.format(accumulate=accumulate, threads=threads)
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def in_threads(*bodies: Callable[[], None]) -> None:

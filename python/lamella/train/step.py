@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import copy
 import inspect
+import os
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +37,11 @@ from lamella.runtime.tensor import Operand, Tensor
 from lamella.runtime.trace import Trace, current, current_trace
 
 __all__ = ["TrainStep", "batch_loss"]
+
+
+_steps: weakref.WeakSet[TrainStep] = weakref.WeakSet()
+_forks = threading.RLock()
+_waited: list[TrainStep] = []
 
 
 @dataclass(frozen=True)
@@ -113,6 +120,7 @@ class TrainStep:
         self._lock = threading.RLock()
         self._compiling: _Part | None = None
         self._quick = self._part(_Update, False) if self.accumulate == 1 else None
+        _steps.add(self)
 
     def __call__(self, x: Any, y: Any, sample_weight: Any = None) -> Any:
         """One step; see the class."""
@@ -210,9 +218,28 @@ class TrainStep:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _parts={}, _sums={}, _lock=threading.RLock(), _compiling=None)
         self._quick = self._part(_Update, False) if self.accumulate == 1 else None
+        _steps.add(self)
 
     def __repr__(self) -> str:
         return f"TrainStep({type(self.net).__name__}, {self.loss!r}, {self.optimizer!r})"
+
+
+def _before_fork() -> None:
+    # A fork waits for calls in other threads, or the child would have their locks and half of what
+    # they hold. The locks come before those of running programs, which the core takes later.
+    _forks.acquire()
+    for step in list(_steps):
+        step._lock.acquire()
+        _waited.append(step)
+
+
+def _after_fork() -> None:
+    while _waited:
+        _waited.pop()._lock.release()
+    _forks.release()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
 class _Part(Module):
