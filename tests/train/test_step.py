@@ -283,6 +283,44 @@ class TestAccumulation:
         second(X, LABELS)
         same_state(state(nets[0]), state(nets[1]))
 
+    def test_an_interrupt_behind_a_finished_call(self):
+        """Python notices signals when the native call is over: the call counts."""
+        nets = mlp(), mlp()
+        first, second = (lm.TrainStep(net, nn.MSELoss(), sgd(net), accumulate=2) for net in nets)
+        first(X, Y)
+        first(X, Y)
+        second(X, Y)
+        second(X, Y)
+        parts = dict(first._parts)
+
+        def interrupted(part):
+            def call(*arguments):
+                part(*arguments)
+                raise KeyboardInterrupt
+
+            return call
+
+        for number in range(1, 5):
+            first._parts = {key: interrupted(part) for key, part in parts.items()}
+            with pytest.raises(KeyboardInterrupt):
+                first(X, Y)
+            first._parts = parts
+            second(X, Y)
+            assert first.held == second.held == number % 2
+        same_state(state(nets[0]), state(nets[1]))
+
+    def test_parameters_that_no_call_reaches_keep_value_and_state(self):
+        net = nn.ModuleDict({"used": mlp(), "spare": nn.Linear(2, 2).double()})
+        optimizer = optim.Adam(net.parameters(), weight_decay=0.1)
+        step = lm.TrainStep(net["used"], nn.MSELoss(), optimizer, accumulate=2)
+        for parameter in optimizer.parameters:
+            step.held_sum(parameter)
+        before = state(net["spare"])
+        for _ in range(4):
+            step(X, Y)
+        same_state(state(net["spare"]), before)
+        assert sorted(optimizer.state_dict()["state"]) == [0, 1, 2, 3]
+
     def test_a_parameter_that_some_calls_do_not_reach(self):
         class Either(nn.Module):
             def __init__(self) -> None:

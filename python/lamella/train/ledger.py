@@ -61,5 +61,7 @@ def load_state(step: TrainStep, saved: Mapping[str, Any]) -> None:
     if step.accumulate > 1:
         for parameter, array in zip(parameters, sums, strict=True):
             step.held_sum(parameter).data = array
+            if np.any(array):
+                step.reach(parameter)
     step.held = int(saved["held"])
     step.random_state = (int(key), int(calls))

@@ -115,6 +115,7 @@ class TrainStep:
         self.options = _Options(clip_norm, clip_value, bool(outputs))
         self._random = Buffer(np.array([_new_key(seed), 0], np.int64))
         self._sums: dict[int, Buffer] = {}
+        self._reached: dict[int, bool] = {}
         self.held = 0
         self._parts: dict[tuple[type[_Part], bool], _Part] = {}
         self._lock = threading.RLock()
@@ -189,17 +190,34 @@ class TrainStep:
     def _accumulated(self, rows: bool, *arguments: Any) -> Any:
         with self._lock:
             last = self.held + 1 == self.accumulate
-            result = self._part(_Update if last else _Hold, rows)(*arguments)
-            self.held = 0 if last else self.held + 1
+            after = 0 if last else self.held + 1
+            before = self._versions()
+            try:
+                result = self._part(_Update if last else _Hold, rows)(*arguments)
+            except BaseException:
+                # Python raises KeyboardInterrupt when the native call is already over.
+                if self._versions() != before:
+                    self.held = after
+                raise
+            self.held = after
             return result
+
+    def _versions(self) -> dict[int, int]:
+        """Of the sums that were ever written: a call that fails may have made some."""
+        found = {key: int(held.version[0]) for key, held in self._sums.items()}
+        return {key: version for key, version in found.items() if version}
 
     def holds(self, parameter: Parameter) -> bool:
         """Whether a held call may have had a gradient of the parameter."""
-        return id(parameter) in self._sums
+        return id(parameter) in self._reached
+
+    def reach(self, parameter: Parameter) -> None:
+        """From now on an update looks for held gradients of the parameter."""
+        self._reached[id(parameter)] = True
 
     def structure(self) -> tuple[Any, ...]:
         """What the programs depend on beside net and loss."""
-        return self.optimizer.structure(), tuple(self._sums)
+        return self.optimizer.structure(), tuple(self._reached)
 
     def held_sum(self, parameter: Parameter) -> Buffer:
         """What the gradients of the held calls add up to, for one parameter."""
@@ -210,13 +228,14 @@ class TrainStep:
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for name in ("_parts", "_lock", "_compiling", "_quick", "_sums"):
+        for name in ("_parts", "_lock", "_compiling", "_quick", "_sums", "_reached"):
             del state[name]
         state["held"] = 0
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _parts={}, _sums={}, _lock=threading.RLock(), _compiling=None)
+        self.__dict__.update(state, _parts={}, _sums={}, _reached={}, _compiling=None)
+        self._lock = threading.RLock()
         self._quick = self._part(_Update, False) if self.accumulate == 1 else None
         _steps.add(self)
 
@@ -335,6 +354,7 @@ class _Hold(_Part):
     def finish(self, trace: Trace, loss: Value) -> None:
         for parameter, gradient in self._found(trace, loss):
             if gradient is not None:
+                self.step.reach(parameter)
                 held = self.step.held_sum(parameter)
                 total = trace.place(Binary("add"), trace.parameter(held), gradient)
                 trace.update(held, total)
