@@ -106,6 +106,7 @@ BuilderClass register_builder(py::module_& module) {
   builder
       .def(py::init(&make_builder), py::kw_only(), "inputs"_a, "outputs"_a, "arena_bytes"_a,
            "isa"_a = py::none(), "Inputs and outputs are (dtype name, shape) pairs.")
+      .def_property_readonly("step_count", &ProgramBuilder::step_count, "Steps added so far.")
       .def("arena", &ProgramBuilder::arena, "offset"_a, "A slot of the arena.")
       .def("input", &ProgramBuilder::input, "index"_a, "The slot of an input.")
       .def("output", &ProgramBuilder::output, "index"_a, "The slot of an output.")

@@ -90,6 +90,35 @@ py::tuple run(const Program& program, const std::vector<py::array>& inputs,
   return py::tuple(py::cast(outputs));
 }
 
+std::vector<double> profile(const Program& program, const std::vector<py::array>& inputs,
+                            int rounds) {
+  require_arrays("input", inputs, program.inputs(), kReadable);
+  if (rounds < 1) {
+    throw std::invalid_argument("profile: got rounds = " + std::to_string(rounds) +
+                                "; expected rounds >= 1");
+  }
+  std::vector<py::object> outputs;
+  for (const ArraySpec& spec : program.outputs()) {
+    PyObject* array = new_array(ArrayKey(spec));
+    if (array == nullptr) throw py::error_already_set();
+    outputs.push_back(py::reinterpret_steal<py::object>(array));
+  }
+  program::StepTimes steps(program);
+  for (int round = 0; round < rounds; ++round) {
+    program::TimedRun current(program, steps.times());
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      current.set_input(i, fields(inputs[i].ptr())->data);
+    }
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      current.set_output(i, fields(outputs[i].ptr())->data);
+    }
+    execute_unlocked(current);
+    steps.keep_least();
+    if (PyErr_CheckSignals() != 0) throw py::error_already_set();
+  }
+  return steps.least();
+}
+
 void assign(const py::array& target, const py::array& version, const py::array& value) {
   const auto dtype = dtype_of(target.ptr());
   static const ArrayKey cell_key(program::make_array_spec(steps::DType::i64, {1}));
@@ -142,6 +171,9 @@ void register_program(py::module_& module) {
       .def("run", &run, "inputs"_a, "outputs"_a = py::none(),
            "Runs once. Arrays must have exactly the program's types and shapes and be C-contiguous "
            "and aligned; outputs are made unless given.")
+      .def("profile", &profile, "inputs"_a, "rounds"_a,
+           "The least time of each step in so many runs, in nanoseconds; runs as `run` does, and "
+           "so changes the constants that the program updates.")
       .def_property_readonly("steps", &step_names, "The kinds of its steps, in order.")
       .def_property_readonly(
           "inputs", [](const Program& p) { return spec_list(p.inputs()); },
@@ -152,6 +184,8 @@ void register_program(py::module_& module) {
       .def_property_readonly("arena_bytes", &Program::arena_bytes, "Scratch memory of one run.")
       .def_property_readonly("cost_ns", &Program::cost_ns,
                              "Estimated time of a run on one thread, in nanoseconds.")
+      .def_property_readonly("team", &Program::team,
+                             "The most threads that a run uses which closely follows another.")
       .def_property_readonly("isa", &Program::isa, "The instruction set it was built for.");
 
   module.def("assign", &assign, "target"_a, "version"_a, "value"_a,

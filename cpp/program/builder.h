@@ -101,6 +101,7 @@ class ProgramBuilder {
   void random_source(Slot constant);
 
   void add(std::unique_ptr<steps::Step> step);
+  std::size_t step_count() const { return steps_.size(); }
 
   // A new array of `bytes` bytes (64-byte aligned) that `prepare` fills from constants.
   Slot add_prepared(std::size_t bytes, std::vector<Slot> sources, Prepare prepare);

@@ -3,6 +3,7 @@
 #include "program/program.h"
 
 #include <algorithm>
+#include <chrono>
 #include <map>
 #include <stdexcept>
 #include <string>
@@ -47,6 +48,11 @@ std::vector<Cell> cells_of(const std::vector<ConstantArray>& constants, Access l
   return cells;
 }
 
+std::int64_t now_ns() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
+}
+
 struct TeamContext {
   const Program* program;
   steps::Frame frame;
@@ -88,8 +94,14 @@ Program::Program(ProgramBuilder&& builder)
 
 // A step's failure is noted before its barrier: later steps of faster members cannot come first, and
 // behind the barrier every member finds the same: faster ones may by then have noted a later step.
+template <bool kTimed>
 void Program::run_member(void* context, const base::Team& team) {
   const auto& [program, frame, workspace] = *static_cast<const TeamContext*>(context);
+  const auto note_time = [&, workspace = workspace](int at) {
+    if (kTimed && team.index == 0) workspace->times[at] = now_ns();
+  };
+  if (kTimed) team.barrier();
+  note_time(0);
   int index = 0;
   for (const auto& step : program->steps_) {
     if (index == program->check_at_ && !program->still_valid(*workspace, team)) return;
@@ -101,7 +113,7 @@ void Program::run_member(void* context, const base::Team& team) {
     team.barrier();
     const int failed = workspace->failed_step.load(std::memory_order_relaxed);
     if (failed >= 0 && failed <= index) return;
-    ++index;
+    note_time(++index);
   }
 }
 
@@ -150,12 +162,32 @@ void Program::run_steps(Workspace& workspace) const {
       {workspace.buffers.data(), &workspace.failure, workspace.random.key, workspace.random.calls},
       &workspace};
   const int team = awake_team_ > 1 && base::follows_closely() ? awake_team_ : sleeping_team_;
+  const auto member = workspace.times == nullptr ? run_member<false> : run_member<true>;
   if (team == 1) {
     const base::FpEnvironment environment;
-    run_member(&context, base::Team{});
+    member(&context, base::Team{});
   } else {
-    base::run_team(team, run_member, &context);
+    base::run_team(team, member, &context);
   }
+}
+
+void StepTimes::keep_least() {
+  for (std::size_t i = 0; i < best_.size(); ++i) {
+    best_[i] = std::min(best_[i], times_[i + 1] - times_[i]);
+  }
+}
+
+std::vector<double> StepTimes::least() const {
+  std::int64_t clock = kNone;
+  for (int i = 0; i < 1000; ++i) {
+    const std::int64_t start = now_ns();
+    clock = std::min(clock, now_ns() - start);
+  }
+  std::vector<double> result;
+  for (const std::int64_t one : best_) {
+    result.push_back(static_cast<double>(std::max<std::int64_t>(0, one - clock)));
+  }
+  return result;
 }
 
 void Program::throw_failure(Workspace& workspace) const {

@@ -7,7 +7,9 @@
 // constants holds their version cells (changes.h), one that only reads them is repeated if they moved.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <vector>
 
@@ -33,6 +35,8 @@ class Program {
   double cost_ns() const { return cost_ns_; }
   // Long enough that other Python threads should get on meanwhile.
   bool is_long() const { return is_long_; }
+  // The most members that a run has when it closely follows another.
+  int team() const { return std::min(awake_team_, base::num_threads()); }
   // Whether its runs change constants.
   bool updates() const { return !cells_.empty(); }
 
@@ -60,6 +64,7 @@ class Program {
   }
   [[noreturn]] void throw_failure(Workspace& workspace) const;
   bool still_valid(Workspace& workspace, const base::Team& team) const;
+  template <bool kTimed>
   static void run_member(void* context, const base::Team& team);
 
   const std::vector<ArraySpec> inputs_, outputs_;
@@ -109,9 +114,34 @@ class Run {
   // Whether the version of a constant says that somebody is changing it.
   bool meets_held() const { return program_.workspaces_.any_held(); }
 
- private:
+ protected:
   const Program& program_;
   Workspace* workspace_;
+};
+
+// A run that notes the time, in nanoseconds: times[i] before step i, and one more behind the last.
+// The first member of the team reads the clock, when all have passed the step's barrier.
+class TimedRun : public Run {
+ public:
+  TimedRun(const Program& program, std::int64_t* times) : Run(program) {
+    workspace_->times = times;
+  }
+  ~TimedRun() { workspace_->times = nullptr; }
+};
+
+// The time of each step of one program by itself, in nanoseconds: what the clock costs is taken off.
+class StepTimes {
+ public:
+  explicit StepTimes(const Program& program)
+      : times_(program.steps().size() + 1), best_(program.steps().size(), kNone) {}
+  std::int64_t* times() { return times_.data(); }
+  // After a run that noted its times: keeps the least of each step.
+  void keep_least();
+  std::vector<double> least() const;
+
+ private:
+  static constexpr std::int64_t kNone = INT64_MAX;
+  std::vector<std::int64_t> times_, best_;
 };
 
 }  // namespace lamella::program

@@ -48,6 +48,7 @@ struct Workspace {
   std::atomic<int> failed_step{-1};
   std::atomic<bool> disturbed{false};  // another thread changed what this run has read
   bool holds_all = false;              // nobody can
+  std::int64_t* times = nullptr;       // see TimedRun
 
   void forget_failure() {
     failed_step.store(-1);

@@ -28,6 +28,7 @@ from lamella.config import (
 from lamella.errors import DTypeError, FormatError, ShapeError, UnsupportedError
 from lamella.nn.summary import summary
 from lamella.runtime.function import function
+from lamella.runtime.profile import Profile, profile
 from lamella.runtime.session import Session, compile
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ __version__: str = _build_info()["version"]
 __all__ = [
     "DTypeError",
     "FormatError",
+    "Profile",
     "Session",
     "ShapeError",
     "TrainStep",
@@ -57,6 +59,7 @@ __all__ = [
     "manual_seed",
     "nn",
     "optim",
+    "profile",
     "save",
     "set_num_threads",
     "show_config",

@@ -44,6 +44,12 @@ class Program:
     """
     Ordered steps over numbered buffers; immutable, callable by any thread.
     """
+    def profile(
+        self, inputs: collections.abc.Sequence[numpy.typing.NDArray[typing.Any]], rounds: int
+    ) -> list[float]:
+        """
+        The least time of each step in so many runs, in nanoseconds; runs as `run` does, and so changes the constants that the program updates.
+        """
     def run(
         self,
         inputs: collections.abc.Sequence[numpy.typing.NDArray[typing.Any]],
@@ -81,6 +87,11 @@ class Program:
     def steps(self) -> list[str]:
         """
         The kinds of its steps, in order.
+        """
+    @property
+    def team(self) -> int:
+        """
+        The most threads that a run uses which closely follows another.
         """
 
 class Slot:
@@ -341,6 +352,11 @@ class ProgramBuilder:
     ) -> None:
         """
         Adds the numbers of an optimiser's step, float64: next = step + 1 and the rule's scalars, from `count` hyper-parameters.
+        """
+    @property
+    def step_count(self) -> int:
+        """
+        Steps added so far.
         """
 
 class Callable:

@@ -17,8 +17,11 @@ from lamella.passes.plan import Place, Plan, Region, plan
 __all__ = ["emit"]
 
 
-def emit(graph: Graph) -> _core.Program:
-    """The program of `graph`, for the instruction set selected now."""
+def emit(graph: Graph, origins: list[Node | None] | None = None) -> _core.Program:
+    """The program of `graph`, for the instruction set selected now.
+
+    origins: receives for each step the node that it belongs to, None for copies behind the nodes.
+    """
     updated = frozenset(id(source) for source, _ in graph.updates)
 
     def scratch_bytes(node: Node) -> int:
@@ -30,7 +33,11 @@ def emit(graph: Graph) -> _core.Program:
         )
 
     memory = plan(graph, scratch_bytes, _core.guard_bytes())
-    return _Emitter(graph, memory, updated).emit()
+    emitter = _Emitter(graph, memory, updated)
+    program = emitter.emit()
+    if origins is not None:
+        origins += emitter.origins + [None] * (len(program.steps) - len(emitter.origins))
+    return program
 
 
 def _leaf_of(value: Value) -> Value:
@@ -52,7 +59,7 @@ def _is_constant(value: Value, updated: Set[int]) -> bool:
 
 
 class _Emitter:
-    __slots__ = ("_builder", "_graph", "_leaves", "_memory", "_sources", "_updated")
+    __slots__ = ("_builder", "_graph", "_leaves", "_memory", "_sources", "_updated", "origins")
 
     def __init__(self, graph: Graph, memory: Plan, updated: Set[int]) -> None:
         self._graph = graph
@@ -67,6 +74,7 @@ class _Emitter:
             value: self._builder.input(number) for number, value in enumerate(graph.inputs)
         }
         self._sources: dict[int, _core.Slot] = {}
+        self.origins: list[Node | None] = []
 
     def emit(self) -> _core.Program:
         for offset, nbytes in self._memory.reserved:
@@ -82,6 +90,7 @@ class _Emitter:
                 [self._lowered(value) for value in node.outputs],
                 None if scratch is None else self._builder.arena(scratch),
             )
+            self.origins += [node] * (self._builder.step_count - len(self.origins))
         for copy in self._memory.copies:
             self._copy(self._lowered(copy.value), self._builder.output(copy.output))
         self._update(self._graph.updates)

@@ -16,7 +16,7 @@ import numpy as np
 
 from lamella import _core
 from lamella.errors import DTypeError, ShapeError, message
-from lamella.ir.graph import Graph, Value
+from lamella.ir.graph import Graph, Node, Value
 from lamella.ir.show import show
 from lamella.ir.types import Array, DType, TensorType
 from lamella.passes import optimize
@@ -63,11 +63,11 @@ def _result(context: Trace, result: Any) -> Value:
 class Compiled:
     """The program of one signature, and how its outputs are handed back.
 
-    traced: the graph as the body left it; graph: the same, optimised; outputs: the structure of
-    the result.
+    traced: the graph as the body left it; graph: the same, optimised; origins: the node of each
+    step of the program, None for copies behind the nodes; outputs: the structure of the result.
     """
 
-    __slots__ = ("graph", "outputs", "program", "traced")
+    __slots__ = ("graph", "origins", "outputs", "program", "traced")
 
     def __init__(self, traced: Graph, outputs: Structure, check: bool = False) -> None:
         self.traced = traced
@@ -76,7 +76,8 @@ class Compiled:
         check = check or os.environ.get("LAMELLA_VERIFY") == "1"
         self.graph = optimize(traced, registers, check)
         self.outputs = outputs
-        self.program = emit(self.graph)
+        self.origins: list[Node | None] = []
+        self.program = emit(self.graph, self.origins)
 
     @property
     def returns(self) -> Any:
@@ -196,6 +197,11 @@ class Session:
         """The program of the C++ core."""
         return self._compiled.program
 
+    @property
+    def compiled(self) -> Compiled:
+        """Graph, program, and which step belongs to which node."""
+        return self._compiled
+
     def show(self) -> str:
         """The optimised graph as text, one node per line."""
         return show(self._compiled.graph)
@@ -206,7 +212,7 @@ class Session:
         Raises: ShapeError, DTypeError or TypeError for another signature; with debug,
         ArithmeticError or FloatingPointError naming the node at fault.
         """
-        inputs = self._inputs(args, kwargs)
+        inputs = self.inputs(args, kwargs)
         if self._checker is None:
             return self._compiled.run(inputs, op=self._name, out=out)
         stepwise = self._checker.run(inputs)
@@ -214,7 +220,8 @@ class Session:
         self._checker.compare(stepwise, flatten(result)[0])
         return result
 
-    def _inputs(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Array]:
+    def inputs(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Array]:
+        """The arrays of a call as the program takes them; raises as a call does."""
         leaves, structure = flatten((tuple(args), dict(kwargs)))
         if structure != self._structure:
             raise TypeError(

@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""profile: where the time of a call goes, node by node of the compiled program.
+
+The steps run as they do in a call, with a look at the clock between them; the least of many runs
+counts, step by step, because on a shared machine everything else only adds to a time. A row is a
+node of the optimised graph with the steps it became. Parameters and running statistics that the
+program updates are put back afterwards; generators of random numbers have moved on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby, repeat
+from math import prod
+from typing import Any
+
+from lamella import _core
+from lamella.errors import message
+from lamella.ir.graph import Constant, Node, Parameter, Result, Value
+from lamella.ops.matmul import Dense, MatMul
+from lamella.runtime.session import Compiled, Session
+
+__all__ = ["Profile", "Row", "profile"]
+
+# At least and at most so many runs, however long or short they are.
+_FEWEST, _MOST = 5, 20_000
+# Shares of the time that is asked for: steps, whole calls.
+_STEPS, _CALLS = 0.7, 0.3
+# A stretch of calls between two looks at the clock lasts at least this long: see
+# benchmarks/measure.py.
+_STRETCH = 100e-6
+
+
+@dataclass(frozen=True)
+class Row:
+    """One node of the optimised graph, or a copy that was left at the end.
+
+    op, the node as the graph shows it; path, of the module that placed it; shapes, of its outputs;
+    kinds and times, of its steps, in seconds; flops, floating-point operations of a product, 0 for
+    all else; read, bytes of weights and constants; streamed, bytes of other operands and results.
+    """
+
+    op: str
+    path: str
+    shapes: tuple[tuple[int, ...], ...]
+    kinds: tuple[str, ...]
+    times: tuple[float, ...]
+    flops: float
+    read: float
+    streamed: float
+
+    @property
+    def seconds(self) -> float:
+        """The time of all its steps."""
+        return sum(self.times)
+
+    @property
+    def work(self) -> tuple[float, float, float]:
+        """Floating-point operations, bytes read, bytes streamed."""
+        return self.flops, self.read, self.streamed
+
+
+@dataclass(frozen=True)
+class Profile:
+    """The rows of a program in the order in which they run; print it for a table.
+
+    call, seconds of a whole call from Python; flops, read and streamed, of the whole program: its
+    products, its weights, its inputs and outputs; threads, how many may share its work;
+    arena_bytes, its scratch memory.
+    """
+
+    rows: list[Row]
+    call: float
+    flops: float
+    read: float
+    streamed: float
+    threads: int
+    arena_bytes: int
+
+    @property
+    def seconds(self) -> float:
+        """The time of all steps, each at its best."""
+        return sum(row.seconds for row in self.rows)
+
+    @property
+    def work(self) -> tuple[float, float, float]:
+        """Floating-point operations, bytes read, bytes streamed."""
+        return self.flops, self.read, self.streamed
+
+    def __str__(self) -> str:
+        whole = max(self.seconds, 1e-12)
+        lines = [
+            f"{row.seconds * 1e6:10.3f} us {100 * row.seconds / whole:5.1f} %"
+            f"  {row.op}{f'  # {row.path}' if row.path else ''}"
+            for row in self.rows
+        ]
+        lines.append(f"{self.seconds * 1e6:10.3f} us         all steps")
+        lines.append(f"{self.call * 1e6:10.3f} us         a call, {self.threads} thread(s)")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+def profile(
+    target: Callable[..., Any], *examples: Any, seconds: float = 0.5, **named: Any
+) -> Profile:
+    """The time of every step of a call, and of the whole call.
+
+        time of a step = least of many runs of (clock behind it - clock before it) - cost of a look
+
+    Parameters: target, a module or a function on tensors; examples and named, the arguments of a
+    call, arrays in any nesting; seconds, how long to measure, > 0.
+    Returns: a Profile: print it, or read its rows.
+    Raises: what compiling the target for these arguments raises (`lamella.compile`); ValueError
+    for seconds <= 0.
+
+    >>> import numpy as np, lamella as lm
+    >>> net = lm.nn.Sequential(lm.nn.Linear(64, 32), lm.nn.ReLU(), lm.nn.Linear(32, 8)).eval()
+    >>> profile = lm.profile(net, np.zeros((16, 64), np.float32), seconds=0.01)
+    >>> [(row.op, row.flops) for row in profile.rows]
+    [('dense(w.mT, bias, relu)', 65536.0), ('dense(w.mT, bias)', 8192.0)]
+    >>> 0 < profile.rows[0].seconds < profile.call
+    True
+    """
+    if not seconds > 0:
+        raise ValueError(message("profile", "no time to measure in", {"seconds": seconds}, "> 0"))
+    session = Session(target, examples, named)
+    inputs = session.inputs(examples, named)
+    compiled = session.compiled
+    call: Callable[..., Any] = target if isinstance(target, _core.Callable) else session
+    kept = [(source, source.array.copy()) for source, _ in compiled.graph.updates]
+    try:
+        whole = _time(call, examples, named, seconds * _CALLS)
+        rounds = min(_MOST, max(_FEWEST, int(seconds * _STEPS / max(whole, 1e-9))))
+        times = [ns * 1e-9 for ns in compiled.program.profile(inputs, rounds)]
+    finally:
+        for source, array in kept:
+            _core.assign(source.array, source.version, array)
+    return _report(compiled, times, whole)
+
+
+def _time(
+    call: Callable[..., Any], args: Sequence[Any], named: dict[str, Any], seconds: float
+) -> float:
+    """Seconds per call: the best stretch of those that fit."""
+    clock, count, best = time.perf_counter, 1, float("inf")
+    call(*args, **named)  # may compile
+    end = clock() + seconds
+    done = 0
+    while done < _FEWEST or clock() < end:
+        start = clock()
+        for _ in repeat(None, count):
+            call(*args, **named)
+        spent = clock() - start
+        if spent < _STRETCH and count < _MOST:
+            count *= 2
+            continue
+        best = min(best, spent / count)
+        done += 1
+    return best
+
+
+def _report(compiled: Compiled, times: Sequence[float], whole: float) -> Profile:
+    program, graph = compiled.program, compiled.graph
+    steps = zip(compiled.origins, program.steps, times, strict=True)
+    rows = []
+    for node, group in groupby(steps, lambda step: step[0]):
+        part = list(group)
+        kinds, spent = tuple(one[1] for one in part), tuple(one[2] for one in part)
+        if node is None:
+            rows += [
+                Row("copy", "", (), (kind,), (one,), 0.0, 0.0, 0.0)
+                for kind, one in zip(kinds, spent, strict=True)
+            ]
+        else:
+            shapes = tuple(value.shape for value in node.outputs)
+            rows.append(Row(str(node.op), node.path, shapes, kinds, spent, *_work(node)))
+    leaves = {_leaf(value) for node in graph.nodes for value in node.inputs}
+    ends = (*graph.inputs, *graph.outputs)
+    return Profile(
+        rows,
+        whole,
+        sum(row.flops for row in rows),
+        float(sum(leaf.type.nbytes for leaf in leaves if isinstance(leaf, Parameter | Constant))),
+        float(sum(value.type.nbytes for value in ends)),
+        program.team,
+        program.arena_bytes,
+    )
+
+
+def _work(node: Node) -> tuple[float, float, float]:
+    """Operations of a product, bytes of constants, bytes of everything else it touches."""
+    flops = 0.0
+    if isinstance(node.op, MatMul | Dense):
+        x = node.inputs[0].shape
+        turned = isinstance(node.op, MatMul) and node.op.transpose_a and len(x) > 1
+        flops = 2.0 * prod(node.outputs[0].shape) * (x[-2] if turned else x[-1])
+    read = streamed = 0
+    for value in dict.fromkeys(node.inputs):
+        if isinstance(_leaf(value), Parameter | Constant):
+            read += value.type.nbytes
+        else:
+            streamed += value.type.nbytes
+    streamed += sum(value.type.nbytes for value in node.outputs)
+    return flops, float(read), float(streamed)
+
+
+def _leaf(value: Value) -> Value:
+    while isinstance(value, Result) and value.node.op.view:
+        value = value.node.inputs[0]
+    return value
