@@ -447,10 +447,11 @@ class Module(_core.Callable):
 
     # Looks
 
-    def summary(self, *inputs: Any) -> Any:
+    def summary(self, *inputs: Any, training: bool = False, optimizer: Any = None) -> Any:
         """A table of layers, output shapes, parameters, MACs and bytes; see lamella.summary().
 
-        Parameters: inputs, one shape or array for each argument of forward.
+        Parameters: inputs, one shape or array for each argument of forward; training, whether to
+        estimate the memory of training; optimizer, whose state counts then.
 
         >>> from lamella import nn
         >>> nn.Linear(3, 4).summary((1, 3)).total_params
@@ -458,7 +459,7 @@ class Module(_core.Callable):
         """
         from lamella.nn.summary import summary
 
-        return summary(self, *inputs)
+        return summary(self, *inputs, training=training, optimizer=optimizer)
 
     def extra_repr(self) -> str:
         """What repr() shows between the parentheses, apart from the children."""

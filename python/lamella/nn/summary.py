@@ -19,6 +19,7 @@ from lamella.ir.types import DType, TensorType
 from lamella.nn import compiled
 from lamella.nn.module import Module
 from lamella.nn.parameter import Stored
+from lamella.nn.saved import saved_bytes
 from lamella.ops.matmul import MatMul
 
 __all__ = ["Row", "Summary", "summary"]
@@ -49,7 +50,10 @@ class Summary:
     """A model's rows in the order of its tree, and the totals; print it for a table.
 
     input_bytes, output_bytes: of the model; activation_bytes: of all outputs of layers without
-    children, what training has to keep at most.
+    children. With training=True also gradient_bytes, of the trainable parameters; state_bytes, of
+    the optimiser; saved_bytes, of the activations that backward reads; flow_bytes, of what passes
+    through: the largest activation's gradient, with one that leaves or the input packed for the
+    product that makes the first layer's gradient.
     """
 
     rows: list[Row]
@@ -57,6 +61,11 @@ class Summary:
     output_bytes: int
     activation_bytes: int
     buffer_bytes: int
+    gradient_bytes: int = 0
+    state_bytes: int = 0
+    saved_bytes: int = 0
+    flow_bytes: int = 0
+    training: bool = False
 
     @property
     def total_params(self) -> int:
@@ -78,6 +87,17 @@ class Summary:
         """Bytes of the parameters."""
         return sum(row.bytes for row in self.rows)
 
+    @property
+    def training_bytes(self) -> int:
+        """Estimate of what training holds at its peak; 0 without training=True.
+
+        parameters + buffers + gradients + state + input + saved + what passes through
+        """
+        if not self.training:
+            return 0
+        stays = self.param_bytes + self.buffer_bytes + self.state_bytes + self.input_bytes
+        return stays + self.gradient_bytes + self.saved_bytes + self.flow_bytes
+
     def as_dict(self) -> dict[str, Any]:
         """Rows and totals as plain numbers, strings, lists and dictionaries.
 
@@ -85,7 +105,7 @@ class Summary:
         >>> nn.Linear(3, 4).summary((2, 3)).as_dict()["total_macs"]
         24
         """
-        totals = ("total_params", "trainable_params", "total_macs", "param_bytes")
+        totals = ["total_params", "trainable_params", "total_macs", "param_bytes", "training_bytes"]
         return {**asdict(self), **{name: getattr(self, name) for name in totals}}
 
     def __str__(self) -> str:
@@ -120,17 +140,28 @@ class Summary:
                 f"memory      parameters {_size(self.param_bytes)}, buffers"
                 f" {_size(self.buffer_bytes)}, input {_size(self.input_bytes)}, activations"
                 f" {_size(self.activation_bytes)}",
+                *self._training_lines(),
             ]
         )
 
     __repr__ = __str__
 
+    def _training_lines(self) -> list[str]:
+        if not self.training:
+            return []
+        return [
+            f"training    {_size(self.training_bytes)}: gradients {_size(self.gradient_bytes)},"
+            f" state {_size(self.state_bytes)}, saved activations {_size(self.saved_bytes)},"
+            f" passing through {_size(self.flow_bytes)}, and parameters, buffers, input"
+        ]
 
-def summary(module: Module, *inputs: Any) -> Summary:
+
+def summary(module: Module, *inputs: Any, training: bool = False, optimizer: Any = None) -> Summary:
     """Shapes, parameters, multiply-accumulates and bytes of a model for inputs of given shapes.
 
     Parameters: module, an nn.Module; inputs, one for each argument of its forward: a shape (a
-    tuple of ints, then of the model's dtype), or an array.
+    tuple of ints, then of the model's dtype), or an array; training, whether to estimate what
+    training it needs, in the mode that it has; optimizer, of `lamella.optim`, whose state counts.
     Returns: a Summary: print it, read its attributes, or take as_dict().
     Raises: what the model's forward raises for such inputs; ShapeError for another kind of input.
 
@@ -169,12 +200,24 @@ def summary(module: Module, *inputs: Any) -> Summary:
         if not any(True for _ in call.module.children()):
             activations += sum(type.nbytes for type in call.outputs)
     _charge(graph, {call.path: rows[id(call.module)] for call in calls})
+    costs: dict[str, Any] = {}
+    if training:
+        saved, largest = saved_bytes(module, args)
+        given = sum(value.type.nbytes for value in graph.inputs)
+        costs = {
+            "gradient_bytes": sum(p.data.nbytes for p in module.parameters() if p.requires_grad),
+            "state_bytes": 0 if optimizer is None else optimizer.state_bytes,
+            "saved_bytes": saved,
+            "flow_bytes": largest + max(largest, given) if largest else 0,
+            "training": True,
+        }
     return Summary(
         list(rows.values()),
         sum(value.type.nbytes for value in graph.inputs),
         sum(value.type.nbytes for value in graph.outputs),
         activations,
         sum(buffer.data.nbytes for buffer in module.buffers()),
+        **costs,
     )
 
 

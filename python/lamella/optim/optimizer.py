@@ -104,6 +104,19 @@ class Optimizer:
         return {entry.parameter: dict(entry.state) for entry in self._entries if entry.state}
 
     @property
+    def state_bytes(self) -> int:
+        """Bytes of the state that its options ask for, counts of steps apart.
+
+        >>> from lamella import nn, optim
+        >>> optim.Adam(nn.Linear(3, 4).parameters()).state_bytes
+        128
+        """
+        return sum(
+            entry.parameter.array.nbytes * len(entry.group.plan.update.states)
+            for entry in self._entries
+        )
+
+    @property
     def parameters(self) -> tuple[Parameter, ...]:
         """All parameters, group by group: the order of `step`'s gradients."""
         return tuple(entry.parameter for entry in self._entries)

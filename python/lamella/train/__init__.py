@@ -13,6 +13,7 @@ from lamella.train.callbacks import (
 from lamella.train.fit import fit
 from lamella.train.history import History
 from lamella.train.loop import Fit
+from lamella.train.memory import Memory
 from lamella.train.metrics import (
     F1,
     Accuracy,
@@ -40,6 +41,7 @@ __all__ = [
     "LRScheduler",
     "MeanAbsoluteError",
     "MeanSquaredError",
+    "Memory",
     "Metric",
     "ModelCheckpoint",
     "PlotCurves",

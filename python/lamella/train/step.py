@@ -33,8 +33,11 @@ from lamella.ops.gather import Embedding
 from lamella.optim.clipping import clip_norm, clip_value
 from lamella.optim.optimizer import Optimizer
 from lamella.passes.differentiate import differentiate
+from lamella.runtime.session import compile_call
+from lamella.runtime.signature import flatten
 from lamella.runtime.tensor import Operand, Tensor
 from lamella.runtime.trace import Trace, current, current_trace
+from lamella.train.memory import Memory
 
 __all__ = ["TrainStep", "batch_loss"]
 
@@ -170,6 +173,37 @@ class TrainStep:
         """
         result: tuple[Array, dict[str, Array]] = self._part(_Gradients, False)(x, y, sample_weight)
         return result
+
+    def memory(self, x: Any, y: Any, sample_weight: Any = None) -> Memory:
+        """What a call with such arguments holds in memory; compiles it, runs nothing.
+
+        Parameters: as in a call. Returns: a Memory: bytes of parameters, state, batch and arena,
+        and their sum, `peak`. `lamella.summary(net, shape, training=True)` estimates the same
+        before. Raises: as a call does, but for the values in the arrays.
+
+        >>> import numpy as np, lamella as lm
+        >>> from lamella import nn, optim
+        >>> net = nn.Linear(2, 1)
+        >>> step = lm.TrainStep(net, nn.MSELoss(), optim.Adam(net.parameters()))
+        >>> found = step.memory(np.eye(2, dtype=np.float32), np.ones((2, 1), np.float32))
+        >>> found.parameters, found.state, found.batch
+        (12, 24, 24)
+        """
+        part = self._part(_Update, False)
+        with self._lock:
+            self._compiling = part
+            try:
+                program = compile_call(part, (x, y, sample_weight)).program
+            finally:
+                self._compiling = None
+        stored = [*self.net.parameters(), *self.net.buffers()]
+        given = [one for one in flatten((x, y, sample_weight))[0] if isinstance(one, np.ndarray)]
+        return Memory(
+            parameters=sum(one.array.nbytes for one in stored),
+            state=self.optimizer.state_bytes + sum(b.array.nbytes for b in self._sums.values()),
+            batch=sum(one.nbytes for one in given),
+            arena=program.arena_bytes,
+        )
 
     @property
     def random_state(self) -> tuple[int, int]:
