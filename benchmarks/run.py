@@ -2,6 +2,7 @@
 """Measures tasks with every rival and prints the table beside the machine's limits.
 
     lamella bench [--all | --tasks WORD ...] [--threads 1 2] [--rivals NAME ...] [--json FILE]
+    lamella bench MODEL.onnx [--batch 1 64 ...] [--shape NAME=1,3,224,224 ...]
     python benchmarks/run.py ...        the same from the repository
 
 Each rival is a process of its own, pinned to as many cores as threads. In every round each rival
@@ -18,6 +19,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 if not __package__:  # run as a script: PEP 366
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -25,6 +27,7 @@ if not __package__:  # run as a script: PEP 366
 
 from . import measure, rivals, table, tasks
 from .process import Worker
+from .tasks.model import OnnxModel, examples, parse_shapes
 
 OURS = "lamella"
 
@@ -82,6 +85,17 @@ def _positive(text: str) -> int:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `bench`."""
     counts = sorted({1, min(2, measure.usable_cores())})
+    parser.add_argument(
+        "model", nargs="?", help="an ONNX file to measure instead of the rows: lamella, ONNX "
+        "Runtime (run(), bound, without spinning) and OpenVINO where they are installed",
+    )  # fmt: skip
+    parser.add_argument(
+        "--batch", nargs="+", type=_positive, default=[1, 64], metavar="N",
+        help="of the model, where its first axis is free",
+    )  # fmt: skip
+    parser.add_argument(
+        "--shape", nargs="+", default=[], metavar="NAME=N,N", help="of the model's inputs"
+    )
     rows = parser.add_mutually_exclusive_group()
     rows.add_argument(
         "--tasks",
@@ -109,6 +123,20 @@ def _is_chosen(name: str, options: argparse.Namespace) -> bool:
     return options.all or name in tasks.DEFAULT
 
 
+def _of_file(options: argparse.Namespace) -> list[tasks.Task]:
+    """The tasks of an ONNX file: one for each batch, or one where nothing is free."""
+    shapes = parse_shapes(options.shape)
+    model = OnnxModel(options.model).model()
+    named = tuple((name or model.input_names[0], extents) for name, extents in shapes)
+    found: dict[tuple[tuple[int, ...], ...], tasks.Task] = {}
+    for batch in options.batch:
+        arrays = examples(model, dict(named), batch)
+        model(*arrays.values())  # raises where it does not run
+        key = tuple(array.shape for array in arrays.values())
+        found.setdefault(key, OnnxModel(options.model, batch, named))
+    return list(found.values())
+
+
 def start(names: list[str], threads: int, versions: dict[str, str]) -> dict[str, Worker]:
     """A running worker for every rival that is installed; the others are named with the reason."""
     workers = {}
@@ -123,11 +151,17 @@ def start(names: list[str], threads: int, versions: dict[str, str]) -> dict[str,
     return workers
 
 
-def measure_row(row: Row, workers: dict[str, Worker], rounds: int, seconds: float) -> None:
+def measure_row(
+    row: Row,
+    workers: dict[str, Worker],
+    rounds: int,
+    seconds: float,
+    file: dict[str, Any] | None = None,
+) -> None:
     """Fills in the best time of every worker that does this task and gets it right."""
     ready = []
     for name, worker in workers.items():
-        reply = worker.ask(prepare=row.task)
+        reply = worker.ask(prepare=row.task, file=file)
         if reply.get("error", 2.0) <= 1.0:
             ready.append(name)
         elif reply.get("missing") != "not offered":
@@ -155,7 +189,12 @@ def measure_rows(
     try:
         for task in chosen:
             row = Row(task.name, threads, *measure.governing_limit(task.work, limits))
-            measure_row(row, workers, options.rounds, options.seconds)
+            file = (
+                {"source": task.source, "batch": task.batch, "shapes": dict(task.shapes)}
+                if (isinstance(task, OnnxModel) and task.name not in tasks.ALL)
+                else None
+            )
+            measure_row(row, workers, options.rounds, options.seconds, file)
             rows.append(row)
             print(f"{task.name}, {threads} threads ...", file=sys.stderr, flush=True)
     finally:
@@ -166,7 +205,15 @@ def measure_rows(
 
 def run(options: argparse.Namespace) -> int:
     """Measures and prints; 1 when lamella's own answer is wrong or missing, 2 on wrong usage."""
-    chosen = [task for task in tasks.ALL.values() if _is_chosen(task.name, options)]
+    if options.model:
+        try:
+            chosen = _of_file(options)
+            options.rivals = [name for name in options.rivals if name in rivals.FILES]
+        except (OSError, ValueError, TypeError, IndexError, NotImplementedError) as error:
+            print(f"lamella bench: {' '.join(str(error).split())}", file=sys.stderr)
+            return 2
+    else:
+        chosen = [task for task in tasks.ALL.values() if _is_chosen(task.name, options)]
     if not chosen:
         print(f"lamella bench: no task named like {' or '.join(options.tasks)}", file=sys.stderr)
         return 2

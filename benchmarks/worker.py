@@ -2,8 +2,9 @@
 """One rival in one process: reads commands from standard input, answers with JSON lines.
 
 Commands: {"prepare": task} answers {"error": ...} in units of the task's tolerance, or
-{"missing": reason}; {"measure": task, "seconds": s} answers {"time": seconds per call} for the task
-prepared last. Started by run.py with the rival's name and the number of threads as arguments.
+{"missing": reason}; with "file", the fields of a `tasks.model.OnnxModel`, the task is that one;
+{"measure": task, "seconds": s} answers {"time": seconds per call} for the task prepared last.
+Started by run.py with the rival's name and the number of threads as arguments.
 """
 
 from __future__ import annotations
@@ -45,14 +46,26 @@ def main() -> None:
             answer(time=time_call(call, command["seconds"], count))
             continue
         prepared.clear()
-        task = tasks.ALL[command["prepare"]]
+        described = command.get("file")
+        name = command["prepare"]
+        task = tasks.described(**described) if described else tasks.ALL[name]
         offered = getattr(rival, task.family, None)
-        call = offered(task, arrays := task.data()) if offered else None
+        arrays = task.data() if offered else {}
+        try:
+            call = offered(task, arrays) if offered else None
+            result = None if call is None else call()
+        except Exception as error:
+            # Of somebody's model: each library refuses some.
+            if not described:
+                raise
+            answer(missing=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
+            continue
         if call is None:
             answer(missing="not offered")
             continue
-        answer(error=task.error(arrays, np.asarray(call())))
-        prepared[task.name] = call, repeats_for_stretch(call)
+        several = isinstance(result, list | tuple)
+        answer(error=task.error(arrays, result if several else np.asarray(result)))
+        prepared[name] = call, repeats_for_stretch(call)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 A rival is one class in one file. It imports its library in `__init__` only (an ImportError there
 means "not installed") and has a method for each task family that it offers. The method takes the
 arrays of the task and returns a call without arguments, ready to be timed, whose result
-`numpy.asarray` can read, or None when the library does not offer that task.
+`numpy.asarray` can read (or a list of such), or None when the library does not offer that task.
 """
 
 from __future__ import annotations
@@ -19,9 +19,14 @@ RIVALS = {
     "torch.compile": (".torch", "TorchCompiled"),
     "onnxruntime": (".onnxruntime", "OnnxRuntime"),
     "onnxruntime bound": (".onnxruntime", "OnnxRuntimeBound"),
+    "onnxruntime no spinning": (".onnxruntime", "OnnxRuntimeSleeping"),
+    "openvino": (".openvino", "OpenVino"),
     "jax": (".jax", "Jax"),
     "scikit-learn": (".sklearn", "ScikitLearn"),
 }
+
+# Those that run ONNX files.
+FILES = ("lamella", *(name for name in RIVALS if name.startswith(("onnxruntime", "openvino"))))
 
 
 def load(name: str, threads: int) -> object:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from ..tasks.activation import Activation
 from ..tasks.dense import Dense
 from ..tasks.fit import Fit
 from ..tasks.matmul import MatMul
+from ..tasks.model import OnnxModel, sequential
 from ..tasks.network import Network
 from ..tasks.rows import Rows
 from ..tasks.training import CLIP, VALUE, WARM, Training
@@ -30,32 +30,17 @@ class Lamella:
         self.lm = lm
         self.version = lm.__version__
 
-    def _sequential(self, sizes: tuple[int, ...], names: list[str], arrays: Any) -> Any:
-        nn = self.lm.nn
-        modules = {
-            "relu": nn.ReLU,
-            "tanh": nn.Tanh,
-            "sigmoid": nn.Sigmoid,
-            "silu": nn.SiLU,
-            "gelu": nn.GELU,
-        }
-        layers: list[Any] = []
-        for i, (fan_in, fan_out) in enumerate(pairwise(sizes)):
-            linear = nn.Linear(fan_in, fan_out)
-            linear.weight.data, linear.bias.data = arrays[f"w{i}"], arrays[f"b{i}"]
-            layers.append(linear)
-            if names[i] != "identity":
-                layers.append(modules[names[i]]())
-        return nn.Sequential(*layers).eval()
-
     def network(self, task: Network, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
         hidden = [task.activation] * (len(task.sizes) - 2)
-        net, x = self._sequential(task.sizes, [*hidden, task.output], arrays), arrays["x"]
+        net, x = sequential(task.sizes, [*hidden, task.output], arrays), arrays["x"]
         return partial(net, x)
+
+    def model(self, task: OnnxModel, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
+        return partial(task.model(), *arrays.values())
 
     def dense(self, task: Dense, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
         weights = {"w0": arrays["w"], "b0": arrays["b"]}
-        net = self._sequential((task.inputs, task.outputs), ["relu"], weights)
+        net = sequential((task.inputs, task.outputs), ["relu"], weights)
         x = arrays["x"]
         return partial(net, x)
 
@@ -87,7 +72,7 @@ class Lamella:
         for n, sizes in enumerate(task.nets):
             own = {name[0] + name[2:]: a for name, a in arrays.items() if name[1:2] == str(n)}
             names = [hidden] * (len(sizes) - 2) + ["identity"]
-            nets.append(self._sequential(sizes, names, own).train())
+            nets.append(sequential(sizes, names, own).train())
 
         class ActorCritic(nn.Module):  # type: ignore[name-defined, misc]
             def __init__(self) -> None:

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX Runtime with all optimisations: `run()` on NumPy arrays, and with input and output bound."""
+"""ONNX Runtime with all optimisations: `run()` on NumPy arrays, with input and output bound, and
+with threads that sleep between calls instead of spinning."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import numpy as np
 from ..tasks.activation import Activation
 from ..tasks.dense import Dense
 from ..tasks.matmul import MatMul
+from ..tasks.model import OnnxModel
 from ..tasks.network import Network
 from ..tasks.rows import Rows
 
@@ -21,6 +23,7 @@ class OnnxRuntime:
     """One session per task, weights as initialisers, arrays through `run()`."""
 
     bound = False
+    spinning = True
 
     def __init__(self, threads: int) -> None:
         import onnx
@@ -39,12 +42,15 @@ class OnnxRuntime:
             [self.onnx.numpy_helper.from_array(v, k) for k, v in weights.items()],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 23)], ir_version=11)
+        return self._load(model.SerializeToString())
+
+    def _load(self, model: bytes) -> Any:
         options = self.ort.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.graph_optimization_level = self.ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        return self.ort.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        if not self.spinning:
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return self.ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
     def _ready(
         self, nodes: list[Any], weights: Any, inputs: Any, shape: Any, dtype: Any = np.float32
@@ -53,18 +59,33 @@ class OnnxRuntime:
         session = self._session(nodes, weights, inputs, shape, result)
         if not self.bound:
             return lambda: session.run(None, inputs)[0]
-        binding, y = session.io_binding(), np.empty(shape, dtype)
-        values = {k: self.ort.OrtValue.ortvalue_from_numpy(v) for k, v in inputs.items()}
-        for name, value in values.items():
-            binding.bind_ortvalue_input(name, value)
-        answer = self.ort.OrtValue.ortvalue_from_numpy(y)
-        binding.bind_ortvalue_output("y", answer)
+        call = self._bind(session, inputs, {"y": np.empty(shape, dtype)})
+        return lambda: call()[0]
+
+    def _bind(self, session: Any, inputs: Any, outputs: Any) -> Callable[[], Any]:
+        wrap, binding = self.ort.OrtValue.ortvalue_from_numpy, session.io_binding()
+        for name, array in inputs.items():
+            binding.bind_ortvalue_input(name, wrap(array))
+        answers = [wrap(array) for array in outputs.values()]
+        for name, answer in zip(outputs, answers, strict=True):
+            binding.bind_ortvalue_output(name, answer)
 
         def call() -> Any:
             session.run_with_iobinding(binding)
-            return answer
+            return answers
 
         return call
+
+    def model(self, task: OnnxModel, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
+        session = self._load(task.file())
+        halves = {one.name for one in session.get_inputs() if one.type == "tensor(float16)"}
+        inputs = {k: v.astype(np.float16) if k in halves else v for k, v in arrays.items()}
+        if not self.bound:
+            return lambda: session.run(None, inputs)
+        names = [one.name for one in session.get_outputs()]
+        return self._bind(
+            session, inputs, dict(zip(names, session.run(names, inputs), strict=True))
+        )
 
     def _activation(self, name: str, x: str, y: str) -> list[Any]:
         node = self.onnx.helper.make_node
@@ -129,3 +150,9 @@ class OnnxRuntimeBound(OnnxRuntime):
     """The same with input and output bound once: its fastest call."""
 
     bound = True
+
+
+class OnnxRuntimeSleeping(OnnxRuntime):
+    """`run()` with threads that do not spin: what a process with other work to do would choose."""
+
+    spinning = False

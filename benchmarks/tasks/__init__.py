@@ -7,11 +7,11 @@ of its rows; a rival implements a method per family (see `benchmarks/rivals/__in
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
-from . import activation, dense, fit, matmul, network, rows, training
+from . import activation, dense, fit, matmul, model, network, rows, training
 
 Arrays = dict[str, np.ndarray]
 
@@ -34,12 +34,19 @@ class Task(Protocol):
     def data(self) -> Arrays:
         """Inputs and weights, the same at every call."""
 
-    def error(self, arrays: Arrays, answer: np.ndarray) -> float:
+    def error(self, arrays: Arrays, answer: Any) -> float:
         """Largest deviation from the float64 answer, in units of what the task tolerates."""
 
 
-FAMILIES = (network, dense, fit, matmul, activation, rows, training, fit)
+FAMILIES = (network, dense, matmul, activation, rows, training, fit, model)
 ALL: dict[str, Task] = {task.name: task for family in FAMILIES for task in family.TASKS}
+
+
+def described(source: str, batch: int, shapes: dict[str, list[int]]) -> Task:
+    """The task of an ONNX file, from what run.py tells its workers."""
+    pairs = tuple((name, tuple(extents)) for name, extents in shapes.items())
+    return model.OnnxModel(source, batch, pairs)
+
 
 # The rows that are measured when nobody names any: each regime once, in a few minutes.
 DEFAULT = frozenset(task.name for family in FAMILIES for task in family.DEFAULT)

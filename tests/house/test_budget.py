@@ -41,7 +41,7 @@ BUDGETS = {
     "python/lamella/onnx": 6000,
     "python/lamella/sklearn": 1700,  # two estimators and their training
     "python/lamella/cli": 1500,
-    "benchmarks": 3000,  # steps of training came to the calls
+    "benchmarks": 3000,  # training steps and ONNX files came to the calls
 }
 
 
