@@ -17,11 +17,21 @@ from collections.abc import Sequence
 COMMANDS = {
     "demo": ("lamella.cli.demo", "takes over a trained scikit-learn net and measures it"),
     "info": ("lamella.cli.info", "shows instruction set, caches, threads and versions"),
+    "run": ("lamella.cli.run", "runs an ONNX model on arrays in files"),
+    "summary": ("lamella.cli.summary", "shows what an ONNX model consists of and costs"),
+    "profile": ("lamella.cli.profile", "times every step of an ONNX model beside its limit"),
     "bench": (
         "lamella.benchmarks.run",
-        "measures kernels beside their limits and installed rivals",
+        "measures kernels, or an ONNX model, beside limits and installed rivals",
     ),
 }
+
+
+class Refused(Exception):
+    """A command that cannot be done as it was given: its text is all that the user is shown."""
+
+    def __init__(self, command: str, reason: object) -> None:
+        super().__init__(f"lamella {command}: {' '.join(str(reason).split())}")
 
 
 class MissingExtra(Exception):
@@ -56,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser(command).parse_args(arguments)
     try:
         status: int = importlib.import_module(COMMANDS[options.command][0]).run(options)
-    except MissingExtra as error:
+    except (MissingExtra, Refused) as error:
         print(error, file=sys.stderr)
         return 2
     except BrokenPipeError:
