@@ -12,7 +12,7 @@ from typing import Any
 from lamella.nn.module import Module
 from lamella.train.data import Arrays, Stream, mean_loss
 from lamella.train.metrics import Metric
-from lamella.train.step import batch_loss
+from lamella.train.objective import batch_loss
 
 __all__ = ["Evaluation"]
 

@@ -9,8 +9,6 @@ holds what they share: the net, the loss, the optimiser, and the random state.
 
 from __future__ import annotations
 
-import copy
-import inspect
 import os
 import threading
 import weakref
@@ -21,15 +19,12 @@ from typing import Any
 import numpy as np
 
 from lamella.errors import ShapeError, UnsupportedError, message
-from lamella.functional.comparison import where
 from lamella.ir.graph import Value
 from lamella.ir.types import Array
 from lamella.nn import compiled
 from lamella.nn.module import Module
 from lamella.nn.parameter import Buffer, Parameter
-from lamella.ops import composites
 from lamella.ops.elementwise import Binary
-from lamella.ops.gather import Embedding
 from lamella.optim.clipping import clip_norm, clip_value
 from lamella.optim.optimizer import Optimizer
 from lamella.passes.differentiate import differentiate
@@ -38,8 +33,9 @@ from lamella.runtime.signature import flatten
 from lamella.runtime.tensor import Operand, Tensor
 from lamella.runtime.trace import Trace, current, current_trace
 from lamella.train.memory import Memory
+from lamella.train.objective import batch_loss, gather
 
-__all__ = ["TrainStep", "batch_loss"]
+__all__ = ["TrainStep"]
 
 
 _steps: weakref.WeakSet[TrainStep] = weakref.WeakSet()
@@ -326,7 +322,7 @@ class _Part(Module):
         trace.builder.random = self.step._random
         weight = rest[-1]
         if self.rows:
-            x, y, weight = (_gather(trace, tree, rest[0]) for tree in (x, y, weight))
+            x, y, weight = (gather(trace, tree, rest[0]) for tree in (x, y, weight))
         output = self._output(x)
         loss = batch_loss(self.loss, output, y, weight)
         if not isinstance(loss, Operand):
@@ -446,70 +442,3 @@ def _require(name: str, value: Any, kind: type[Any], expected: str) -> None:
 def _new_key(seed: int | None) -> int:
     """A generator's key: the seed, or entropy."""
     return int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def _gather(trace: Trace, tree: Any, index: Tensor) -> Any:
-    """The rows `index` of every array in a tree."""
-    if tree is None:
-        return None
-    if isinstance(tree, Mapping):
-        return {name: _gather(trace, item, index) for name, item in tree.items()}
-    if isinstance(tree, tuple | list):
-        return tuple(_gather(trace, item, index) for item in tree)
-    table, rows = tree._value(trace), index._value(trace)
-    if not table.shape:
-        raise ShapeError(message("TrainStep.rows", "no rows", {"array": table.shape}, "an axis"))
-    flat = composites.reshape(trace.place, table, (table.shape[0], int(np.prod(table.shape[1:]))))
-    taken = trace.place(Embedding(), rows, flat)
-    return Tensor(composites.reshape(trace.place, taken, rows.shape + table.shape[1:]), trace)
-
-
-def batch_loss(loss: Callable[..., Any], output: Any, target: Any, weight: Any) -> Any:
-    """The loss of a batch; with weights, the weighted mean (or sum) of its samples' losses.
-
-    mean: sum(w l) / sum(w), 0 where all w are 0;   sum: sum(w l)
-    """
-    if weight is None:
-        return loss(output, target)
-    samples, mean = _per_sample(loss, output, target)
-    if samples.ndim == 0 or weight.shape != samples.shape[:1]:
-        raise ShapeError(
-            message(
-                "TrainStep",
-                "one weight for each sample",
-                {"sample_weight": weight.shape, "losses": samples.shape},
-                f"sample_weight.shape == {samples.shape[:1]}",
-            )
-        )
-    if samples.ndim > 1:
-        rest = samples.flatten(1)
-        samples = rest.mean(1) if mean else rest.sum(1)
-    weight = weight.to(samples.dtype)
-    total = (samples * weight).sum()
-    if not mean:
-        return total
-    weights = weight.sum()
-    # Weights of zero only: a loss of 0 that changes nothing, where 0 / 0 would ruin the net.
-    return total / where(weights == 0, 1.0, weights)
-
-
-def _per_sample(loss: Callable[..., Any], output: Any, target: Any) -> tuple[Any, bool]:
-    """The losses of the samples, and whether the loss averages them."""
-    if isinstance(loss, Module) and hasattr(loss, "reduction"):
-        unreduced = copy.copy(loss)
-        mean = loss.reduction != "sum"
-        unreduced.reduction = "none"
-        return unreduced(output, target), mean
-    if not isinstance(loss, Module):
-        parameters = inspect.signature(loss).parameters
-        if "reduction" in parameters:
-            mean = parameters["reduction"].default != "sum"
-            return loss(output, target, reduction="none"), mean
-    raise UnsupportedError(
-        message(
-            "TrainStep",
-            "sample_weight needs the losses of single samples",
-            {"loss": type(loss).__name__},
-            "a loss with `reduction`",
-        )
-    )
