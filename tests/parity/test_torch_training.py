@@ -2,7 +2,8 @@
 """A hundred training steps beside PyTorch's: loss curves within 1e-4, whatever the net is made of.
 
 Both start from the same weights and see the same batches, in float32. Their sums round differently,
-and a hundred steps carry that on; 1e-4 of each loss is what lamella promises.
+and a hundred steps carry that on: to some 1e-6 of a loss, where 1e-4 is what lamella promises. What
+makes any rounding large (jumps, divisions by what can vanish) is compared in float64.
 """
 
 from __future__ import annotations
@@ -56,14 +57,19 @@ def assert_same_curves(
     y: Any,
     kind: str = "Adam",
     call: Callable[..., Any] | None = None,
+    dtype: str = "float32",
     **options: Any,
 ) -> None:
     """call(loss module, output, target): the loss, where it is not loss(output, target)."""
+    x = x if x.dtype.kind == "i" else x.astype(dtype)
     options = options or {"lr": 0.01}
     ours, theirs = build(nn), build(torch.nn)
     state = weights(ours)
     ours.load_state_dict(state)
     theirs.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in state.items()})
+    if dtype == "float64":
+        ours.double()
+        theirs.double()
     mine, other = loss(nn), loss(torch.nn)
     step = lm.TrainStep(
         ours,
@@ -122,7 +128,9 @@ BETWEEN = {
 
 @pytest.mark.parametrize("name", BETWEEN)
 def test_layers(name):
-    assert_same_curves(mlp(*BETWEEN[name]), CROSS_ENTROPY, X, LABELS)
+    # Functions that jump: a rounding decides on which side, and the curves part there.
+    dtype = "float64" if name in ("Hardshrink", "Threshold") else "float32"
+    assert_same_curves(mlp(*BETWEEN[name]), CROSS_ENTROPY, X, LABELS, dtype=dtype)
 
 
 @pytest.mark.parametrize("number", range(len(OPTIONS)), ids=lambda i: f"{OPTIONS[i][0]} {i}")
@@ -134,7 +142,9 @@ def test_optimisers(number):
     # Without a memory of squares a step is m / |g|: where g is about 0, of any size and sign.
     if options.get("betas", (0, 1))[1] == 0:
         options = {**options, "eps": 0.1}
-    assert_same_curves(mlp(layer("Tanh")), CROSS_ENTROPY, X, LABELS, kind, **options)
+    # Centred squares are differences that can all but vanish, and a step is divided by them.
+    dtype = "float64" if options.get("centered") else "float32"
+    assert_same_curves(mlp(layer("Tanh")), CROSS_ENTROPY, X, LABELS, kind, dtype=dtype, **options)
 
 
 PROBABILITIES = np.exp(Z) / np.exp(Z).sum(-1, keepdims=True)
