@@ -124,9 +124,11 @@ class TrainStep:
 
     def __call__(self, x: Any, y: Any, sample_weight: Any = None) -> Any:
         """One step; see the class."""
-        if self._quick is not None:
-            return self._quick(x, y, sample_weight)
-        return self._accumulated(False, x, y, sample_weight)
+        if self._quick is None:
+            return self._accumulated(False, *_spread(x, y), sample_weight)
+        if type(x) is tuple or type(y) is tuple:
+            return self._quick(*_spread(x, y), sample_weight)
+        return self._quick(x, y, sample_weight)
 
     def rows(self, x: Any, y: Any, index: Array, sample_weight: Any = None) -> Any:
         """A step on the rows `index` of whole data sets, which the program itself gathers.
@@ -146,8 +148,8 @@ class TrainStep:
         ()
         """
         if self.accumulate == 1:
-            return self._part(_Update, True)(x, y, index, sample_weight)
-        return self._accumulated(True, x, y, index, sample_weight)
+            return self._part(_Update, True)(*_spread(x, y), index, sample_weight)
+        return self._accumulated(True, *_spread(x, y), index, sample_weight)
 
     def gradients(
         self, x: Any, y: Any, sample_weight: Any = None
@@ -317,7 +319,9 @@ class _Part(Module):
             finally:
                 self.step._compiling = None
 
-    def forward(self, x: Any, y: Any, *rest: Any) -> Any:
+    def forward(self, *arguments: Any) -> Any:
+        """arguments: as `_spread` gives them, then rows' index if there is one, and weights."""
+        x, y, *rest = _gathered(arguments)
         trace = current()
         trace.builder.random = self.step._random
         weight = rest[-1]
@@ -430,6 +434,30 @@ class _Update(_Hold):
         trace.update(held, trace.constant(np.zeros_like(held.array)))
         count = trace.constant(np.asarray(self.step.accumulate, held.array.dtype))
         return trace.place(Binary("div"), total, count)
+
+
+def _spread(x: Any, y: Any) -> tuple[Any, ...]:
+    """x and y as arguments; tuples array by array behind their lengths, -1 for what is none.
+
+    The quick call of a module knows arrays and numbers, and would leave tuples to Python.
+    """
+    if type(x) is not tuple and type(y) is not tuple:
+        return x, y
+    xs, ys = (tree if type(tree) is tuple else (tree,) for tree in (x, y))
+    lengths = (len(x) if type(x) is tuple else -1, len(y) if type(y) is tuple else -1)
+    return (*lengths, *xs, *ys)
+
+
+def _gathered(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The tuples that `_spread` took apart, and what follows them."""
+    if type(arguments[0]) is not int:
+        return arguments
+    (in_x, in_y), rest = arguments[:2], list(arguments[2:])
+    taken = []
+    for length in (in_x, in_y):
+        items = [rest.pop(0) for _ in range(max(length, 1))] if length else []
+        taken.append(tuple(items) if length >= 0 else items[0])
+    return (*taken, *rest)
 
 
 def _require(name: str, value: Any, kind: type[Any], expected: str) -> None:
