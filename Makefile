@@ -34,7 +34,7 @@ test: .venv/with-test
 	for isa in $$($(BIN)/python -c 'from lamella import _core; print(*reversed(_core.isas()))'); do \
 	  echo "== pytest: LAMELLA_ISA=$$isa LAMELLA_NUM_THREADS=$$threads"; \
 	  LAMELLA_ISA=$$isa LAMELLA_NUM_THREADS=$$threads $(PYTEST) $$again; \
-	  threads=1; again="--ignore=tests/house --ignore=tests/cli --ignore=tests/test_comparators.py"; \
+	  threads=1; again="--ignore=tests/house --ignore=tests/cli --ignore=tests/storage --ignore=tests/test_comparators.py"; \
 	done
 
 # Against PyTorch. Not part of `test`: its default wheel brings CUDA along.
@@ -75,6 +75,7 @@ stub: .venv/with-dev
 
 sanitize: asan tsan
 
+# Files are read and written in Python alone: tests/storage has nothing to show here.
 # A sanitizer's run-time library has to come first in an uninstrumented python; libstdc++ comes
 # with it, or the interceptor of exceptions would find none.
 PRELOAD = LD_PRELOAD="$$(gcc -print-file-name=$(1)) $$(gcc -print-file-name=libstdc++.so.6)"
@@ -85,7 +86,7 @@ asan: .venv/with-test
 	PYTHONPATH=build/asan/site PYTHONMALLOC=malloc $(call PRELOAD,libasan.so) \
 	  ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
 	  UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	  $(PYTEST) -s --ignore=tests/house --ignore=tests/cli --ignore=tests/parity
+	  $(PYTEST) -s --ignore=tests/house --ignore=tests/cli --ignore=tests/storage --ignore=tests/parity
 
 # Left out: forks (this sanitizer follows no threads started after one), and parameters that are
 # changed while others compute with them (a race by design: which of the values they see is open).
