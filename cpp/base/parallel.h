@@ -8,6 +8,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 
 namespace lamella::base {
 
@@ -38,9 +39,16 @@ struct Team {
 // in a child forked while the pool was busy. body must not throw.
 void run_team(int wanted, void (*body)(void* context, const Team& team), void* context);
 
-// Whether this call follows the one before so closely that the members of its team are still awake:
-// joining them then costs about a microsecond, where waking them would take 5 to 50.
-bool follows_closely();
+// What a call of less than some milliseconds wants to know before it makes a team.
+struct ShortCall {
+  std::int64_t start;
+  bool follows_closely;  // the last one: members that it had are still awake, and joining them costs
+                         // about a microsecond, where waking them takes 5 to 50
+  bool crowded;          // a team waited long for a member in the last tenth of a second
+};
+ShortCall note_call();
+// After the team of such a call, which was expected to take so many nanoseconds.
+void note_team(const ShortCall& call, double expected_ns);
 
 // The number of threads a large program uses; never below 1.
 int num_threads();

@@ -20,7 +20,15 @@ std::atomic<int> requested{0};
 
 // Members stay awake for about 0.1 ms after their team's end (python/lamella/loading.py).
 constexpr std::int64_t kAwakeNs = 60'000;
-std::atomic<std::int64_t> last_call{0};
+// A member whose processor somebody else uses is waited for until it gets a turn, some 4 ms: short
+// work is not shared for a while then, which keeps that cost below a tenth.
+constexpr std::int64_t kLateNs = 50'000, kAvoidNs = 100'000'000;
+std::atomic<std::int64_t> last_call{0}, last_team{0}, crowded_until{0};
+
+std::int64_t now_ns() {
+  const auto time = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(time).count();
+}
 
 }  // namespace
 
@@ -28,10 +36,18 @@ void Team::barrier() const {
   if (size > 1) barrier_state->arrive_and_wait(size);
 }
 
-bool follows_closely() {
-  const auto time = std::chrono::steady_clock::now().time_since_epoch();
-  const std::int64_t now = std::chrono::duration_cast<std::chrono::nanoseconds>(time).count();
-  return now - last_call.exchange(now, std::memory_order_relaxed) < kAwakeNs;
+ShortCall note_call() {
+  const std::int64_t now = now_ns();
+  const bool close = now - last_call.exchange(now, std::memory_order_relaxed) < kAwakeNs;
+  return {now, close, now < crowded_until.load(std::memory_order_relaxed)};
+}
+
+void note_team(const ShortCall& call, double expected_ns) {
+  const std::int64_t now = now_ns();
+  const bool were_awake = call.start - last_team.exchange(now, std::memory_order_relaxed) < kAwakeNs;
+  if (were_awake && now - call.start > kLateNs + static_cast<std::int64_t>(4 * expected_ns)) {
+    crowded_until.store(now + kAvoidNs, std::memory_order_relaxed);
+  }
 }
 
 int num_threads() {

@@ -13,20 +13,18 @@
 namespace lamella::program {
 namespace {
 
-// Work that pays for one more thread. Waking a sleeping worker takes 5 to 50 us, joining one that
-// is still awake 0.6 us on Zen 3: dense 512-512 with one row 7.1 -> 3.2 us on two cores of Zen 5.
-constexpr double kWakeNs = 20e3, kJoinNs = 4e3;
-// What a step must take longer on one thread than on two for its barrier, with the skew of the
-// members, to pay: 0.4 us saved are 0.8 us of work.
-constexpr double kBarrierNs = 800;
+// Shared work that pays for one more thread. Waking a sleeping worker takes 5 to 50 us, joining one
+// that is still awake 0.6 us on Zen 3 and Zen 4: dense 784-128 with one row 3.8 -> 2.6 us on two cores
+// of the latter.
+constexpr double kWakeNs = 20e3, kJoinNs = 3e3;
+// What a step must take on one thread for its barrier, with the skew of the members, to pay: 0.3 us
+// saved are 0.6 us of work. Shorter steps are one member's alone.
+constexpr double kBarrierNs = 600;
+// Work that one thread does sooner than a member gets its turn on a processor in use.
+constexpr double kCrowdNs = 2e6;
 // Releasing and taking the GIL costs 40 to 75 ns: nothing beside this.
 constexpr double kLongNs = 20e3;
 
-double total_cost(const std::vector<std::unique_ptr<steps::Step>>& steps) {
-  double sum = 0;
-  for (const auto& step : steps) sum += step->cost();
-  return sum;
-}
 
 std::vector<base::ArenaRange> zones_of(const std::vector<GuardedRange>& guards,
                                        std::size_t arena_bytes) {
@@ -75,45 +73,71 @@ Program::Program(ProgramBuilder&& builder)
       workspaces_(arena_bytes_, zones_of(builder.guards_, arena_bytes_),
                   1 + inputs_.size() + outputs_.size(), std::move(builder.constants_),
                   std::move(builder.prepared_), std::move(builder.extras_)) {
-  cost_ns_ = total_cost(steps_);
-  const double worth = cost_ns_ - kBarrierNs * static_cast<double>(steps_.size());
-  const auto team_for = [worth](double thread_ns) {
-    return 1 + static_cast<int>(std::clamp(worth / thread_ns, 0.0, 1e6));
-  };
-  sleeping_team_ = team_for(kWakeNs);
-  awake_team_ = team_for(kJoinNs);
-  is_long_ = cost_ns_ > kLongNs;
   draws_ = random_ == nullptr &&
            std::any_of(steps_.begin(), steps_.end(), [](const auto& s) { return s->draws(); });
   if (workspaces_.reads_versions() && builder.first_write_ < steps_.size()) {
     check_at_ = static_cast<int>(builder.first_write_);
   }
+  plan_team();
+  is_long_ = cost_ns_ > kLongNs;
   // The first workspace is made here: the first call then finds its memory and packed weights.
   workspaces_.release(workspaces_.acquire());
 }
 
+// Which steps the whole team shares, and behind which of them its members meet: around every shared
+// step, but not between steps of one member alone, nor behind the last one, where the team ends.
+void Program::plan_team() {
+  const std::size_t count = steps_.size();
+  double worth = 0;  // of one more member
+  for (const auto& step : steps_) {
+    const double cost = step->cost();
+    cost_ns_ += cost;
+    shared_.push_back(cost > kBarrierNs);
+    if (shared_.back()) worth += cost - kBarrierNs;
+  }
+  for (std::size_t i = 0; i + 1 < count; ++i) {
+    meets_.push_back(shared_[i] || shared_[i + 1] || static_cast<int>(i) + 1 == check_at_);
+  }
+  meets_.push_back(false);
+  const auto team_for = [worth](double thread_ns) {
+    return 1 + static_cast<int>(std::clamp(worth / thread_ns, 0.0, 1e6));
+  };
+  sleeping_team_ = team_for(kWakeNs);
+  awake_team_ = team_for(kJoinNs);
+}
+
 // A step's failure is noted before its barrier: later steps of faster members cannot come first, and
 // behind the barrier every member finds the same: faster ones may by then have noted a later step.
+// Between barriers the member that is by itself skips what follows a failure. That member is the last:
+// the caller then waits at the end of the team, and waking the others falls to whom nobody waits for
+// (0.1 us a call on Zen 4).
 template <bool kTimed>
 void Program::run_member(void* context, const base::Team& team) {
   const auto& [program, frame, workspace] = *static_cast<const TeamContext*>(context);
-  const auto note_time = [&, workspace = workspace](int at) {
-    if (kTimed && team.index == 0) workspace->times[at] = now_ns();
+  const bool first = team.index == 0, solo = team.index == team.size - 1, alone = team.size == 1;
+  const auto note_time = [&, workspace = workspace](std::size_t at) {
+    if (kTimed && first) workspace->times[at] = now_ns();
   };
   if (kTimed) team.barrier();
   note_time(0);
-  int index = 0;
-  for (const auto& step : program->steps_) {
-    if (index == program->check_at_ && !program->still_valid(*workspace, team)) return;
-    step->run(frame, team);
-    if (frame.failure->raised.load(std::memory_order_relaxed) != 0) {
-      int none = -1;
-      workspace->failed_step.compare_exchange_strong(none, index, std::memory_order_relaxed);
+  bool failed = false;
+  for (std::size_t index = 0; index < program->steps_.size(); ++index) {
+    const int at = static_cast<int>(index);
+    if (at == program->check_at_ && !program->still_valid(*workspace, team)) return;
+    const bool shared = program->shared_[index];
+    if (!failed && (shared || solo)) {
+      program->steps_[index]->run(frame, shared ? team : base::Team{});
+      if (frame.failure->raised.load(std::memory_order_relaxed) != 0) {
+        int none = -1;
+        workspace->failed_step.compare_exchange_strong(none, at, std::memory_order_relaxed);
+      }
     }
-    team.barrier();
-    const int failed = workspace->failed_step.load(std::memory_order_relaxed);
-    if (failed >= 0 && failed <= index) return;
-    note_time(++index);
+    const bool meets = kTimed || program->meets_[index];
+    if (meets) team.barrier();
+    const int failed_step = workspace->failed_step.load(std::memory_order_relaxed);
+    failed = failed_step >= 0 && failed_step <= at;
+    if (failed && (meets || alone)) return;
+    note_time(index + 1);
   }
 }
 
@@ -161,13 +185,17 @@ void Program::run_steps(Workspace& workspace) const {
       this,
       {workspace.buffers.data(), &workspace.failure, workspace.random.key, workspace.random.calls},
       &workspace};
-  const int team = awake_team_ > 1 && base::follows_closely() ? awake_team_ : sleeping_team_;
+  const bool is_short = cost_ns_ < kCrowdNs && awake_team_ > 1;
+  base::ShortCall call{};
+  if (is_short) call = base::note_call();
+  const int team = call.crowded ? 1 : call.follows_closely ? awake_team_ : sleeping_team_;
   const auto member = workspace.times == nullptr ? run_member<false> : run_member<true>;
   if (team == 1) {
     const base::FpEnvironment environment;
     member(&context, base::Team{});
   } else {
     base::run_team(team, member, &context);
+    if (is_short) base::note_team(call, cost_ns_);
   }
 }
 

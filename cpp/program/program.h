@@ -57,6 +57,7 @@ class Program {
     return true;
   }
   bool attempt_update(Workspace& workspace, bool insist) const;
+  void plan_team();
   void run_steps(Workspace& workspace) const;
   void conclude(Workspace& workspace) const {
     if (workspace.failure.raised.load(std::memory_order_relaxed) != 0) throw_failure(workspace);
@@ -79,6 +80,7 @@ class Program {
   // -1: nothing to check, or after all steps.
   int check_at_ = -1;
   double cost_ns_ = 0;
+  std::vector<char> shared_, meets_;  // of each step: see plan_team
   // The most members worth their cost, while they are asleep and while they are still awake.
   int sleeping_team_ = 1, awake_team_ = 1;
   bool is_long_ = false;
