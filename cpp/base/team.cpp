@@ -22,7 +22,7 @@ std::atomic<int> requested{0};
 constexpr std::int64_t kAwakeNs = 60'000;
 // A member whose processor somebody else uses is waited for until it gets a turn, some 4 ms: short
 // work is not shared for a while then, which keeps that cost below a tenth.
-constexpr std::int64_t kLateNs = 50'000, kAvoidNs = 100'000'000;
+constexpr std::int64_t kLateNs = 1'000'000, kAvoidNs = 100'000'000;
 std::atomic<std::int64_t> last_call{0}, last_team{0}, crowded_until{0};
 
 std::int64_t now_ns() {

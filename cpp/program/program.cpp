@@ -3,6 +3,7 @@
 #include "program/program.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <map>
 #include <stdexcept>
@@ -16,10 +17,10 @@ namespace {
 // Shared work that pays for one more thread. Waking a sleeping worker takes 5 to 50 us, joining one
 // that is still awake 0.6 us on Zen 3 and Zen 4: dense 784-128 with one row 3.8 -> 2.6 us on two cores
 // of the latter.
-constexpr double kWakeNs = 20e3, kJoinNs = 3e3;
-// What a step must take on one thread for its barrier, with the skew of the members, to pay: 0.3 us
-// saved are 0.6 us of work. Shorter steps are one member's alone.
-constexpr double kBarrierNs = 600;
+constexpr double kWakeNs = 20e3, kJoinNs = 2.4e3;
+// What two members lose where they meet: the barrier, their skew, and half of what the next step reads
+// lies in the other's cache.
+constexpr double kMeetNs = 800;
 // Work that one thread does sooner than a member gets its turn on a processor in use.
 constexpr double kCrowdNs = 2e6;
 // Releasing and taking the GIL costs 40 to 75 ns: nothing beside this.
@@ -84,21 +85,34 @@ Program::Program(ProgramBuilder&& builder)
   workspaces_.release(workspaces_.acquire());
 }
 
-// Which steps the whole team shares, and behind which of them its members meet: around every shared
-// step, but not between steps of one member alone, nor behind the last one, where the team ends.
+// Which steps the whole team shares, so that two members are done soonest, and behind which of them
+// its members meet: around every shared step, but not between steps of one member alone, nor behind the
+// last one, where the team ends.
 void Program::plan_team() {
   const std::size_t count = steps_.size();
-  double worth = 0;  // of one more member
-  for (const auto& step : steps_) {
-    const double cost = step->cost();
+  // The least time of the steps up to here when the last is one member's (0) or shared (1), and which
+  // of the two the one before it then is.
+  double least[2] = {0, 0};
+  std::vector<std::array<bool, 2>> before(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    const double cost = steps_[i]->cost(), meet = i > 0 ? kMeetNs : 0;
     cost_ns_ += cost;
-    shared_.push_back(cost > kBarrierNs);
-    if (shared_.back()) worth += cost - kBarrierNs;
+    const double after_shared = least[1] + meet;
+    before[i] = {after_shared < least[0], after_shared < least[0] + meet};
+    const double solo = std::min(least[0], after_shared) + cost;
+    least[1] = std::min(least[0] + meet, after_shared) + cost / 2;
+    least[0] = solo;
   }
-  for (std::size_t i = 0; i + 1 < count; ++i) {
-    meets_.push_back(shared_[i] || shared_[i + 1] || static_cast<int>(i) + 1 == check_at_);
+  shared_.resize(count);
+  bool shared = least[1] < least[0];
+  for (std::size_t i = count; i-- > 0; shared = before[i][shared]) shared_[i] = shared;
+  double worth = 0;  // twice what a second member saves
+  for (std::size_t i = 0; i < count; ++i) {
+    if (shared_[i]) worth += steps_[i]->cost();
+    const bool meets = i + 1 < count && (shared_[i] || shared_[i + 1]);
+    if (meets) worth -= 2 * kMeetNs;
+    meets_.push_back(meets || static_cast<int>(i) + 1 == check_at_);
   }
-  meets_.push_back(false);
   const auto team_for = [worth](double thread_ns) {
     return 1 + static_cast<int>(std::clamp(worth / thread_ns, 0.0, 1e6));
   };
