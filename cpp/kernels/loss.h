@@ -101,8 +101,12 @@ inline void cross_entropy_of(const ClassLossArgs<T>& a) {
         if (a.weights != nullptr) a.weights[r] = weight;
         if constexpr (Slopes) {
           T* const slopes = a.slopes + r * a.cols;
-          finish_slopes(slopes, a.weight, a.cols, (hit + a.spread * all_weights) / sum, a.spread);
-          slopes[target] = slopes[target] - hit;
+          const T factor = (hit + a.spread * all_weights) / sum;
+          // Computed before the row is written: a number of a vector just stored is slow to read.
+          const T share = a.spread != T(0) ? a.spread * weight : T(0);
+          const T own = slopes[target] * factor - share - hit;
+          finish_slopes(slopes, a.weight, a.cols, factor, a.spread);
+          slopes[target] = own;
         }
       });
 }

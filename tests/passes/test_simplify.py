@@ -61,6 +61,18 @@ REWRITES = [
         [kind(1, 3)],
         ["expand(5, 4, 3)"],
     ),
+    (
+        "a number, expanded and reshaped",
+        lambda x, y: y * x.expand(1, 4).reshape(4, 1),
+        [kind(1), X],
+        ["mul"],
+    ),
+    (
+        "several numbers, expanded and reshaped",
+        lambda x: x.expand(2, 4).reshape(8, 1),
+        [kind(2, 1)],
+        ["expand(2, 4)", "reshape(8, 1)"],
+    ),
     ("expand by ones", lambda x: x.expand(1, 1, 4, 3), [X], ["reshape(1, 1, 4, 3)"]),
     ("expand before add", lambda x, y: x + y.expand(4, 3), [X, kind(3)], ["add"]),
     (

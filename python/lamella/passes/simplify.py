@@ -178,6 +178,10 @@ def _reshape(op: Op, inputs: tuple[Value, ...]) -> Rewrite:
     (x,) = inputs
     if x.shape == op.shape:
         return x
+    node = _producer(x, Expand)
+    if node is not None and node.inputs[0].type.size == 1:
+        if len(node.inputs[0].shape) <= len(op.shape):
+            return Expand(op.shape), node.inputs
     node = _producer(x, Reshape)
     return None if node is None else (op, node.inputs)
 
