@@ -77,6 +77,29 @@ ArrayKey::ArrayKey(const program::ArraySpec& spec)
   }
 }
 
+ArrayKey ArrayKey::turned_from(const program::ArraySpec& spec) {
+  program::ArraySpec seen = spec;
+  std::swap(seen.shape[seen.shape.size() - 2], seen.shape[seen.shape.size() - 1]);
+  ArrayKey key(seen);
+  key.turned = true;
+  return key;
+}
+
+bool is_turned(PyObject* array, DType dtype) {
+  const ArrayFields& a = *fields(array);
+  if (a.nd < 2 || (a.flags & NumPyApi::NPY_ARRAY_C_CONTIGUOUS_) != 0) return false;
+  const int last = a.nd - 1;
+  auto step = static_cast<Py_ssize_t>(steps::item_bytes(dtype));
+  const auto follows = [&](int axis) {
+    const bool fits = a.dimensions[axis] == 1 || a.strides[axis] == step;
+    step *= a.dimensions[axis];
+    return fits;
+  };
+  bool fits = follows(last - 1) && follows(last);
+  for (int axis = last - 2; fits && axis >= 0; --axis) fits = follows(axis);
+  return fits;
+}
+
 DType dtype_named(const std::string& name) {
   for (const DTypeRow& row : kDTypes) {
     if (name == row.name) return row.dtype;

@@ -48,22 +48,33 @@ steps::DType dtype_named(const std::string& name);
 const char* name_of(steps::DType dtype);
 
 // Type and shape in the form that is compared on every call: no pointer to follow in common ranks.
+// turned: the last two axes of a C-contiguous array exchanged, as `x.T` shows it.
 struct ArrayKey {
   static constexpr int kInlineRank = 4;
   PyObject* descr = nullptr;  // NumPy's singleton
   steps::DType dtype = steps::DType::f32;
+  bool turned = false;
   int rank = 0;
   Py_ssize_t dims[kInlineRank] = {};
   std::vector<Py_ssize_t> more_dims;  // all of them when there are more
 
   ArrayKey() = default;
   explicit ArrayKey(const program::ArraySpec& spec);
+  // spec: of the array before its axes were exchanged; of two or more dimensions.
+  static ArrayKey turned_from(const program::ArraySpec& spec);
   const Py_ssize_t* dimensions() const { return rank > kInlineRank ? more_dims.data() : dims; }
 };
+
+// Whether the memory is that of a C-contiguous array whose last two axes were exchanged.
+bool is_turned(PyObject* array, steps::DType dtype);
 
 // An array as a C++ function wants it: type, shape, and flags all as given.
 inline bool matches(PyObject* array, const ArrayKey& key, int flags) {
   const ArrayFields& a = *fields(array);
+  if (key.turned) {
+    if (!is_turned(array, key.dtype)) return false;
+    flags &= ~NumPyApi::NPY_ARRAY_C_CONTIGUOUS_;
+  }
   if ((a.flags & flags) != flags || a.nd != key.rank) return false;
   const Py_ssize_t* dims = key.dimensions();
   for (int i = 0; i < key.rank; ++i) {

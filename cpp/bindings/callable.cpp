@@ -306,7 +306,7 @@ bool same_key(const Entry& a, const Entry& b) {
       continue;
     }
     const auto &s = a.program->inputs()[x.input], &t = b.program->inputs()[y.input];
-    if (s.dtype != t.dtype || s.shape != t.shape) return false;
+    if (s.dtype != t.dtype || s.shape != t.shape || x.array.turned != y.array.turned) return false;
   }
   return true;
 }

@@ -17,7 +17,8 @@
 
 namespace lamella::bindings {
 
-// One argument of a signature: an array (type and shape of one of the program's inputs) or a static
+// One argument of a signature: an array (type and shape of one of the program's inputs, which may be
+// the array before its last two axes were exchanged) or a static
 // value (the same object, or an equal number, text or tuple of such).
 struct KeyItem {
   PyObject* value = nullptr;  // owned; null for an array
@@ -90,9 +91,10 @@ PyObject* call(PyObject* self, PyObject* const* args, std::size_t nargsf, PyObje
 
 // The entry for these arguments (positional, then the keywords'), or null when they cannot be told
 // from others by a signature: arrays that are not plain or do not match the program's inputs, and
-// values that may change in place. Throws std::bad_alloc.
+// values that may change in place. turned: null, or a tuple that is True where the program takes the
+// array before its last two axes were exchanged. Throws std::bad_alloc.
 std::unique_ptr<Entry> make_entry(PyObject* args, PyObject* kwnames, PyObject* program_object,
-                                  PyObject* returns, PyObject* keep);
+                                  PyObject* returns, PyObject* keep, PyObject* turned);
 
 // Whether two entries answer the same calls.
 bool same_key(const Entry& a, const Entry& b);

@@ -99,17 +99,18 @@ void destroy(PyObject* self) {
 }
 
 PyObject* remember(PyObject* self, PyObject* args, PyObject* kwargs) {
-  static const char* const keywords[] = {"args", "kwnames", "program", "returns", "keep", nullptr};
+  static const char* const keywords[] = {"args", "kwnames", "program", "returns", "keep", "turned", nullptr};
   PyObject *values = nullptr, *kwnames = nullptr, *program = nullptr, *returns = nullptr;
-  PyObject* keep = Py_None;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!OO|O:_remember", const_cast<char**>(keywords),
-                                   &PyTuple_Type, &values, &PyTuple_Type, &kwnames, &program,
-                                   &returns, &keep)) {
+  PyObject *keep = Py_None, *turned = nullptr;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!OO|OO!:_remember",
+                                   const_cast<char**>(keywords), &PyTuple_Type, &values,
+                                   &PyTuple_Type, &kwnames, &program, &returns, &keep,
+                                   &PyTuple_Type, &turned)) {
     return nullptr;
   }
   Entry* replaced = nullptr;
   try {
-    std::unique_ptr<Entry> entry = make_entry(values, kwnames, program, returns, keep);
+    std::unique_ptr<Entry> entry = make_entry(values, kwnames, program, returns, keep, turned);
     if (entry == nullptr) Py_RETURN_FALSE;
     CallableObject* object = callable(self);
     const std::uint64_t epoch = program::structure_epoch.load(std::memory_order_acquire);
@@ -170,8 +171,9 @@ PyCFunction method(Function* function) {
 
 PyMethodDef methods[] = {
     {"_remember", method(remember), METH_VARARGS | METH_KEYWORDS,
-     "_remember($self, args, kwnames, program, returns, keep=None)\n--\n\n"
-     "Answers calls with these arguments by the program from now on; False if they cannot be."},
+     "_remember($self, args, kwnames, program, returns, keep=None, turned=())\n--\n\n"
+     "Answers calls with these arguments by the program from now on; False if they cannot be. turned:\n"
+     "for each of them whether the program takes the array of which it is the transposed."},
     {"_forget", forget, METH_NOARGS, "_forget($self)\n--\n\nDrops everything remembered."},
     {"_validate", validate, METH_NOARGS,
      "_validate($self)\n--\n\nDeclares what is remembered right for the present structure epoch."},
@@ -195,10 +197,15 @@ PyType_Slot slot(int id, Function* function) {
   return {id, reinterpret_cast<void*>(function)};
 }
 
+bool is_true_at(PyObject* tuple, std::size_t i) {
+  const auto at = static_cast<Py_ssize_t>(i);
+  return tuple != nullptr && at < PyTuple_GET_SIZE(tuple) && PyTuple_GET_ITEM(tuple, at) == Py_True;
+}
+
 }  // namespace
 
 std::unique_ptr<Entry> make_entry(PyObject* args, PyObject* kwnames, PyObject* program_object,
-                                  PyObject* returns, PyObject* keep) {
+                                  PyObject* returns, PyObject* keep, PyObject* turned) {
   const auto count = static_cast<std::size_t>(PyTuple_GET_SIZE(args));
   const auto named = static_cast<std::size_t>(PyTuple_GET_SIZE(kwnames));
   if (named > count) throw std::invalid_argument("_remember: more keyword names than arguments");
@@ -223,8 +230,13 @@ std::unique_ptr<Entry> make_entry(PyObject* args, PyObject* kwnames, PyObject* p
   for (std::size_t i = 0; i < count; ++i) {
     PyObject* value = PyTuple_GET_ITEM(args, static_cast<Py_ssize_t>(i));
     if (is_exact_array(value)) {
-      if (arrays == inputs.size() || !matches(value, inputs[arrays], kReadable)) return nullptr;
-      entry->items.push_back({nullptr, ArrayKey(inputs[arrays]), arrays});
+      if (arrays == inputs.size()) return nullptr;
+      const program::ArraySpec& spec = inputs[arrays];
+      const bool exchanged = is_true_at(turned, i);
+      if (exchanged && spec.shape.size() < 2) return nullptr;
+      ArrayKey key = exchanged ? ArrayKey::turned_from(spec) : ArrayKey(spec);
+      if (!matches(value, key, kReadable)) return nullptr;
+      entry->items.push_back({nullptr, std::move(key), arrays});
       ++arrays;
     } else {
       if (!can_be_static(value)) return nullptr;

@@ -153,6 +153,40 @@ def test_what_the_program_does_not_take_is_not_remembered(x):
     assert f(x) == "dispatched"
 
 
+class TestTurned:
+    """Arguments that are the transposed of what the program takes."""
+
+    @pytest.fixture
+    def f(self, x):
+        f = Recorder()
+        assert f._remember((x.T,), (), negation(), None, turned=(True,))
+        return f
+
+    def test_the_memory_is_read_as_it_lies(self, f, x):
+        np.testing.assert_array_equal(f(x.T), -x)
+        np.testing.assert_array_equal(f(np.asfortranarray(x.T)), -x)
+        assert f.missed == []
+
+    def test_what_lies_otherwise_goes_the_long_way(self, f, x):
+        wide = np.zeros((2, 6), np.float32)
+        for other in [x, x.T.copy(), wide[:, ::2].T, wide[:, :3].T, x.astype(">f4").T, x.T[::-1]]:
+            assert f(other) == "dispatched"
+
+    def test_square_arrays_are_told_apart(self):
+        square = np.arange(9, dtype=np.float32).reshape(3, 3)
+        f = Recorder()
+        assert f._remember((square,), (), negation((3, 3)), None)
+        assert not f._remember((square.T,), (), negation((3, 3)), None)
+        assert f(square.T) == "dispatched"
+        assert f._remember((square.T,), (), negation((3, 3)), None, turned=(True,))
+        np.testing.assert_array_equal(f(square.T), -square)
+        np.testing.assert_array_equal(f(square), -square)
+
+    def test_one_dimension_cannot_be(self):
+        x = np.zeros(6, np.float32)
+        assert not Recorder()._remember((x[::2],), (), negation((3,)), None, turned=(True,))
+
+
 class TestOut:
     def test_is_written_and_returned(self, negate, x):
         out = np.empty_like(x)

@@ -160,6 +160,58 @@ def test_odd_arrays_are_copied_first():
     assert np.array_equal(plus([[1.0, 2.0]], [[3.0], [4.0]]), [[4.0, 5.0], [5.0, 6.0]])
 
 
+class TestTransposed:
+    """Views like x.T are read as they lie, and give the bytes that a copy of them gives."""
+
+    CASES = (
+        ("x", lambda x, w, b: (x.T, w, b)),
+        ("w", lambda x, w, b: (x, w.T, b)),
+        ("both", lambda x, w, b: (x.T, w.T, b)),
+        ("batched", lambda x, w, b: (np.stack([x, x]).swapaxes(1, 2), w, b)),
+        ("square beside a copy", lambda x, w, b: (x.T, x.T.copy(), b)),
+    )
+
+    @pytest.fixture
+    def arrays(self, rng):
+        return [rng.standard_normal(s).astype(np.float32) for s in ((24, 24), (24, 24), (24,))]
+
+    @pytest.mark.parametrize("pick", [case[1] for case in CASES], ids=[case[0] for case in CASES])
+    def test_bytes_and_programs(self, arrays, pick):
+        given = pick(*arrays)
+        expected = affine(*map(np.ascontiguousarray, given))
+        traces.clear()
+        affine.clear()
+        for _ in range(3):
+            assert affine(*given).tobytes() == expected.tobytes()
+            assert affine(*given[:2], b=given[2]).tobytes() == expected.tobytes()
+        assert traces == ["affine"]
+
+    def test_a_copy_has_a_program_of_its_own(self, arrays):
+        x, w, _ = arrays
+        for _ in range(3):
+            for one in (x, x.T, x[::-1].T, x.T.copy(), x[:, ::-1]):
+                assert affine(one, w).tobytes() == affine(one.copy(), w).tobytes()
+
+    def test_a_transposed_scalar_parameter(self, arrays):
+        x, w, _ = arrays
+        assert plus(x, w.T).tobytes() == plus(x, w.T.copy()).tobytes()
+        assert plus(x.T, 2.0).tobytes() == plus(x.T.copy(), 2.0).tobytes()
+
+    def test_out_may_be_what_is_read(self, arrays):
+        x, w, _ = arrays
+        for out_of in (lambda x: x, lambda x: x.T):
+            given = x.copy()
+            expected = affine(given.T.copy(), w)
+            for _ in range(2):
+                np.copyto(given, x)
+                assert affine(given.T, w, out=out_of(given)).tobytes() == expected.tobytes()
+
+    def test_errors_name_the_shape_that_was_given(self):
+        x = np.ones((3, 2), np.float32)
+        with pytest.raises(ShapeError, match=r"\(2, 3\).*\(4, 2\)"):
+            affine(x.T, np.ones((4, 2), np.float32))
+
+
 def test_sequences():
     for _ in range(3):
         assert np.array_equal(join([X, X]), np.concatenate([X, X]))

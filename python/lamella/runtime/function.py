@@ -30,7 +30,7 @@ from lamella.ir.graph import Value
 from lamella.ir.types import Array
 from lamella.runtime.promotion import place_constant
 from lamella.runtime.session import Compiled, compile_call
-from lamella.runtime.signature import normalize
+from lamella.runtime.signature import normalize, turned_back
 from lamella.runtime.tensor import Operand, Tensor
 from lamella.runtime.trace import Symbol, Trace, current_trace
 
@@ -124,7 +124,10 @@ class Function(_core.Callable):
                 return
             compiled = self._compiled(key, call, True)
         values = (*args, *kwargs.values())
-        self._remember(values, tuple(kwargs), compiled.program, compiled.returns)
+        turned = tuple([name in call.turned for name in given]) if call.turned else ()
+        self._remember(
+            values, tuple(kwargs), compiled.program, compiled.returns, turned=turned
+        )
 
     def clear(self) -> None:
         """Forgets every program; later calls compile anew."""
@@ -158,12 +161,24 @@ class Function(_core.Callable):
                 return found[0]
         arguments = OrderedDict(call.examples(fixed))
         bound = inspect.BoundArguments(self._signature, arguments)
-        compiled = compile_call(self._body, bound.args, bound.kwargs, call.names)
+        body = self._turning(call.turned) if call.turned else self._body
+        compiled = compile_call(body, bound.args, bound.kwargs, call.names)
         with self._lock:
             self._cache[key] = (compiled, call.stored)
             if len(self._cache) > _CACHE_SIZE:
                 self._cache.popitem(last=False)
         return compiled
+
+    def _turning(self, names: Sequence[str]) -> Callable[..., Any]:
+        """The body, for the transposed of some of its arguments."""
+
+        def body(*args: Any, **kwargs: Any) -> Any:
+            bound = self._signature.bind(*args, **kwargs)
+            for name in names:
+                bound.arguments[name] = bound.arguments[name].mT
+            return self._body(*bound.args, **bound.kwargs)
+
+        return body
 
     def _inline(self, arguments: dict[str, Any], trace: Trace, out: Any) -> Any:
         """Runs the body in the trace that is under way."""
@@ -191,11 +206,21 @@ class _Call:
     """The arguments of one call: its key, its arrays, and whether they go in as they are.
 
     names: what messages call the inputs; numbers: inputs made from Python numbers, by name;
-    stored: parameters among the arguments; direct: every other input is an argument itself, ready
-    as it is.
+    stored: parameters among the arguments; turned: arguments that are read as what they are the
+    transposed of; direct: every other input is an argument itself, ready as it is.
     """
 
-    __slots__ = ("_arguments", "_op", "arrays", "direct", "key", "names", "numbers", "stored")
+    __slots__ = (
+        "_arguments",
+        "_op",
+        "arrays",
+        "direct",
+        "key",
+        "names",
+        "numbers",
+        "stored",
+        "turned",
+    )
 
     def __init__(
         self,
@@ -210,6 +235,7 @@ class _Call:
         self.names: list[str] = []
         self.numbers: dict[str, int] = {}
         self.stored: list[Symbol] = []
+        self.turned: list[str] = []
         self.direct = True
         key: list[Hashable] = []
         for name, value in arguments.items():
@@ -221,6 +247,11 @@ class _Call:
                 key.append(_freeze(op, name, value))
                 self._arguments[name] = value
             elif role is not Role.SEQUENCE:
+                array = turned_back(value)
+                if array is not None:
+                    value = array
+                    self.turned.append(name)
+                key.append(array is not None)
                 self._arguments[name] = self._take(name, value, name in scalars, key)
             else:
                 self.direct = False

@@ -17,7 +17,17 @@ import numpy as np
 from lamella.errors import DTypeError, message
 from lamella.ir.types import Array, DType
 
-__all__ = ["LEAF", "Branch", "Leaf", "Structure", "flatten", "is_ready", "normalize", "unflatten"]
+__all__ = [
+    "LEAF",
+    "Branch",
+    "Leaf",
+    "Structure",
+    "flatten",
+    "is_ready",
+    "normalize",
+    "turned_back",
+    "unflatten",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +94,14 @@ def is_ready(array: Any) -> bool:
         return False
     flags = array.flags
     return bool(flags.c_contiguous and flags.aligned and array.dtype.isnative)
+
+
+def turned_back(value: Any) -> Array | None:
+    """The array of which `value` is `x.T` or `x.mT`, where a program can read that in place."""
+    if type(value) is not np.ndarray or value.ndim < 2 or value.flags.c_contiguous:
+        return None
+    array = value.swapaxes(-1, -2)
+    return array if is_ready(array) else None
 
 
 def normalize(
