@@ -42,9 +42,11 @@ void run_team(int wanted, void (*body)(void* context, const Team& team), void* c
 // What a call of less than some milliseconds wants to know before it makes a team.
 struct ShortCall {
   std::int64_t start;
-  bool follows_closely;  // the last one: members that it had are still awake, and joining them costs
-                         // about a microsecond, where waking them takes 5 to 50
-  bool crowded;          // a team waited long for a member in the last tenth of a second
+  // The last one: members that it had are still awake, and joining them costs about a microsecond,
+  // where waking them takes 5 to 50.
+  bool follows_closely;
+  // A team waited long for a member in the last tenth of a second.
+  bool crowded;
 };
 ShortCall note_call();
 // After the team of such a call, which was expected to take so many nanoseconds.

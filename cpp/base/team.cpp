@@ -44,7 +44,8 @@ ShortCall note_call() {
 
 void note_team(const ShortCall& call, double expected_ns) {
   const std::int64_t now = now_ns();
-  const bool were_awake = call.start - last_team.exchange(now, std::memory_order_relaxed) < kAwakeNs;
+  const bool were_awake =
+      call.start - last_team.exchange(now, std::memory_order_relaxed) < kAwakeNs;
   if (were_awake && now - call.start > kLateNs + static_cast<std::int64_t>(4 * expected_ns)) {
     crowded_until.store(now + kAvoidNs, std::memory_order_relaxed);
   }

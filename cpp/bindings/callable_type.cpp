@@ -99,13 +99,13 @@ void destroy(PyObject* self) {
 }
 
 PyObject* remember(PyObject* self, PyObject* args, PyObject* kwargs) {
-  static const char* const keywords[] = {"args", "kwnames", "program", "returns", "keep", "turned", nullptr};
+  static const char* const keywords[] = {"args", "kwnames", "program", "returns",
+                                         "keep", "turned",  nullptr};
   PyObject *values = nullptr, *kwnames = nullptr, *program = nullptr, *returns = nullptr;
   PyObject *keep = Py_None, *turned = nullptr;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!OO|OO!:_remember",
-                                   const_cast<char**>(keywords), &PyTuple_Type, &values,
-                                   &PyTuple_Type, &kwnames, &program, &returns, &keep,
-                                   &PyTuple_Type, &turned)) {
+  if (!PyArg_ParseTupleAndKeywords(
+          args, kwargs, "O!O!OO|OO!:_remember", const_cast<char**>(keywords), &PyTuple_Type,
+          &values, &PyTuple_Type, &kwnames, &program, &returns, &keep, &PyTuple_Type, &turned)) {
     return nullptr;
   }
   Entry* replaced = nullptr;
@@ -172,8 +172,8 @@ PyCFunction method(Function* function) {
 PyMethodDef methods[] = {
     {"_remember", method(remember), METH_VARARGS | METH_KEYWORDS,
      "_remember($self, args, kwnames, program, returns, keep=None, turned=())\n--\n\n"
-     "Answers calls with these arguments by the program from now on; False if they cannot be. turned:\n"
-     "for each of them whether the program takes the array of which it is the transposed."},
+     "Answers calls with these arguments by the program from now on; False if they cannot be.\n"
+     "turned: for each of them whether the program takes the array of which it is the transposed."},
     {"_forget", forget, METH_NOARGS, "_forget($self)\n--\n\nDrops everything remembered."},
     {"_validate", validate, METH_NOARGS,
      "_validate($self)\n--\n\nDeclares what is remembered right for the present structure epoch."},

@@ -15,7 +15,7 @@ namespace lamella::program {
 namespace {
 
 // Shared work that pays for one more thread. Waking a sleeping worker takes 5 to 50 us, joining one
-// that is still awake 0.6 us on Zen 3 and Zen 4: dense 784-128 with one row 3.8 -> 2.6 us on two cores
+// that is still awake 0.6 us on Zen 3 and Zen 4: dense 784-128 with one row 3.8 -> 2.9 us on two cores
 // of the latter.
 constexpr double kWakeNs = 20e3, kJoinNs = 2.4e3;
 // What two members lose where they meet: the barrier, their skew, and half of what the next step reads
@@ -25,7 +25,6 @@ constexpr double kMeetNs = 800;
 constexpr double kCrowdNs = 2e6;
 // Releasing and taking the GIL costs 40 to 75 ns: nothing beside this.
 constexpr double kLongNs = 20e3;
-
 
 std::vector<base::ArenaRange> zones_of(const std::vector<GuardedRange>& guards,
                                        std::size_t arena_bytes) {

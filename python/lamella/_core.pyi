@@ -397,8 +397,8 @@ class Callable:
         turned: tuple[typing.Any, ...] = (),
     ) -> bool:
         """
-        Answers calls with these arguments by the program from now on; False if they cannot be. turned:
-        for each of them whether the program takes the array of which it is the transposed.
+        Answers calls with these arguments by the program from now on; False if they cannot be.
+        turned: for each of them whether the program takes the array of which it is the transposed.
         """
     def _validate(self) -> None:
         """

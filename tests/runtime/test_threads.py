@@ -17,7 +17,10 @@ import numpy as np
 import pytest
 
 import programs
+from graphs import Weight
 from lamella import _core
+from lamella.functional import embedding
+from lamella.runtime.session import compile_call
 
 TESTS = Path(__file__).parent.parent
 N = 1 << 18
@@ -197,6 +200,42 @@ print(most)
 """
     # 8 callers, the main thread, one worker for each of two owners of a pool.
     assert int(run_python(code, OPENBLAS_NUM_THREADS="1")) <= 8 + 1 + 2
+
+
+class TestPlan:
+    """A small look-up, two products and another look-up: one member's, shared, one member's."""
+
+    @pytest.fixture
+    def compiled(self, rng):
+        x, w = (rng.standard_normal(shape).astype(np.float32) for shape in ((8, 512), (512, 512)))
+
+        def body(first, second):
+            rows = embedding(first, np_x)
+            return embedding(second, rows @ np_w @ np_w)
+
+        np_x, np_w = Weight(x), Weight(w)
+        return compile_call(body, (np.zeros(32, np.int64), np.zeros(3, np.int64)))
+
+    @pytest.mark.parametrize("count", [1, 2, 3, 7])
+    def test_failures_of_one_member_stop_all(self, compiled, count):
+        run = compiled.program.run
+        first, second = np.arange(32) % 8, np.array([0, 31, 5])
+        before = _core.num_threads()
+        try:
+            _core.set_num_threads(1)
+            expected = run([first, second])[0].tobytes()
+            _core.set_num_threads(count)
+            for _ in range(50):
+                assert run([first, second])[0].tobytes() == expected
+                with pytest.raises(IndexError, match="got 9;"):
+                    run([np.full(32, 9), second])
+                with pytest.raises(IndexError, match="got 32;"):
+                    run([first, np.full(3, 32)])
+                # The earlier step's failure is the one that is told.
+                with pytest.raises(IndexError, match="got 9;"):
+                    run([np.full(32, 9), np.full(3, 32)])
+        finally:
+            _core.set_num_threads(before)
 
 
 class TestCount:

@@ -125,9 +125,7 @@ class Function(_core.Callable):
             compiled = self._compiled(key, call, True)
         values = (*args, *kwargs.values())
         turned = tuple([name in call.turned for name in given]) if call.turned else ()
-        self._remember(
-            values, tuple(kwargs), compiled.program, compiled.returns, turned=turned
-        )
+        self._remember(values, tuple(kwargs), compiled.program, compiled.returns, turned=turned)
 
     def clear(self) -> None:
         """Forgets every program; later calls compile anew."""
