@@ -112,3 +112,25 @@ def test_ignored_rows_have_no_gradient():
     assert (dx[1] == 0).all()
     np.testing.assert_allclose(dx.sum(1), 0, atol=1e-15)
     assert (dx[[0, 2]] != 0).all()
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "nll_loss"])
+def test_a_batch_of_ignored_rows_has_no_gradient(name):
+    """A loss of 0 / 0 is NaN in both libraries, its gradient 0: the net survives such a batch."""
+    x = np.random.default_rng(22).normal(size=(3, 4))
+    target = np.full(3, -100)
+    dx = ours(name, {"input": x, "target": target}, {}, np.ones(()))["input"]
+    leaf = torch.from_numpy(x).requires_grad_()
+    loss = getattr(TF, name)(leaf, torch.from_numpy(target))
+    loss.backward()
+    assert loss.isnan()
+    assert (leaf.grad == 0).all()
+    np.testing.assert_array_equal(dx, np.zeros_like(x))
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "nll_loss"])
+def test_classes_of_no_weight_have_no_gradient(name):
+    """torch's is NaN, from 0 times 1 / 0."""
+    x = np.random.default_rng(23).normal(size=(3, 4))
+    arrays = {"input": x, "target": np.zeros(3, np.int64), "weight": np.array([0.0, 1, 1, 1])}
+    np.testing.assert_array_equal(ours(name, arrays, {}, np.ones(()))["input"], np.zeros_like(x))

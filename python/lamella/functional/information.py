@@ -139,8 +139,15 @@ def _class_loss(
     operands = (input.reshape(math.prod(samples), classes), target.reshape(math.prod(samples)))
     losses, _, weights = apply_all(op, *operands, *(() if weight is None else (weight,)))
     if reduction == "mean":
-        return losses.sum() / weights.sum()
+        return _mean(losses.sum(), weights.sum())
     return losses.sum() if reduction == "sum" else losses.reshape(samples)
+
+
+def _mean(total: Operand, weight: Operand) -> Operand:
+    """total / weight. Where no sample counts it is NaN; its gradient is 0, as torch's, not 0 / 0."""
+    none = weight == 0.0
+    mean: Operand = where(none, math.nan, total / where(none, 1.0, weight))
+    return mean
 
 
 def _soft_cross_entropy(
