@@ -229,7 +229,8 @@ P = nn.Parameter([1.0])
         (lambda: optim.AdamW([P], differentiable=True), UnsupportedError),
         (lambda: optim.RMSprop([P], alpha=-0.1), ValueError),
         (lambda: optim.Adagrad([P], initial_accumulator_value=-1), ValueError),
-        (lambda: optim.SGD([P]).param_groups[0].update(lr="fast"), ValueError),
+        (lambda: optim.SGD([P]).param_groups[0].update(lr="fast"), TypeError),
+        (lambda: optim.SGD([P], lr="fast"), TypeError),
     ],
 )
 def test_refusals(call, error):

@@ -23,6 +23,7 @@ RNG = np.random.default_rng(0)
 X = RNG.standard_normal((N, 5)).astype(np.float32)
 T = (X[:, 0] + X[:, 1] > 0).astype(np.int64) + (X[:, 2] > 1)
 Y = (X @ RNG.standard_normal((5, 2))).astype(np.float32)
+YN = np.where(np.arange(N)[:, None] == 5, np.float32(np.nan), Y[:, [0, 0, 1]])
 
 
 def classifier(dropout: float = 0.0) -> nn.Sequential:
@@ -318,6 +319,15 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"y": None}, TypeError, "y is missing"),
     ({"x": 3, "y": None}, TypeError, "no data"),
     ({"x": np.array(["a"] * N)}, lm.DTypeError, "not numbers"),
+    ({"x": np.ma.masked_array(X, X > 1)}, lm.DTypeError, "masked array"),
+    ({"x": [[1.0, 2.0], [3.0]], "y": [0, 1]}, lm.DTypeError, "not an array; got x=list"),
+    ({"x": iter([(X, T)])}, lm.DTypeError, "x=list_iterator.*no y beside it"),
+    ({"x": iter([(X, None)]), "y": None}, lm.DTypeError, "got y=NoneType"),
+    ({"x": np.where(X[7, 2] == X, np.nan, X)}, ValueError, "x=NaN in sample 7, .*NaN=1"),
+    ({"y": YN, "loss": nn.MSELoss()}, ValueError, "y=NaN in sample 5"),
+    ({"y": YN, "loss": F.mse_loss}, ValueError, "y=NaN in sample 5"),
+    ({"x": [(X, YN)], "y": None, "loss": nn.MSELoss()}, ValueError, "y=NaN, batch=1"),
+    ({"validation_data": (X * np.nan, T)}, ValueError, "got validation x=NaN in sample 0"),
     ({"epochs": 0}, ValueError, "epochs >= 1"),
     ({"epochs": float("inf")}, TypeError, "not a whole number; got epochs=inf"),
     ({"epochs": float("nan")}, TypeError, "not a whole number"),
@@ -329,6 +339,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"seed": -1}, ValueError, "seed"),
     ({"seed": 1.5}, TypeError, "seed"),
     ({"loss": "mse"}, TypeError, r"not a loss; got loss='mse'.*nn.MSELoss"),
+    ({"loss": nn.MSELoss}, TypeError, "not a loss; got loss=<class.*an object"),
     ({"optimizer": "adam"}, TypeError, "not an optimiser"),
     ({"net": None}, TypeError, "not a net"),
     ({"metrics": ["speed"]}, ValueError, "no metric"),
@@ -336,6 +347,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"callbacks": 3}, TypeError, "not a callback"),
     ({"scheduler": 3}, TypeError, "no scheduler"),
     ({"validation_split": 1.0}, ValueError, "no fraction"),
+    ({"validation_split": "half"}, TypeError, "not a number; got validation_split='half'"),
     ({"validation_split": 0.001}, ValueError, "one part is empty"),
     ({"validation_split": 0.5, "validation_data": (X, T)}, ValueError, "one of them"),
     ({"validation_data": (X,)}, ValueError, "no data"),
@@ -346,6 +358,9 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"class_weight": "even"}, ValueError, "no weights"),
     ({"class_weight": {}}, TypeError, "no weights"),
     ({"class_weight": {0: -1}}, ValueError, "negative"),
+    ({"class_weight": {"a": 1}}, TypeError, "no weights; got class_weight={'a': 1}"),
+    ({"class_weight": {0.5: 1}}, TypeError, "class index"),
+    ({"class_weight": {0: "b"}}, TypeError, "class index"),
     ({"class_weight": {0: 1}, "y": Y}, lm.DTypeError, "needs classes"),
     ({"x": iter([(X, T)]), "y": None, "epochs": 2}, ValueError, "gives its batches once"),
     ({"x": [(X, T)], "y": None, "validation_split": 0.5}, ValueError, "needs arrays"),
@@ -355,6 +370,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"resume": 3}, TypeError, "not a path"),
     ({"resume": "/nowhere/at.all"}, FileNotFoundError, "nowhere"),
     ({"clip_norm": -1.0}, ValueError, "clip_norm"),
+    ({"clip_norm": "1"}, TypeError, "clip_norm='1'"),
     ({"x": X[:, :3]}, lm.ShapeError, "3"),
     ({"y": T + 10}, IndexError, "."),
 ]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from lamella.errors import ShapeError, message
 from lamella.functional.loss import reduced, require_reduction, require_same_shape
@@ -143,8 +144,8 @@ def _class_loss(
     return losses.sum() if reduction == "sum" else losses.reshape(samples)
 
 
-def _mean(total: Operand, weight: Operand) -> Operand:
-    """total / weight. Where no sample counts it is NaN; its gradient is 0, as torch's, not 0 / 0."""
+def _mean(total: Operand, weight: Any) -> Operand:
+    """total / weight; NaN where no sample counts, but with a gradient of 0 as torch has it."""
     none = weight == 0.0
     mean: Operand = where(none, math.nan, total / where(none, 1.0, weight))
     return mean

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lamella import _core
+from lamella.errors import message
 from lamella.nn.parameter import Buffer
 from lamella.ops.optimizer import HYPER, Update
 
@@ -116,9 +117,16 @@ class Group(dict[str, Any]):
         return type(self), (dict(self), self._judge, self._describe)
 
     def _numbers(self, plan: GroupPlan) -> np.ndarray[Any, np.dtype[Any]]:
-        names = HYPER[plan.rule]
-        numbers = [-1.0 if self["maximize"] else 1.0, self["weight_decay"]]
-        for name in names:
+        numbers = [-1.0 if self["maximize"] else 1.0]
+        for name in ("weight_decay", *HYPER[plan.rule]):
             pair = name in ("beta1", "beta2")
-            numbers.append(self["betas"][name == "beta2"] if pair else self[name])
-        return np.array([float(number) for number in numbers])
+            value = self["betas"][name == "beta2"] if pair else self[name]
+            numbers.append(number("optimizer", name, value))
+        return np.array(numbers)
+
+
+def number(label: str, name: str, value: Any) -> float:
+    """The value as a float. Raises: TypeError for what is no number."""
+    if not hasattr(value, "__float__"):
+        raise TypeError(message(label, f"{name} is no number", {name: repr(value)}, "a number"))
+    return float(value)

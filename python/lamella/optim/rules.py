@@ -13,16 +13,17 @@ from typing import Any
 
 from lamella.errors import message
 from lamella.ops.optimizer import AdagradUpdate, AdamUpdate, RmsPropUpdate, SgdUpdate
-from lamella.optim.group import Group, GroupPlan
+from lamella.optim.group import Group, GroupPlan, number
 from lamella.optim.optimizer import Optimizer, refuse
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "RMSprop"]
 
 
 def _require(label: str, options: Mapping[str, Any], *names: str) -> None:
-    """Raises ValueError unless these options are numbers from 0 on."""
+    """Raises TypeError, ValueError unless these options are numbers from 0 on."""
     refuse(label, options)
     for name in names:
+        number(label, name, options[name])
         if not options[name] >= 0.0:
             raise ValueError(message(label, f"{name} is negative", {name: options[name]}, ">= 0"))
 

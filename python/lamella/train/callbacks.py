@@ -9,6 +9,7 @@ callback must remember when training is resumed is its `state_dict`.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Mapping
@@ -113,7 +114,7 @@ class EarlyStopping(Callback):
     improvement to stop, 0 being the same as 1; min_delta >= 0, what an improvement exceeds; mode,
     "min", "max", or "auto": "max" for names with accuracy, precision, recall, f1, r2, auc, score;
     restore_best_weights, whether the net ends with the parameters and buffers of the best epoch
-    instead of the last.
+    instead of the last, also when a parameter became NaN.
     Attributes: best, the best value; best_epoch, its epoch, from 1; wait, epochs since then.
     Raises: ValueError, also when training begins and has no value named `monitor`.
 
@@ -130,9 +131,14 @@ class EarlyStopping(Callback):
         mode: str = "auto",
         restore_best_weights: bool = False,
     ) -> None:
-        if patience < 0:
+        if not (hasattr(patience, "__index__") and patience >= 0):
             raise ValueError(
-                message("EarlyStopping", "negative", {"patience": patience}, "patience >= 0")
+                message(
+                    "EarlyStopping",
+                    "no number of epochs",
+                    {"patience": repr(patience)},
+                    "a whole number >= 0",
+                )
             )
         self.monitor = monitor
         self.patience = patience
@@ -176,6 +182,11 @@ class EarlyStopping(Callback):
         if self._weights is not None:
             fit.net.load_state_dict(self._weights)
 
+    def on_interrupt(self, fit: Fit) -> None:
+        """Puts them back if the last ones are of no use."""
+        if fit.diverged:
+            self.on_train_end(fit)
+
     def state_dict(self) -> dict[str, Any]:
         """The best value, epoch and weights, and how long ago."""
         return {
@@ -202,7 +213,9 @@ class ModelCheckpoint(Callback):
     Parameters: path; every, "epoch" or a number of batches >= 1; monitor and save_best_only,
     whether to write only after epochs whose value is the best so far; mode, as EarlyStopping's;
     on_interrupt, whether to write also when an exception or Ctrl-C ends training, at the last
-    finished step. Raises: ValueError; OSError when a file cannot be written.
+    finished step; nothing is written then before the first step, nor parameters that are NaN.
+    Raises: ValueError; OSError when a file cannot be written, when training begins if there is no
+    such folder.
 
     >>> from lamella.train import ModelCheckpoint
     >>> ModelCheckpoint("run.ckpt", monitor="val_loss", save_best_only=True).every
@@ -231,14 +244,20 @@ class ModelCheckpoint(Callback):
         self.batch_hooks = whole
         self._interrupts = on_interrupt
         self._best = _Best("ModelCheckpoint", monitor, mode, 0.0)
+        self._begin: tuple[int, int] | None = None
 
     def _save(self, fit: Fit) -> None:
         fit.save(self.path.replace("{epoch}", str(fit.epoch)))
 
     def on_train_begin(self, fit: Fit) -> None:
-        """Judges the monitor."""
+        """Judges the monitor and the folder."""
         if self.save_best_only:
             fit.require(self.monitor)
+        folder = os.path.dirname(self.path)
+        if folder and "{epoch}" not in folder and not os.path.isdir(folder):
+            text = message("ModelCheckpoint", "no such folder", None, "a folder that is there")
+            raise FileNotFoundError(errno.ENOENT, text, folder)
+        self._begin = fit.epoch, fit.batch
 
     def on_batch_end(self, fit: Fit) -> None:
         """Writes after every so many batches of an epoch."""
@@ -252,8 +271,10 @@ class ModelCheckpoint(Callback):
                 self._save(fit)
 
     def on_interrupt(self, fit: Fit) -> None:
-        """Writes what is finished, if asked to."""
-        if self._interrupts:
+        """Writes what this training has finished, if asked to and if there is any."""
+        begin, self._begin = self._begin, None
+        finished = begin is not None and begin != (fit.epoch, fit.batch)
+        if self._interrupts and finished and not fit.diverged:
             self._save(fit)
 
     def state_dict(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ stands for an array. How the file is written and verified is `lamella.storage`'s
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 from collections.abc import Mapping
@@ -88,6 +89,19 @@ def unpack(packed: Any, tensors: Mapping[str, Array]) -> Any:
     return {key: unpack(item, tensors) for key, item in packed.items()}
 
 
+def _kinds(fit: Fit) -> dict[str, Any]:
+    """What is trained: kinds of layers, loss and optimiser; numbers in them may change."""
+    stored = [*fit.net.parameters(), *fit.net.buffers()]
+    parts = [(name, type(module).__name__) for name, module in fit.net.named_modules()]
+    layers = hashlib.sha256(repr([parts, [str(one.array.dtype) for one in stored]]).encode())
+    loss = fit.loss if hasattr(fit.loss, "__name__") else type(fit.loss)
+    return {
+        "net": f"{type(fit.net).__name__} {layers.hexdigest()[:16]}",
+        "loss": loss.__name__,
+        "optimizer": type(fit.optimizer).__name__,
+    }
+
+
 def _plan(fit: Fit) -> dict[str, Any]:
     """What has to be the same when training continues, or its batches would be others."""
     source = fit.source
@@ -97,6 +111,7 @@ def _plan(fit: Fit) -> dict[str, Any]:
         "batch_size": getattr(source, "batch_size", None),
         "shuffle": getattr(source, "shuffle", None),
         "accumulate": fit.step.accumulate,
+        "data": source.digest(),
     }
 
 
@@ -121,7 +136,7 @@ def save(fit: Fit, path: str | os.PathLike[str]) -> None:
     info = {
         "kind": _KIND,
         "version": _VERSION,
-        "plan": _plan(fit),
+        "plan": _plan(fit) | _kinds(fit),
         "state": {name: pack(value, name, tensors) for name, value in rest.items()},
     }
     checkpoint.write(path, tensors, info)
@@ -163,15 +178,18 @@ def _lacking(path: str, error: Exception) -> FormatError:
 def load(fit: Fit, saved: Saved) -> None:
     """Puts a run where the checkpoint was written.
 
-    Raises: FormatError for a checkpoint that does not fit this net and optimiser; ValueError when
-    the data or the batches are not those of the checkpoint. Net and optimiser are then as before.
+    Raises: FormatError for a checkpoint that does not fit this net, loss and optimiser; ValueError
+    when the data or the batches are not those of the checkpoint. Net and optimiser are then as
+    before.
     """
-    here = _plan(fit)
-    changed = [name for name in here if saved.plan.get(name) != here[name]]
-    if changed:
-        rule = f"training cannot continue with another {', '.join(changed)}"
-        expected = ", ".join(f"{name}={saved.plan.get(name)}" for name in changed)
-        raise ValueError(message("fit", rule, {name: here[name] for name in changed}, expected))
+    for here, kind in ((_kinds(fit), FormatError), (_plan(fit), ValueError)):
+        changed = [name for name in here if saved.plan.get(name) != here[name]]
+        if len(changed) > 1 and changed[-1] == "data":
+            changed.pop()  # other numbers of samples say more
+        if changed:
+            rule = f"training cannot continue with another {', '.join(changed)}"
+            expected = ", ".join(f"{name}={saved.plan.get(name)}" for name in changed)
+            raise kind(message("fit", rule, {name: here[name] for name in changed}, expected))
     net, optimizer, step = fit.net.state_dict(), fit.optimizer.state_dict(), ledger.state(fit.step)
     try:
         named = saved.tensors.items()

@@ -9,6 +9,7 @@ gathers rows of contiguous arrays of its own types, every other array is read ba
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
@@ -22,6 +23,11 @@ __all__ = ["Arrays", "Stream", "leaves", "mapped", "mean_loss", "permutation"]
 # A data set of another type than the net's is converted as a whole up to this many bytes, so that
 # the step can gather from it: little beside a training process, much for a table of a million rows.
 _CAST_ONCE = 32 << 20
+
+# So many rows of each array tell one data set from another.
+_WITNESSES = 16
+
+_ANYTHING: Mapping[str, str] = {}
 
 
 def permutation(samples: int, seed: int, epoch: int) -> Array:
@@ -79,7 +85,18 @@ def as_array(name: str, value: Any) -> Array:
     """A NumPy view of an array, a torch tensor or a list; memory maps stay mapped."""
     if hasattr(value, "detach"):  # a torch tensor may be part of a graph
         value = value.detach()
-    array = value if isinstance(value, np.ndarray) else np.asarray(value)
+    try:
+        array = value if isinstance(value, np.ndarray) else np.asarray(value)
+    except (TypeError, ValueError) as error:  # bfloat16 tensors; lists of different lengths
+        fault = {name: type(value).__name__, "fault": error}
+        raise DTypeError(message("fit", "not an array", fault, "arrays of numbers")) from error
+    if array.dtype == object and array.ndim == 0:
+        got = {name: type(value).__name__}
+        expected = "an array; or x an iterable of batches (x, y), and no y beside it"
+        raise DTypeError(message("fit", "not an array", got, expected))
+    if np.ma.isMaskedArray(array):
+        advice = "sample_weight=0 leaves samples out"
+        raise DTypeError(message("fit", "a masked array", {name: array.shape}, "", advice))
     if array.dtype.kind not in "fiub":
         raise DTypeError(
             message("fit", "not numbers", {name: array.dtype}, "floating, integer or bool")
@@ -124,6 +141,24 @@ class Rows:
         array = self.array
         return self._ready(array) and array.flags.aligned and array.dtype.kind != "b"
 
+    def require_numbers(self, name: str, used: Array | None) -> None:
+        """Raises ValueError if a sample holds NaN; `used`: which samples count, None for all.
+
+        Memory maps are passed over: to look at one is to read a file that may be large.
+        """
+        if self.mapped or self.array.dtype.kind != "f":
+            return
+        with np.errstate(all="ignore"):
+            # Any NaN is also one in the sum, which takes no memory.
+            if not np.isnan(self.array.sum()):
+                return
+            bad = np.isnan(self.array).reshape(len(self.array), -1).any(axis=1)
+        samples = np.flatnonzero(bad) if used is None else used[bad[used]]
+        if samples.size:
+            got = {name: f"NaN in sample {samples[0]}", "samples with NaN": samples.size}
+            advice = "One would turn every parameter into NaN; sample_weight=0 leaves it out"
+            raise ValueError(message("fit", "not a number", got, "numbers", advice))
+
     def take(self, index: Array | slice) -> Array:
         """The rows; what is not a view of the array is written over by the next call."""
         count = index.stop - index.start if isinstance(index, slice) else index.size
@@ -146,8 +181,9 @@ class Arrays:
     """Whole data sets, in batches of rows.
 
     Parameters: x and y, an array or a tuple or dict of them, the same length; weight, float of
-    shape (samples,), or None; samples of weight 0 are left out; dtype, the net's.
-    Raises: ShapeError, DTypeError, ValueError.
+    shape (samples,), or None; samples of weight 0 are left out; dtype, the net's; numbers, which of
+    "x" and "y" may not hold NaN, and what errors call them. Raises: ShapeError, DTypeError,
+    ValueError.
     """
 
     def __init__(
@@ -162,6 +198,7 @@ class Arrays:
         drop_last: bool = False,
         seed: int = 0,
         rows: bool = True,
+        numbers: Mapping[str, str] = _ANYTHING,
     ) -> None:
         self.x = mapped(lambda leaf: Rows("x", leaf, dtype, True), x)
         self.y = mapped(lambda leaf: Rows("y", leaf, dtype, True), y)
@@ -186,6 +223,9 @@ class Arrays:
             rule = "no batch" if self.samples else "no samples"
             advice = "drop_last=True leaves nothing of so few samples." if self.samples else ""
             raise ShapeError(message("fit", rule, shapes, "at least one batch", advice))
+        for part, name in numbers.items():
+            for leaf in leaves(self.x if part == "x" else self.y):
+                leaf.require_numbers(name, self.kept)
         self.native = rows and all(leaf.native for leaf in every)
         self._order = np.empty(0, np.int64)
         whole = lambda rows: rows.array  # noqa: E731
@@ -215,6 +255,17 @@ class Arrays:
             index = slice(first, last) if in_order else order[first:last]
             x, y = (mapped(lambda rows: rows.take(index), tree) for tree in (self.x, self.y))  # noqa: B023
             yield x, y, None if weight is None else weight[index]
+
+    def digest(self) -> str | None:
+        """What tells these data from others: of shapes, and of rows here and there with weights."""
+        found = hashlib.sha256()
+        for leaf in [*leaves(self.x), *leaves(self.y)]:
+            index = np.linspace(0, len(leaf.array) - 1, _WITNESSES).astype(np.int64)
+            found.update(f"{leaf.array.shape}{leaf.dtype}".encode())
+            found.update(np.ascontiguousarray(leaf.array[index], leaf.dtype).tobytes())
+            if self.weight is not None:
+                found.update(self.weight[index].tobytes())
+        return found.hexdigest()[:16]
 
     def targets(self, arguments: tuple[Any, ...]) -> Any:
         """y of the batch that has these arguments."""
@@ -252,7 +303,8 @@ class Stream:
     """Batches that an iterable gives: items (x, y) or (x, y, weight).
 
     Parameters: iterable, a list, generator, torch DataLoader, ...; weigh, a function from y and the
-    weight of a batch to its weight; dtype, the net's. A batch whose weights are all 0 is skipped.
+    weight of a batch to its weight; dtype, the net's; numbers, as of Arrays. A batch whose weights
+    are all 0 is skipped.
     """
 
     native = False
@@ -264,10 +316,12 @@ class Stream:
         weigh: Callable[[Any, Any], Any],
         *,
         dtype: np.dtype[Any],
+        numbers: Mapping[str, str] = _ANYTHING,
     ) -> None:
         self.iterable = iterable
         self.weigh = weigh
         self.dtype = dtype
+        self.numbers = numbers
         self.once = isinstance(iterable, Iterator)
         self.batches = len(iterable) if isinstance(iterable, Sized) else None
         self._masses: list[float] = []
@@ -283,6 +337,14 @@ class Stream:
                 self._masses.append(mass)
                 if len(self._masses) > start:
                     yield x, y, weight
+        if len(self._masses) < start:
+            rule = "the data end before the position of the checkpoint"
+            got = {"batches": len(self._masses)}
+            raise ValueError(message("fit", rule, got, f"at least {start}"))
+
+    def digest(self) -> str | None:
+        """What tells these data from others: they are not known before they come."""
+        return None
 
     def _batch(self, item: Any) -> tuple[Any, Any, Any]:
         if not isinstance(item, tuple | list) or len(item) not in (2, 3):
@@ -290,7 +352,10 @@ class Stream:
             raise TypeError(
                 message("fit", "not a batch", {"item": found}, "(x, y) or (x, y, weight)")
             )
-        x, y = (mapped(self._converted, _tuples(tree)) for tree in item[:2])
+        x, y = (
+            mapped(lambda leaf: self._converted(name, leaf), _tuples(tree))  # noqa: B023
+            for name, tree in zip("xy", item[:2], strict=True)
+        )
         lengths = {len(leaf) for leaf in [*leaves(x), *leaves(y)]}
         if len(lengths) != 1:
             shapes = {"x": mapped(np.shape, x), "y": mapped(np.shape, y)}
@@ -301,8 +366,12 @@ class Stream:
         weight = self.weigh(y, given)
         return x, y, None if weight is None else weight.astype(self.dtype, copy=False)
 
-    def _converted(self, value: Any) -> Array:
-        array = as_array("batch", value)
+    def _converted(self, name: str, value: Any) -> Array:
+        array = as_array(name, value)
+        if name in self.numbers and array.dtype.kind == "f" and np.isnan(array).any():
+            got = {self.numbers[name]: "NaN", "batch": len(self._masses) + 1}
+            advice = "One would turn every parameter into NaN"
+            raise ValueError(message("fit", "not a number", got, "numbers", advice))
         if array.dtype.kind in "iu" and array.dtype != np.int64:
             array = array.astype(np.int64)
         return array

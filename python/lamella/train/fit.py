@@ -92,11 +92,13 @@ def fit(
     an epoch; data and arguments must be those it was written with. Iterables are read up to there.
     clip_norm, clip_value, accumulate: as TrainStep's.
 
+    NaN in x or y is refused where only lamella's layers or losses read them, memory maps apart.
+
     Returns: History; its "loss" is the mean over samples (the sum for reduction="sum") of the
     losses met in training.
     Raises: ShapeError, DTypeError, TypeError, ValueError for arguments that do not fit, FormatError
     for a checkpoint that does not; net and optimiser are then as they were. IndexError for a class
-    that does not exist.
+    that does not exist; FloatingPointError when a parameter has become NaN.
     Source: the arguments are Keras's Model.fit's, where PyTorch has no word.
 
     >>> import numpy as np, lamella as lm
@@ -120,6 +122,7 @@ def fit(
     saved = None if resume is None else checkpoint.read(resume)
     seed = _seed(seed, saved)
     dtype = _dtype(net)
+    numbers = _numbers(net, loss)
 
     streams = _is_stream(x, y)
     if streams:
@@ -129,7 +132,7 @@ def fit(
                 message("fit", "needs arrays", given, "validation_data, and batches (x, y, weight)")
             )
         source: Arrays | Stream
-        source = stream = Stream(x, _Classes(class_weight), dtype=dtype)
+        source = stream = Stream(x, _Classes(class_weight), dtype=dtype, numbers=numbers)
         if stream.once and epochs > 1:
             raise ValueError(
                 message("fit", "an iterator gives its batches once", {"epochs": epochs}, "epochs=1",
@@ -137,7 +140,7 @@ def fit(
             )  # fmt: skip
         held = None
     else:
-        x, y = _lists(x), _lists(y)
+        x, y = _lists("x", x), _lists("y", y)
         kept, held = _split(x, y, validation_split, validation_data)
         weight = None if sample_weight is None else weights(sample_weight, _length(x), dtype)
         if held is not None and weight is not None:
@@ -147,7 +150,7 @@ def fit(
         weight = _Classes(class_weight, y)(y, weight)
         source = Arrays(
             x, y, weight, dtype=dtype, batch_size=batch_size, shuffle=bool(shuffle),
-            drop_last=bool(drop_last), seed=seed,
+            drop_last=bool(drop_last), seed=seed, numbers=numbers,
         )  # fmt: skip
 
     step = TrainStep(
@@ -156,7 +159,9 @@ def fit(
     )  # fmt: skip
     validation = None
     if held is not None or validation_data is not None:
-        data = _validation(validation_data if held is None else held, dtype, batch_size)
+        given = validation_data if held is None else held
+        named = {part: f"validation {part}" for part in numbers}
+        data = _validation(given, dtype, batch_size, named)
         validation = (Evaluation(net, loss, copy.deepcopy(found)), data)
     if scheduler is not None:
         monitor = "loss" if validation is None else "val_loss"
@@ -173,7 +178,7 @@ def fit(
 def _judge(net: Any, loss: Any, optimizer: Any, resume: Any) -> None:
     if not isinstance(net, Module):
         raise TypeError(message("fit", "not a net", {"net": type(net).__name__}, "nn.Module"))
-    if not callable(loss):
+    if not callable(loss) or isinstance(loss, type):
         raise TypeError(
             message("fit", "not a loss", {"loss": repr(loss)}, "an object such as nn.MSELoss()")
         )
@@ -238,11 +243,25 @@ def _is_stream(x: Any, y: Any) -> bool:
     return False
 
 
-def _lists(tree: Any) -> Any:
+def _numbers(net: Module, loss: Any) -> dict[str, str]:
+    """Which of x and y may not hold NaN: those that only lamella's own layers or losses read.
+
+    Of these every one hands NaN on; a module of yours, or an ONNX file's, may know what to do.
+    """
+
+    def own(part: Any) -> bool:
+        where: str = getattr(part, "__module__", "")
+        return where.startswith(("lamella.nn.", "lamella.functional."))
+
+    judged = {"x": all(map(own, net.modules())), "y": own(loss)}
+    return {name: name for name, known in judged.items() if known}
+
+
+def _lists(name: str, tree: Any) -> Any:
     """Lists and torch tensors as arrays; floating lists are float32, as in a call of a net."""
 
     def converted(value: Any) -> Array:
-        array = as_array("x or y", value)
+        array = as_array(name, value)
         loose = isinstance(value, list) and array.dtype.kind == "f"
         return array.astype(np.float32) if loose else array
 
@@ -255,6 +274,9 @@ def _length(tree: Any) -> int:
 
 def _split(x: Any, y: Any, fraction: Any, given: Any) -> tuple[tuple[Any, Any], Any]:
     """What is trained on and, at the end of the samples, what is held out, as views."""
+    if not hasattr(fraction, "__float__"):
+        split = {"validation_split": repr(fraction)}
+        raise TypeError(message("fit", "not a number", split, "0 <= validation_split < 1"))
     if not 0.0 <= fraction < 1.0:
         got = {"validation_split": fraction}
         raise ValueError(message("fit", "no fraction", got, "0 <= validation_split < 1"))
@@ -274,12 +296,14 @@ def _split(x: Any, y: Any, fraction: Any, given: Any) -> tuple[tuple[Any, Any], 
     return (head[0], head[1]), tuple(mapped(lambda leaf: leaf[cut:], tree) for tree in (x, y))
 
 
-def _validation(given: Any, dtype: np.dtype[Any], batch_size: int) -> Arrays | Stream:
+def _validation(
+    given: Any, dtype: np.dtype[Any], batch_size: int, numbers: Mapping[str, str]
+) -> Arrays | Stream:
     if not isinstance(given, tuple):
         if not isinstance(given, Iterable) or isinstance(given, np.ndarray | Mapping | str):
             got = {"validation_data": type(given).__name__}
             raise TypeError(message("fit", "no data", got, "(x, y), (x, y, weight) or batches"))
-        stream = Stream(given, _Classes(None), dtype=dtype)
+        stream = Stream(given, _Classes(None), dtype=dtype, numbers=numbers)
         if stream.once:
             got = {"validation_data": type(given).__name__}
             raise ValueError(message("fit", "can be read only once", got, "arrays or a list"))
@@ -288,9 +312,11 @@ def _validation(given: Any, dtype: np.dtype[Any], batch_size: int) -> Arrays | S
         got = {"validation_data": f"{len(given)} items"}
         raise ValueError(message("fit", "no data", got, "(x, y) or (x, y, weight)"))
     weight = given[2] if len(given) == 3 else None
-    x, y = (_lists(tree) for tree in given[:2])
+    x, y = (_lists(name, tree) for name, tree in zip("xy", given[:2], strict=True))
     size = max(batch_size, _VALIDATION_BATCH)
-    return Arrays(x, y, weight, dtype=dtype, batch_size=size, rows=False)
+    return Arrays(
+        x, y, weight, dtype=dtype, batch_size=size, rows=False, numbers=numbers
+    )  # fmt: skip
 
 
 class _Classes:
@@ -316,7 +342,11 @@ class _Classes:
         if not isinstance(class_weight, Mapping) or not class_weight:
             got = {"class_weight": type(class_weight).__name__}
             raise TypeError(message("fit", "no weights", got, "a dict {class: weight}"))
-        keys = sorted(int(key) for key in class_weight)
+        for item in class_weight.items():
+            if not (hasattr(item[0], "__index__") and hasattr(item[1], "__float__")):
+                got = {"class_weight": f"{{{item[0]!r}: {item[1]!r}}}"}
+                raise TypeError(message("fit", "no weights", got, "{class index: weight}"))
+        keys = sorted(class_weight)
         values = np.array([class_weight[key] for key in keys], np.float64)
         if not (np.isfinite(values).all() and (values >= 0).all()):
             rule, weighed = "a weight is negative or not finite", {"class_weight": class_weight}

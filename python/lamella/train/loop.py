@@ -8,10 +8,14 @@ versions of the parameters tell whether the step it met was still finished.
 
 from __future__ import annotations
 
+import math
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 from typing import Any
+
+import numpy as np
 
 from lamella.errors import message
 from lamella.nn.module import Module
@@ -33,7 +37,8 @@ class Fit:
     epochs: how many there shall be; batches: how many an epoch has (None for a generator);
     epoch, batch: how many are finished, batches in the running epoch; logs: the values of the last
     finished epoch by name; last_loss: the loss of the last batch (in on_batch_end); seed: of the
-    order of samples and of dropout; stop: set it to True and training ends after this hook.
+    order of samples and of dropout; stop: set it to True and training ends after this hook;
+    diverged: whether training has ended because a parameter became NaN.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class Fit:
         self.logs: dict[str, float] = {}
         self.last_loss = float("nan")
         self.stop = False
+        self.diverged = False
         # Of the running epoch: losses by batch, those lost to an interrupt, when it would have
         # begun had it not been interrupted.
         self.losses: list[float] = []
@@ -104,7 +110,7 @@ class Fit:
             self._call("on_train_end")
         except BaseException as error:
             error.fit = self  # type: ignore[attr-defined]
-            self._call("on_interrupt")
+            self._interrupted(error)
             raise
         finally:
             for module, mode in modes:
@@ -115,6 +121,20 @@ class Fit:
     def _call(self, hook: str) -> None:
         for callback in self.callbacks:
             getattr(callback, hook)(self)
+
+    def _interrupted(self, error: BaseException) -> None:
+        """Tells all callbacks, whatever becomes of one of them: the next may save the training."""
+        notes = []
+        for callback in self.callbacks:
+            try:
+                callback.on_interrupt(self)
+            except Exception as other:
+                fault = {"fault": f"{type(other).__name__}: {other}"}
+                notes.append(message(f"{type(callback).__name__}.on_interrupt", "failed", fault))
+        for note in notes:
+            error.add_note(note)
+            # Who catches Ctrl-C shall not believe that a checkpoint was written.
+            warnings.warn(note, RuntimeWarning, stacklevel=4)
 
     def _hooks(self, name: str) -> list[Callable[[Fit], None]]:
         """The callbacks' own hooks of this name; most have none for batches."""
@@ -140,6 +160,7 @@ class Fit:
             self._plain(batches)
         if self.stop:
             return
+        self._check(range(len(self.losses)))
         if not self.losses:
             raise ValueError(
                 message("fit", "no batches", {"x": type(self.source).__name__}, "at least one",
@@ -192,6 +213,7 @@ class Fit:
             except BaseException:
                 self._settle(self.batch, ledger)
                 raise
+            self._check((self.batch - 1,))
             if metrics:
                 target = source.targets(arguments)
                 for metric in metrics:
@@ -201,6 +223,24 @@ class Fit:
                 hook(self)
             if self._stopped():
                 break
+
+    def _check(self, batches: Sequence[int]) -> None:
+        """Raises FloatingPointError if a loss is NaN and a parameter is: no step mends that.
+
+        Of a batch in which no sample counts the loss alone is NaN.
+        """
+        bad = next((batch for batch in batches if math.isnan(self.losses[batch])), None)
+        if bad is None:
+            return
+        for name, parameter in self.net.named_parameters():
+            if np.isnan(parameter.data).any():
+                self.diverged = True
+                got = {"epoch": self.epoch + 1, "first loss of NaN": f"batch {bad + 1}"}
+                raise FloatingPointError(
+                    message("fit", f"{name} has become NaN", got, "numbers",
+                            "A smaller lr or clip_norm helps where steps are too long; "
+                            "infinities in the data and log or sqrt of what may be 0 do the same")
+                )  # fmt: skip
 
     def _stopped(self) -> bool:
         """Whether a hook has stopped training in the meantime."""
@@ -212,7 +252,7 @@ class Fit:
         Python raises KeyboardInterrupt when the native call is over but before its result is
         stored: the step counts, and its loss is lost to the mean of its epoch.
         """
-        finished = ledger.settle()
+        finished = ledger.settle(len(self.losses) - first)
         while len(self.losses) < first + finished:
             self.lost.append(len(self.losses))
             self.losses.append(0.0)

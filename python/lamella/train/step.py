@@ -26,6 +26,7 @@ from lamella.nn.module import Module
 from lamella.nn.parameter import Buffer, Parameter
 from lamella.ops.elementwise import Binary
 from lamella.optim.clipping import clip_norm, clip_value
+from lamella.optim.group import number
 from lamella.optim.optimizer import Optimizer
 from lamella.passes.differentiate import differentiate
 from lamella.runtime.session import compile_call
@@ -101,7 +102,7 @@ class TrainStep:
         if not callable(loss):
             raise TypeError(message("TrainStep", "loss is no function", {"loss": type(loss)}))
         for name, bound in (("clip_norm", clip_norm), ("clip_value", clip_value)):
-            if bound is not None and not bound > 0:
+            if bound is not None and not number("TrainStep", name, bound) > 0:
                 raise ValueError(message("TrainStep", "no bound", {name: bound}, f"{name} > 0"))
         if isinstance(accumulate, bool) or int(accumulate) != accumulate or accumulate < 1:
             raise ValueError(
