@@ -81,6 +81,20 @@ def test_asking_changes_nothing():
     assert step.memory(x, y) == first
 
 
+def test_whatever_a_call_takes():
+    """Halves, other byte orders, lists, tuples of inputs: as the call itself converts them."""
+    net = nn.Bilinear(3, 2, 4)
+    step = lm.TrainStep(net, nn.MSELoss(), optim.SGD(net.parameters(), lr=0.1))
+    left, right, y = np.ones((5, 3)), np.ones((5, 2)), np.ones((5, 4))
+    want = step.memory((np.float32(left), np.float32(right)), np.float32(y))
+    assert want.batch == 4 * 5 * (3 + 2 + 4)
+    for kind in ("f2", ">f4"):
+        given = (left.astype(kind), right.astype(kind)), y.astype(kind)
+        assert step.memory(*given) == want
+        assert np.isfinite(step(*given))
+    assert step.memory((left.tolist(), right.tolist()), y.tolist()) == want
+
+
 def test_sums_of_held_gradients_count():
     net = nn.Linear(4, 3)
     step = lm.TrainStep(net, nn.MSELoss(), optim.SGD(net.parameters(), lr=0.1), accumulate=2)

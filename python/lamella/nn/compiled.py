@@ -290,14 +290,25 @@ class Cache:
         """Runs the program of this call, compiling it first if need be."""
         out = named.pop("out", None)
         with self.lock:
-            self._refresh(module)
-            signature = _signature(module, inputs, named, self.current.dtype)
-            compiled = self._find(module, signature)
+            compiled, signature = self._prepare(module, inputs, named)
             if signature.direct:
                 module._remember(
                     (*inputs, *named.values()), tuple(named), compiled.program, compiled.returns
                 )
         return compiled.run(signature.arrays, op=type(module).__name__, out=out)
+
+    def find(self, module: Module, *inputs: Any) -> tuple[Compiled, list[Array]]:
+        """The program of a call, compiled if need be, and the arrays that it would run on."""
+        with self.lock:
+            compiled, signature = self._prepare(module, inputs, {})
+        return compiled, signature.arrays
+
+    def _prepare(
+        self, module: Module, inputs: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[Compiled, _Signature]:
+        self._refresh(module)
+        signature = _signature(module, inputs, named, self.current.dtype)
+        return self._find(module, signature), signature
 
     def _refresh(self, module: Module) -> None:
         """Finds the programs of the structure that the module has now."""

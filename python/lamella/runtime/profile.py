@@ -12,6 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, repeat
 from math import prod
 from typing import Any
@@ -19,10 +20,11 @@ from typing import Any
 from lamella import _core
 from lamella.errors import message
 from lamella.ir.graph import Constant, Node, Parameter, Result, Value
+from lamella.ir.types import Array
 from lamella.ops.matmul import Dense, MatMul
 from lamella.runtime.session import Compiled, Session
 
-__all__ = ["Profile", "Row", "profile"]
+__all__ = ["Profile", "Row", "measure", "profile"]
 
 # At least and at most so many runs, however long or short they are.
 _FEWEST, _MOST = 5, 20_000
@@ -110,9 +112,9 @@ def profile(
 
         time of a step = least of many runs of (clock behind it - clock before it) - cost of a look
 
-    Parameters: target, a module or a function on tensors; examples and named, the arguments of a
-    call, arrays in any nesting; seconds, how long to measure, > 0.
-    Returns: a Profile: print it, or read its rows.
+    Parameters: target, a module, a function on tensors or a TrainStep; examples and named, the
+    arguments of a call, arrays in any nesting; seconds, how long to measure, > 0.
+    Returns: a Profile: print it, or read its rows; of a TrainStep a `lamella.train.StepProfile`.
     Raises: what compiling the target for these arguments raises (`lamella.compile`); ValueError
     for seconds <= 0.
 
@@ -126,13 +128,23 @@ def profile(
     """
     if not seconds > 0:
         raise ValueError(message("profile", "no time to measure in", {"seconds": seconds}, "> 0"))
+    own = getattr(target, "__profile__", None)
+    if own is not None:
+        found: Profile = own(seconds, *examples, **named)
+        return found
     session = Session(target, examples, named)
     inputs = session.inputs(examples, named)
-    compiled = session.compiled
     call: Callable[..., Any] = target if isinstance(target, _core.Callable) else session
+    return measure(session.compiled, inputs, partial(call, *examples, **named), seconds)
+
+
+def measure(
+    compiled: Compiled, inputs: Sequence[Array], call: Callable[[], Any], seconds: float
+) -> Profile:
+    """The profile of a program, run on these inputs, and of a whole call of it."""
     kept = [(source, source.array.copy()) for source, _ in compiled.graph.updates]
     try:
-        whole = _time(call, examples, named, seconds * _CALLS)
+        whole = _time(call, seconds * _CALLS)
         rounds = min(_MOST, max(_FEWEST, int(seconds * _STEPS / max(whole, 1e-9))))
         times = [ns * 1e-9 for ns in compiled.program.profile(inputs, rounds)]
     finally:
@@ -141,18 +153,16 @@ def profile(
     return _report(compiled, times, whole)
 
 
-def _time(
-    call: Callable[..., Any], args: Sequence[Any], named: dict[str, Any], seconds: float
-) -> float:
+def _time(call: Callable[[], Any], seconds: float) -> float:
     """Seconds per call: the best stretch of those that fit."""
     clock, count, best = time.perf_counter, 1, float("inf")
-    call(*args, **named)  # may compile
+    call()  # may compile
     end = clock() + seconds
     done = 0
     while done < _FEWEST or clock() < end:
         start = clock()
         for _ in repeat(None, count):
-            call(*args, **named)
+            call()
         spent = clock() - start
         if spent < _STRETCH and count < _MOST:
             count *= 2

@@ -26,6 +26,7 @@ from lamella.train.metrics import (
     Recall,
     TopKAccuracy,
 )
+from lamella.train.profile import StepProfile
 from lamella.train.step import TrainStep
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "Precision",
     "R2Score",
     "Recall",
+    "StepProfile",
     "TopKAccuracy",
     "TrainStep",
     "fit",

@@ -12,8 +12,10 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,12 +31,12 @@ from lamella.optim.clipping import clip_norm, clip_value
 from lamella.optim.group import number
 from lamella.optim.optimizer import Optimizer
 from lamella.passes.differentiate import differentiate
-from lamella.runtime.session import compile_call
-from lamella.runtime.signature import flatten
+from lamella.runtime.session import Compiled
 from lamella.runtime.tensor import Operand, Tensor
 from lamella.runtime.trace import Trace, current, current_trace
 from lamella.train.memory import Memory
 from lamella.train.objective import batch_loss, gather
+from lamella.train.profile import UPDATE, StepProfile, profile
 
 __all__ = ["TrainStep"]
 
@@ -188,21 +190,25 @@ class TrainStep:
         >>> found.parameters, found.state, found.batch
         (12, 24, 24)
         """
-        part = self._part(_Update, False)
-        with self._lock:
-            self._compiling = part
-            try:
-                program = compile_call(part, (x, y, sample_weight)).program
-            finally:
-                self._compiling = None
+        compiled, given = self._part(_Update, False).find(*_spread(x, y), sample_weight)
         stored = [*self.net.parameters(), *self.net.buffers()]
-        given = [one for one in flatten((x, y, sample_weight))[0] if isinstance(one, np.ndarray)]
         return Memory(
             parameters=sum(one.array.nbytes for one in stored),
             state=self.optimizer.state_bytes + sum(b.array.nbytes for b in self._sums.values()),
             batch=sum(one.nbytes for one in given),
-            arena=program.arena_bytes,
+            arena=compiled.program.arena_bytes,
         )
+
+    def __profile__(self, seconds: float, x: Any, y: Any, sample_weight: Any = None) -> StepProfile:
+        """What `lamella.profile(step, x, y)` answers; the step is afterwards as it was before."""
+        arguments = *_spread(x, y), sample_weight
+        part = self._part(_Update, False)
+        with self._lock:
+            state = self.random_state
+            try:
+                return profile(*part.find(*arguments), partial(part, *arguments), seconds)
+            finally:
+                self.random_state = state
 
     @property
     def random_state(self) -> tuple[int, int]:
@@ -312,11 +318,22 @@ class _Part(Module):
                     message("TrainStep", "called within a traced function", None, "arrays")
                 )
             return compiled.dispatch(self, inputs, named)
+        with self._compiling():
+            return compiled.dispatch(self, inputs, named)
+
+    def find(self, *arguments: Any) -> tuple[Compiled, list[Array]]:
+        """The program of a call with these arguments, and the arrays that it takes."""
+        with self._compiling():
+            return self._compiled.find(self, *arguments)
+
+    @contextmanager
+    def _compiling(self) -> Iterator[None]:
+        """Makes this the one part that may be traced, in the structure that the step has now."""
         with self.step._lock:
             self.__dict__["structure"] = self.step.structure()
             self.step._compiling = self
             try:
-                return compiled.dispatch(self, inputs, named)
+                yield
             finally:
                 self.step._compiling = None
 
@@ -414,6 +431,8 @@ class _Update(_Hold):
 
     def finish(self, trace: Trace, loss: Value) -> None:
         pairs = self._found(trace, loss)
+        # The name by which a profile knows the update's nodes; a trace ends with what fails in it.
+        trace.enter(UPDATE)
         if self.step.accumulate > 1:
             pairs = [(one, self._mean(trace, one, gradient)) for one, gradient in pairs]
         parameters = [parameter for parameter, _ in pairs]
@@ -424,6 +443,7 @@ class _Update(_Hold):
         if options.clip_norm is not None:
             gradients, _ = clip_norm(trace, gradients, options.clip_norm)
         self.step.optimizer.place(trace, parameters, gradients)
+        trace.leave()
 
     def _mean(self, trace: Trace, parameter: Parameter, gradient: Value | None) -> Value | None:
         if gradient is None and not self.step.holds(parameter):
