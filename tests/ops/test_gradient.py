@@ -73,6 +73,14 @@ def binaries() -> list[Case]:
 CASES = [case for family in FAMILIES for case in family.CASES if differentiable(case)] + binaries()
 
 
+def test_every_differentiable_op_is_compared():
+    """Dropout's rule is compared by its mask; the others here."""
+    compared = {type(case.op) for case in CASES}
+    assert compared == {k for k in op_kinds() if k.differentiable} - {*FUSED, *APART}
+    kinds = {case.op.kind for case in CASES if isinstance(case.op, Reduce)}
+    assert kinds == {kind for kind, row in REDUCE.items() if not row.index}
+
+
 def operands(case: Case, rng, dtype: str) -> list[np.ndarray]:
     arrays = [np.array(x) for x in case.inputs(rng, dtype)]
     if isinstance(case.op, MOVERS):

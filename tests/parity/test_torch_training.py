@@ -16,6 +16,7 @@ import pytest
 
 import lamella as lm
 from lamella import nn, optim
+from lamella.nn import activation, softmax
 from parity.test_torch_layers import ACTIVATIONS
 from parity.test_torch_optim import OPTIONS
 
@@ -223,7 +224,10 @@ def test_losses_of_three_arguments():
     assert_same_curves(mlp(layer("Tanh")), build, X, y, call=cosine)
 
 
-def test_every_loss_and_optimiser_is_here():
+def test_every_activation_loss_and_optimiser_is_here():
+    # torch has no Maxout.
+    activations = {*activation.__all__, *softmax.__all__} - {"Maxout"}
+    assert {name.split()[0] for name in BETWEEN} >= activations
     losses = {name for name in nn.__all__ if name.endswith("Loss")}
     three = {"GaussianNLLLoss", "CosineEmbeddingLoss"}
     assert {name.split()[0] for name in LOSSES} | three == losses
