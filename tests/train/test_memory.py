@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -79,6 +80,21 @@ def test_asking_changes_nothing():
     assert {name: value.tobytes() for name, value in net.state_dict().items()} == before
     step(x, y)
     assert step.memory(x, y) == first
+
+
+def test_state_is_made_in_its_place():
+    net = nn.Linear(1024, 1024)
+    rule = optim.Adam(net.parameters())
+    step = lm.TrainStep(net, nn.MSELoss(), rule)
+    x = np.zeros((2, 1024), np.float32)
+    tracemalloc.start()
+    try:
+        step.memory(x, x)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # Half a parameter is room for what compiling holds.
+    assert peak <= rule.state_bytes + net.weight.array.nbytes // 2
 
 
 def test_whatever_a_call_takes():
