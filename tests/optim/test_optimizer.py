@@ -224,6 +224,8 @@ P = nn.Parameter([1.0])
         (lambda: optim.SGD([P], nesterov=True, momentum=0.9, dampening=0.1), ValueError),
         (lambda: optim.Adam([P], betas=(0.9, 1.0)), ValueError),
         (lambda: optim.Adam([P], betas=(0.9,)), ValueError),
+        (lambda: optim.Adam([P], betas=None), ValueError),
+        (lambda: optim.Adam([P], betas=("a", 0.9)), TypeError),
         (lambda: optim.Adam([P], eps=-1e-8), ValueError),
         (lambda: optim.Adam([P], capturable=True), UnsupportedError),
         (lambda: optim.AdamW([P], differentiable=True), UnsupportedError),
@@ -266,3 +268,23 @@ def test_large_parameters_have_the_same_bits_on_any_team(threads):
     for _ in range(2):
         optimizer.step([g[1000:1010]])
     same_bits(q.data.copy(), found[0][1000:1010])
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "error", "text"),
+    [
+        ("StepLR", (0,), ValueError, "StepLR: no steps; got step_size=0; expected step_size > 0"),
+        ("StepLR", ("2",), TypeError, "step_size is no number"),
+        ("StepLR", (2, -0.1), ValueError, "gamma >= 0"),
+        ("MultiStepLR", ([1, 2.5],), TypeError, "not a number of steps; got milestones=2.5"),
+        ("MultiStepLR", ([1], "a"), TypeError, "gamma is no number"),
+        ("ExponentialLR", (float("nan"),), ValueError, "no factor; got gamma=nan"),
+        ("CosineAnnealingLR", (0,), ValueError, "T_max > 0"),
+    ],
+)
+def test_schedules_that_would_fail_later(name, arguments, error, text):
+    """torch's fail after the first epoch, or not at all."""
+    optimizer = optim.SGD([nn.Parameter([1.0])], lr=0.5)
+    with pytest.raises(error, match=text):
+        getattr(optim.lr_scheduler, name)(optimizer, *arguments)
+    assert optimizer.param_groups[0]["lr"] == 0.5

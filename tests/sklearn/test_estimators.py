@@ -439,6 +439,16 @@ def test_more_bad_parameters():
         MLPClassifier(dropout=0.5, solver="lbfgs").fit(X, y)
 
 
+def test_negative_weights_are_refused():
+    """scikit-learn's networks would train away from such samples."""
+    X, y = np.ones((4, 2)), np.arange(4)
+    for kind in OURS.values():
+        with pytest.raises(ValueError, match="sample_weight"):
+            kind(max_iter=1).fit(X, y, [1, 1, -1, 1])
+    with pytest.raises(ValueError, match="sample_weight"):
+        MLPClassifier(max_iter=1, class_weight={0: -1.0}).fit(X, y)
+
+
 def test_the_door_imports_scikit_learn_only_when_named():
     code = (
         "import sys, lamella.sklearn as door\n"

@@ -152,12 +152,21 @@ def test_a_function_gets_everything_at_once() -> None:
     assert np.isnan(metric.result())
 
 
-@pytest.mark.parametrize("metrics", [["none"], [3], ["mae", "mae"], [Collected(max, "loss")]])
+@pytest.mark.parametrize(
+    "metrics", [["none"], [3], [Accuracy], ["mae", "mae"], [Collected(max, "loss")]]
+)
 def test_wrong_metrics(metrics: Any) -> None:
     with pytest.raises(ValueError, match="fit"):
         resolve(metrics, None)
     with pytest.raises(TypeError, match="fit"):
         resolve(7, None)
+
+
+def test_a_function_that_gives_no_number() -> None:
+    metric = Collected(lambda y_true, y_pred: "good", "quality")
+    metric.update(np.zeros(2), np.zeros(2))
+    with pytest.raises(TypeError, match="fit: a metric gives no number; got quality=str"):
+        metric.result()
 
 
 @pytest.mark.parametrize("name", ["accuracy", "mae", "r2", "top_k_accuracy", "f1"])

@@ -8,7 +8,7 @@ for state dictionaries and mean nothing here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lamella.errors import message
@@ -168,7 +168,8 @@ class Adam(Optimizer):
         """Raises ValueError for options out of range."""
         _require("Adam", options, "lr", "eps", "weight_decay")
         betas = options["betas"]
-        if len(betas) != 2 or not all(0.0 <= beta < 1.0 for beta in betas):
+        pair = isinstance(betas, Sequence) and len(betas) == 2
+        if not pair or not all(0.0 <= number("Adam", "betas", beta) < 1.0 for beta in betas):
             raise ValueError(
                 message("Adam", "betas out of range", {"betas": betas}, "two in [0, 1)")
             )

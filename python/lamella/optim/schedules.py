@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from lamella.errors import message
+from lamella.optim import group as groups
 from lamella.optim.optimizer import Optimizer
 
 __all__ = [
@@ -30,6 +31,19 @@ __all__ = [
     "SequentialLR",
     "StepLR",
 ]
+
+
+def _positive(label: str, name: str, value: Any) -> Any:
+    """The value, or an error before training begins: torch divides by zero after its first step."""
+    if not groups.number(label, name, value) > 0:
+        raise ValueError(message(label, "no steps", {name: value}, f"{name} > 0"))
+    return value
+
+
+def _factor(label: str, gamma: Any) -> Any:
+    if not groups.number(label, "gamma", gamma) >= 0:
+        raise ValueError(message(label, "no factor", {"gamma": gamma}, "gamma >= 0"))
+    return gamma
 
 
 class LRScheduler:
@@ -164,7 +178,7 @@ class LambdaLR(LRScheduler):
 class StepLR(LRScheduler):
     """lr times gamma every step_size steps.
 
-    Parameters: optimizer; step_size > 0; gamma; last_epoch.
+    Parameters: optimizer; step_size > 0; gamma >= 0; last_epoch. Raises: TypeError, ValueError.
     Source: torch.optim.lr_scheduler.StepLR.
 
     >>> from lamella import nn, optim
@@ -177,8 +191,8 @@ class StepLR(LRScheduler):
     def __init__(
         self, optimizer: Optimizer, step_size: int, gamma: float = 0.1, last_epoch: int = -1
     ) -> None:
-        self.step_size = step_size
-        self.gamma = gamma
+        self.step_size = _positive("StepLR", "step_size", step_size)
+        self.gamma = _factor("StepLR", gamma)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -195,7 +209,8 @@ class StepLR(LRScheduler):
 class MultiStepLR(LRScheduler):
     """lr times gamma at each milestone; a milestone named twice counts twice.
 
-    Parameters: optimizer; milestones, numbers of steps; gamma; last_epoch.
+    Parameters: optimizer; milestones, numbers of steps; gamma >= 0; last_epoch.
+    Raises: TypeError, ValueError.
     Source: torch.optim.lr_scheduler.MultiStepLR.
     """
 
@@ -207,7 +222,11 @@ class MultiStepLR(LRScheduler):
         last_epoch: int = -1,
     ) -> None:
         self.milestones = Counter(milestones)
-        self.gamma = gamma
+        for milestone in self.milestones:
+            if not hasattr(milestone, "__index__"):
+                got = {"milestones": repr(milestone)}
+                raise TypeError(message("MultiStepLR", "not a number of steps", got, "int"))
+        self.gamma = _factor("MultiStepLR", gamma)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -307,12 +326,12 @@ class LinearLR(LRScheduler):
 class ExponentialLR(LRScheduler):
     """lr times gamma at every step.
 
-    Parameters: optimizer; gamma; last_epoch.
+    Parameters: optimizer; gamma >= 0; last_epoch. Raises: TypeError, ValueError.
     Source: torch.optim.lr_scheduler.ExponentialLR.
     """
 
     def __init__(self, optimizer: Optimizer, gamma: float, last_epoch: int = -1) -> None:
-        self.gamma = gamma
+        self.gamma = _factor("ExponentialLR", gamma)
         super().__init__(optimizer, last_epoch)
 
     def get_lr(self) -> list[float]:
@@ -326,14 +345,14 @@ class ExponentialLR(LRScheduler):
 class CosineAnnealingLR(LRScheduler):
     """lr from its initial value to eta_min along half a cosine of T_max steps, and back.
 
-    Parameters: optimizer; T_max; eta_min; last_epoch.
+    Parameters: optimizer; T_max > 0; eta_min; last_epoch. Raises: TypeError, ValueError.
     Source: torch.optim.lr_scheduler.CosineAnnealingLR; Loshchilov and Hutter, "SGDR", 2017.
     """
 
     def __init__(
         self, optimizer: Optimizer, T_max: int, eta_min: float = 0.0, last_epoch: int = -1
     ) -> None:
-        self.T_max = T_max
+        self.T_max = _positive("CosineAnnealingLR", "T_max", T_max)
         self.eta_min = eta_min
         super().__init__(optimizer, last_epoch)
 

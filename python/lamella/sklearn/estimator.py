@@ -144,9 +144,9 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
         Parameters: X, (n_samples, n_features), float32 is trained in float32, all else in float64;
         sparse matrices are made dense; y, (n_samples,) or (n_samples, n_outputs); sample_weight,
-        (n_samples,). Returns: self. Raises: ValueError for parameters or data that do not fit, and
-        for weights that became infinite or NaN. Warns: ConvergenceWarning when max_iter is reached;
-        UserWarning after Ctrl-C, which ends training at the last finished step.
+        (n_samples,), >= 0. Returns: self. Raises: ValueError for parameters or data that do not
+        fit, and for weights that became infinite or NaN. Warns: ConvergenceWarning when max_iter is
+        reached; UserWarning after Ctrl-C, which ends training at the last finished step.
         """
         return self._fit(X, y, sample_weight, incremental=False)
 
@@ -168,7 +168,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         target = self._targets(y, incremental)
         weight = self._weights_of_samples(y, sample_weight)
         if weight is not None:
-            weight = _check_sample_weight(weight, X, dtype=X.dtype)
+            weight = _check_sample_weight(weight, X, dtype=X.dtype, ensure_non_negative=True)
         x = _dense(X)
         if target.dtype.kind == "f":
             target = target.astype(x.dtype, copy=False)

@@ -108,7 +108,11 @@ class Collected(Metric):
         """The function's value for everything kept; nan for nothing."""
         if not self.state["y_true"]:
             return float("nan")
-        return float(self.function(*(np.concatenate(self.state[n]) for n in ("y_true", "y_pred"))))
+        value = self.function(*(np.concatenate(self.state[n]) for n in ("y_true", "y_pred")))
+        if not hasattr(value, "__float__"):
+            got = {self.name: type(value).__name__}
+            raise TypeError(message("fit", "a metric gives no number", got, "float"))
+        return float(value)
 
 
 class _Mean(Metric):
@@ -472,7 +476,7 @@ def resolve(metrics: Any, loss: Any) -> list[Metric]:
             metric = _OTHERS[entry]()
             metric.name = entry
             found.append(metric)
-        elif callable(entry):
+        elif callable(entry) and not isinstance(entry, type):
             found.append(Collected(entry))
         else:
             known = ", ".join([*_CLASSES, *_OTHERS])
