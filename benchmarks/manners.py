@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What others feel of lamella: NumPy right after a call, and many Python threads with one model.
+"""What others feel of lamella: NumPy right after a call, many threads with one model, Ctrl-C.
 
     python benchmarks/manners.py [--rounds N] [--markdown]
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import statistics
 import sys
 import threading
@@ -23,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+import lamella as lm
 
 if not __package__:  # run as a script: PEP 366
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -118,6 +121,43 @@ def awake_after(call: Callable[[], Any], rounds: int) -> float:
     return statistics.median(times)
 
 
+def until_interrupted(rounds: int) -> float:
+    """Seconds from SIGINT to the end of `fit`, the longest of the rounds, with a large net."""
+    rng = np.random.default_rng(0)
+    x, t = rng.standard_normal((2560, 784), np.float32), rng.integers(0, 10, 2560)
+    net = lm.nn.Sequential(
+        *(lm.nn.Linear(784, 1024), lm.nn.ReLU(), lm.nn.Linear(1024, 1024), lm.nn.ReLU()),
+        lm.nn.Linear(1024, 10),
+    )
+    loss, optimizer = lm.nn.CrossEntropyLoss(), lm.optim.Adam(net.parameters())
+    sent = 0.0
+
+    def interrupt() -> None:
+        nonlocal sent
+        sent = time.perf_counter()
+        signal.raise_signal(signal.SIGINT)
+
+    class Begun(lm.train.Callback):
+        def on_epoch_begin(self, fit: Any) -> None:
+            if fit.epoch == 1:  # compiled by then
+                threading.Timer(SECONDS * rng.uniform(), interrupt).start()
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    longest = 0.0
+    try:
+        for _ in range(rounds):
+            try:
+                lm.fit(
+                    net, x, t, loss=loss, optimizer=optimizer, batch_size=256, epochs=10**9,
+                    callbacks=Begun(),
+                )  # fmt: skip
+            except KeyboardInterrupt:
+                longest = max(longest, time.perf_counter() - sent)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return longest
+
+
 @contextmanager
 def cores(count: int) -> Iterator[None]:
     """This thread, and those it starts, on so many cores."""
@@ -177,11 +217,13 @@ def main() -> int:
         rows += neighbours(options.rounds)
     call, a = lamella_call(MEDIUM, measure.usable_cores()), np.ones((256, 256), np.float32)
     idle = [awake_after(call, options.rounds), awake_after(lambda: a @ a, options.rounds)]
+    stopped = measure.format_time(until_interrupted(options.rounds))
     draw = table.markdown if options.markdown else table.render
     print(measure.describe(measure.machine_card(), measure.limits(1), 1), end="\n\n")
     print(draw(HEADER, [row.cells() for row in rows]), end="\n\n")
     ours, numpys = map(measure.format_time, idle)
     print(f"processor time used in 100 ms after a call: lamella {ours}, NumPy {numpys}")
+    print(f"from Ctrl-C to the end of fit, 784-1024-1024-10, batch 256: {stopped} at most")
     return 0
 
 

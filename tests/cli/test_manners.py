@@ -27,6 +27,7 @@ def test_every_row_is_printed(
     assert text.count(f"{manners.CALLERS} callers of one model") == (4 if len(before) > 1 else 2)
     assert text.count("NumPy product") == (2 if len(before) > 1 else 0)
     assert "processor time used" in text
+    assert "from Ctrl-C to the end of fit" in text
     assert os.sched_getaffinity(0) == before
 
 
