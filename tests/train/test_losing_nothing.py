@@ -238,6 +238,26 @@ def test_an_iterable_that_fails_can_be_resumed(tmp_path: Path) -> None:
     assert state(again) == state(whole)
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_steps_that_others_make_are_not_counted(accumulate: int) -> None:
+    """The position comes from versions of the parameters, which every step counts up."""
+    net = new_net()
+    optimizer = optim.SGD(net.parameters(), lr=0.05)
+    other = lm.TrainStep(net, nn.MSELoss(), optimizer)
+
+    def batches() -> Iterator[Any]:
+        for first in range(0, 24, 8):
+            yield X[first : first + 8], Y[first : first + 8]
+            other(X, Y)
+        raise OSError(errno.EIO, "the share is gone")
+
+    with pytest.raises(OSError, match="share") as caught:
+        train(net, x=batches(), y=None, epochs=1, optimizer=optimizer, accumulate=accumulate)
+    run = caught.value.fit  # type: ignore[attr-defined]
+    assert (run.batch, len(run.losses), run.lost) == (3, 3, [])
+    assert run.step.held == 3 % accumulate
+
+
 def test_an_iterator_that_ends_before_the_position_is_told(tmp_path: Path) -> None:
     items = [(X[i : i + 8], Y[i : i + 8]) for i in range(0, 40, 8)]
     options: dict[str, Any] = {"y": None, "epochs": 1}

@@ -10,7 +10,8 @@ gathers rows of contiguous arrays of its own types, every other array is read ba
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+import sys
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -94,7 +95,9 @@ def as_array(name: str, value: Any) -> Array:
         got = {name: type(value).__name__}
         expected = "an array; or x an iterable of batches (x, y), and no y beside it"
         raise DTypeError(message("fit", "not an array", got, expected))
-    if np.ma.isMaskedArray(array):
+    # There is none before NumPy has imported their module, which takes milliseconds.
+    masked = sys.modules.get("numpy.ma")
+    if masked is not None and isinstance(array, masked.MaskedArray):
         advice = "sample_weight=0 leaves samples out"
         raise DTypeError(message("fit", "a masked array", {name: array.shape}, "", advice))
     if array.dtype.kind not in "fiub":
@@ -231,7 +234,7 @@ class Arrays:
         whole = lambda rows: rows.array  # noqa: E731
         self._whole = (mapped(whole, self.x), mapped(whole, self.y))
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Any, ...]]:
+    def epoch(self, number: int, start: int = 0) -> Generator[tuple[Any, ...], None, None]:
         """The arguments of a call for each batch from `start` on: of step.rows if native."""
         if self.shuffle:
             order = permutation(self.samples, self.seed, number)
@@ -241,13 +244,13 @@ class Arrays:
         self._order = order
         return self._rows(order, start) if self.native else self._gathered(order, start)
 
-    def _rows(self, order: Array, start: int) -> Iterator[tuple[Any, ...]]:
+    def _rows(self, order: Array, start: int) -> Generator[tuple[Any, ...], None, None]:
         x, y = self._whole
         size, weight = self.batch_size, self.weight
         for first in range(start * size, self.batches * size, size):
             yield x, y, order[first : first + size], weight
 
-    def _gathered(self, order: Array, start: int) -> Iterator[tuple[Any, ...]]:
+    def _gathered(self, order: Array, start: int) -> Generator[tuple[Any, ...], None, None]:
         size, weight = self.batch_size, self.weight
         in_order = not self.shuffle and self.kept is None
         for first in range(start * size, self.batches * size, size):
@@ -326,7 +329,7 @@ class Stream:
         self.batches = len(iterable) if isinstance(iterable, Sized) else None
         self._masses: list[float] = []
 
-    def epoch(self, number: int, start: int = 0) -> Iterator[tuple[Any, ...]]:
+    def epoch(self, number: int, start: int = 0) -> Generator[tuple[Any, ...], None, None]:
         """The arguments of a call for each batch; the first `start` are read and passed over."""
         del number
         self._masses = []

@@ -30,13 +30,13 @@ class Ledger:
         """How many calls were finished."""
         return max((int(version[0]) - old for version, old in self._before), default=0)
 
-    def settle(self, noted: int) -> int:
+    def settle(self, most: int) -> int:
         """After an exception: the calls finished, which the step then agrees with.
 
-        noted: how many of them are known of. One more may be; others that train the same parameters
-        meanwhile count up the same versions.
+        most: how many there can be; others that train the same parameters meanwhile count up the
+        same versions.
         """
-        count = min(self.finished(), noted + 1)
+        count = min(self.finished(), most)
         self.step.held = (self._held + count) % self.step.accumulate
         return count
 

@@ -8,10 +8,11 @@ versions of the parameters tell whether the step it met was still finished.
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -178,7 +179,7 @@ class Fit:
         self.epoch, self.batch = self.epoch + 1, 0
         self._call("on_epoch_end")
 
-    def _plain(self, batches: Iterator[tuple[Any, ...]]) -> None:
+    def _plain(self, batches: Generator[tuple[Any, ...], None, None]) -> None:
         """The loop when nobody looks at batches: as little Python as can be."""
         call = self.step.rows if self.source.native else self.step
         losses, append = self.losses, self.losses.append
@@ -188,12 +189,14 @@ class Fit:
                 append(float(call(*arguments)))
             self.batch = len(losses)
         except BaseException:
-            self._settle(first, ledger)
+            # A generator that has ended, by itself or by an error, has left no call unfinished.
+            begun = inspect.getgeneratorstate(batches) != inspect.GEN_CLOSED
+            self._settle(first, ledger, len(losses) - first + begun)
             raise
 
     def _watched(
         self,
-        batches: Iterator[tuple[Any, ...]],
+        batches: Generator[tuple[Any, ...], None, None],
         begins: list[Callable[[Fit], None]],
         ends: list[Callable[[Fit], None]],
     ) -> None:
@@ -211,7 +214,7 @@ class Fit:
                 self.losses.append(float(result[0] if metrics else result))
                 self.batch = len(self.losses)
             except BaseException:
-                self._settle(self.batch, ledger)
+                self._settle(self.batch, ledger, 1)
                 raise
             self._check((self.batch - 1,))
             if metrics:
@@ -246,13 +249,13 @@ class Fit:
         """Whether a hook has stopped training in the meantime."""
         return self.stop
 
-    def _settle(self, first: int, ledger: Ledger) -> None:
+    def _settle(self, first: int, ledger: Ledger, most: int) -> None:
         """Makes the position agree with the parameters after an exception.
 
         Python raises KeyboardInterrupt when the native call is over but before its result is
         stored: the step counts, and its loss is lost to the mean of its epoch.
         """
-        finished = ledger.settle(len(self.losses) - first)
+        finished = ledger.settle(most)
         while len(self.losses) < first + finished:
             self.lost.append(len(self.losses))
             self.losses.append(0.0)
