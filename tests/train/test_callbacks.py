@@ -240,6 +240,12 @@ def test_a_scheduler_is_stepped_by_epochs_or_batches() -> None:
         LRScheduler(counters[0], every="day")
 
 
+def test_a_scheduler_of_another_optimiser_is_told() -> None:
+    other = optim.SGD(nn.Linear(3, 1).parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="another optimiser; got scheduler=StepLR"):
+        train(LRScheduler(optim.lr_scheduler.StepLR(other, 2)))
+
+
 def test_the_rate_of_each_epoch_is_kept() -> None:
     net = nn.Linear(3, 1)
     optimizer = optim.SGD(net.parameters(), lr=0.1)

@@ -52,8 +52,8 @@ def cross_entropy(
     [0, C), of input's shape without C), or probabilities of the classes (floating, of input's
     shape); weight, (C,), of the classes; ignore_index, a target whose samples do not count (their
     loss is 0), for indices only; reduction, 'mean', 'sum' or 'none', where the mean is divided by
-    the sum of the samples' weights, or for probabilities by the number of samples, as in torch;
-    label_smoothing, 0 to 1. Returns: a 0-d array, or one loss a sample.
+    the sum of the samples' weights (0: NaN, without a gradient), or for probabilities by the number
+    of samples, as in torch; label_smoothing, 0 to 1. Returns: a 0-d array, or one loss a sample.
     Raises: ShapeError, DTypeError; IndexError for an index outside [0, C); ValueError for another
     reduction or smoothing, or an ignore_index >= 0 beside probabilities.
     Source: Szegedy et al. 2016, "Rethinking the Inception architecture" (smoothing);
@@ -94,7 +94,7 @@ def nll_loss(
     Parameters: input, log-probabilities (as log_softmax gives them), (N, C), (C,) or
     (N, C, d1, ...); target, class indices, of input's shape without C; weight, (C,), of the
     classes; ignore_index, a target whose samples do not count; reduction, 'mean', 'sum' or 'none',
-    where the mean is divided by the sum of the samples' weights.
+    where the mean is divided by the sum of the samples' weights (0: NaN, without a gradient).
     Returns: a 0-d array, or one loss a sample. Raises: ShapeError, DTypeError; IndexError for an
     index outside [0, C); ValueError for another reduction. Source: torch.nn.functional.nll_loss.
 

@@ -294,6 +294,7 @@ class LRScheduler(Callback):
 
     Parameters: scheduler; monitor, a column of the history; every, "epoch" or "batch", by default
     "batch" for OneCycleLR, as its formula counts them, and "epoch" for all others.
+    Raises: TypeError, ValueError; when training begins also for another optimiser's scheduler.
 
     >>> from lamella import nn, optim
     >>> from lamella.train import LRScheduler
@@ -321,9 +322,13 @@ class LRScheduler(Callback):
         self._judges = isinstance(scheduler, ReduceLROnPlateau)
 
     def on_train_begin(self, fit: Fit) -> None:
-        """Judges the monitor."""
+        """Judges the monitor, and whose rates the scheduler sets."""
         if self._judges:
             fit.require(self.monitor)
+        if getattr(self.scheduler, "optimizer", fit.optimizer) is not fit.optimizer:
+            got = {"scheduler": type(self.scheduler).__name__}
+            rule, expected = "a scheduler of another optimiser", "one made for fit's optimizer"
+            raise ValueError(message("LRScheduler", rule, got, expected))
 
     def on_batch_end(self, fit: Fit) -> None:
         """Steps."""
