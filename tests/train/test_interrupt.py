@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C: a process of its own is sent SIGINT in the midst of training, and can be resumed."""
+"""Ctrl-C and kill -9: a process of its own is ended in the midst of training, and resumed."""
 
 from __future__ import annotations
 
+import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -104,3 +106,56 @@ def test_the_model_is_that_of_the_last_finished_step(
     command = [sys.executable, "-c", JUDGE, str(tmp_path), loop, epoch, batch, digest]
     judged = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     assert judged.stdout.split() == ["True", "True"]
+
+
+KILLED = (
+    COMMON
+    + """
+import os
+path = sys.argv[1] + "/c"
+saving = ModelCheckpoint(path, every=5)
+
+class Say(lm.train.Callback):
+    def on_batch_end(self, fit):
+        if not self.said and os.path.exists(path):
+            self.said = print("begun", fit.epoch, fit.batch, flush=True) or True
+    said = False
+
+more = {"resume": path} if os.path.exists(path) else {}
+lm.fit(net, x, t, epochs=12, callbacks=[Say(), saving], **options, **more)
+print("done", digest(net, optimizer))
+"""
+)
+
+
+def test_a_training_that_is_killed_again_and_again_ends_with_the_same_bits(tmp_path: Path) -> None:
+    """Whatever it is doing, a checkpoint among it: at most five batches are computed again."""
+    choice, places = random.Random(6), []
+
+    def child(folder: Path) -> subprocess.Popen[str]:
+        folder.mkdir(exist_ok=True)
+        command = [sys.executable, "-c", KILLED, str(folder), "plain"]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+    def begun(one: subprocess.Popen[str]) -> tuple[int, ...]:
+        assert one.stdout is not None
+        word, *place = one.stdout.readline().split()
+        assert word == "begun"
+        return tuple(map(int, place))
+
+    for _ in range(6):
+        with child(tmp_path / "killed") as one:
+            places.append(begun(one))
+            time.sleep(choice.uniform(0, 0.03))
+            one.send_signal(signal.SIGKILL)
+    digests = []
+    for folder in ("killed", "whole"):
+        with child(tmp_path / folder) as one:
+            places.append(begun(one))
+            digests.append(one.communicate(timeout=60)[0])
+        assert one.returncode == 0
+    assert digests[0] == digests[1]
+    assert digests[0].startswith("done")
+    # Each went on from where the one before it was, not from the beginning: that would be (0, 1).
+    assert places[:-1] == sorted(places[:-1])
+    assert places[0] == places[-1] == (0, 6) <= places[1]
