@@ -288,3 +288,30 @@ def test_schedules_that_would_fail_later(name, arguments, error, text):
     with pytest.raises(error, match=text):
         getattr(optim.lr_scheduler, name)(optimizer, *arguments)
     assert optimizer.param_groups[0]["lr"] == 0.5
+
+
+class TestExtremes:
+    """Second moments at the ends of their range: Adam divides as correctly rounded division."""
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    @pytest.mark.parametrize(
+        ("beta2", "done"), [(0.999, 0), (0.999, 6), (0.25, 1), (1 - 2**-53, 0)]
+    )
+    def test_division(self, rng, dtype, beta2, done):
+        info = np.finfo(dtype)
+        ends = np.array([0, info.smallest_subnormal, info.tiny, info.max, np.inf, np.nan], dtype)
+        spread = np.exp(rng.uniform(np.log(info.tiny), np.log(info.max), 5000)).astype(dtype)
+        second = np.concatenate([ends, spread, rng.random(5000).astype(dtype)])
+        first = rng.standard_normal(second.shape).astype(dtype)
+        p = nn.Parameter(np.zeros_like(second))
+        optimizer = optim.Adam([p], lr=1.0, betas=(0.5, beta2), eps=0.0)
+        state = {"step": np.float32(done), "exp_avg": first, "exp_avg_sq": second}
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": {0: state}})
+        optimizer.step([np.zeros_like(second)])
+        after = optimizer.state_dict()["state"][0]
+        with np.errstate(all="ignore"):
+            root = np.sqrt(after["exp_avg_sq"])
+            assert (root[6:] != 0).all()
+            spread = root / dtype(np.sqrt(1 - beta2 ** (done + 1)))
+            expected = dtype(-1 / (1 - 0.5 ** (done + 1))) * after["exp_avg"] / spread
+        np.testing.assert_array_equal(p.data, expected)
