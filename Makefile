@@ -8,13 +8,14 @@
 #   make ulp        errors of the float32 functions over all inputs (half an hour on two cores);
 #                   writes tests/cpp/ulp.md. With STRIDE=257 every 257th input, writing nothing
 #   make lint       formatting, types, stub, clang-tidy
+#   make fuzz       fuzzes the ONNX door, SECONDS=600 a target; findings come to build/fuzz/found
 #   make sanitize   the suite under ASan and UBSan, the concurrency tests under TSan
 #   make wheel      sdist and, out of it, a wheel in a fresh environment; checks sizes and import
 #   make stub       writes python/lamella/_core.pyi from the compiled module
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test bench ulp lint sanitize asan tsan wheel stub parity clean
+.PHONY: demo test bench ulp lint fuzz sanitize asan tsan wheel stub parity clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -73,6 +74,19 @@ stub: .venv/with-dev
 	rm -rf build/stub && $(BIN)/python .ci/make_stub.py build/stub
 	cp build/stub/lamella/_core.pyi python/lamella/_core.pyi
 
+# Coverage-guided. What was new is kept in build/fuzz for the next time; a finding ends it with an
+# error, and belongs into tests/onnx/corpus with its cure. FUZZ takes more of libFuzzer's options.
+SECONDS ?= 600
+fuzz: .venv/with-test .venv/fuzzer
+	[ -d build/fuzz/seeds ] || $(BIN)/python tests/fuzz/seeds.py build/fuzz/seeds
+	for target in wire door; do \
+	  mkdir -p build/fuzz/found build/fuzz/$$target; \
+	  $(BIN)/python tests/fuzz/run.py $$target -max_total_time=$(SECONDS) -max_len=16384 \
+	    -timeout=30 -rss_limit_mb=2048 -print_final_stats=1 $(FUZZ) \
+	    -artifact_prefix=build/fuzz/found/$$target- \
+	    build/fuzz/$$target tests/onnx/corpus/$$target build/fuzz/seeds; \
+	done
+
 sanitize: asan tsan
 
 # Files are read and written in Python alone: tests/storage has nothing to show here.
@@ -119,6 +133,10 @@ clean:
 # lamella with the named extras, rebuilt incrementally in build/ when a source has changed.
 .venv/with-%: .venv/ready $(SOURCES)
 	$(PIP) install --no-build-isolation '.[$*]'
+	touch $@
+
+.venv/fuzzer: .venv/ready
+	$(PIP) install --group fuzz
 	touch $@
 
 comma := ,

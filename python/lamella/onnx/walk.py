@@ -86,15 +86,22 @@ def apply_rule(
     except (ShapeError, DTypeError, UnsupportedError) as error:
         locate(error, entry.label)
         raise
-    except (FormatError, IndexError):
+    except FormatError:
         raise
-    except (AttributeError, TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
+    except (
+        AttributeError,
+        IndexError,
+        OverflowError,
+        TypeError,
+        ValueError,
+        ZeroDivisionError,
+    ) as error:
         # A node without an operand that its operator needs, or NumPy's own refusal.
         text = str(error).partition("\n")[0]
         raise FormatError(
             message(entry.label, "does not fit its operator", _shapes(operands), "", text)
         ) from error
-    if len(results) < sum(1 for name in entry.outputs if name):
+    if any(entry.outputs[len(results) :]):
         raise FormatError(
             message(entry.label, "asks for more outputs than there are",
                     {"outputs": len(entry.outputs)}, str(len(results)))

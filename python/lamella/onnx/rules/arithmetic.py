@@ -25,6 +25,8 @@ def aligned(call: Call, a: Any, b: Any) -> Any:
         return b
     axis = call.integer("axis")
     axis += len(a.shape) if axis < 0 else 0
+    if not 0 <= axis <= len(a.shape):
+        raise call.malformed("no such axis")
     behind = len(a.shape) - axis - len(b.shape)
     return reshape(b, (*b.shape, *(1,) * behind)) if behind > 0 else b
 

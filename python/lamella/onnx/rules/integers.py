@@ -47,6 +47,7 @@ def _along(call: Call, x: Any, scale: Any) -> Array:
     block = call.integer("block_size", 0)
     if block < 1:
         raise call.malformed("a block size is missing")
+    call.room((scale.size, block), scale.itemsize)
     repeated = np.repeat(scale, block, axis=axis)
     return np.asarray(np.take(repeated, np.arange(x.shape[axis]), axis=axis))
 

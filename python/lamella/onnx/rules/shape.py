@@ -113,6 +113,8 @@ def _split(call: Call, x: Any, split: Any = None) -> Any:
         sizes = call.ints("split")
     else:
         count = call.integer("num_outputs", call.outputs)
+        if count != call.outputs:
+            raise call.malformed("num_outputs is not the number of outputs")
         step = -(-extent // max(count, 1))
         starts = [min(extent, step * i) for i in range(count + 1)]
         sizes = tuple(b - a for a, b in pairwise(starts))
