@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -145,6 +145,7 @@ def make_plan(model: ModelProto, folder: str | None, folding_bytes: int) -> Plan
         )
     inputs = tuple(info for info in graph.inputs if info.name not in constants)
     _check_order(entries, graph, {*constants, *(info.name for info in inputs)})
+    entries = _own_statistics(entries, constants, graph.outputs)
     learnt, statistics = _stored(entries, constants)
     return Plan(
         graph.name,
@@ -266,6 +267,54 @@ def _check_order(entries: list[Entry], graph: GraphProto, known: set[str]) -> No
                 "at least one output, each made by a node, and inputs of different names",
             )
         )
+
+
+def _own_statistics(
+    entries: list[Entry], constants: dict[str, Array], outputs: Iterable[ValueInfo]
+) -> list[Entry]:
+    """The entries with statistics apart from the weights that are learnt.
+
+    PyTorch's exporter writes equal arrays once, and Identity under the other names: the variance of
+    a fresh normalisation is then its scale, and would be trained with it.
+    """
+
+    def renames(entry: Entry) -> bool:
+        one = entry.op == "Identity" and len(entry.inputs) == len(entry.outputs) == 1
+        return one and entry.inputs[0] in source and bool(entry.outputs[0])
+
+    source = {name: name for name in constants}
+    learnt = {output.name for output in outputs}
+    statistics: set[str] = set()
+    for entry in entries:
+        if renames(entry):
+            source[entry.outputs[0]] = source[entry.inputs[0]]
+            continue
+        apart = STATISTICS.get(entry.op, ())
+        for position, name in enumerate(entry.inputs):
+            if name in source:
+                (statistics if position in apart else learnt).add(name)
+    made = {*constants, *(name for entry in entries for name in entry.outputs)}
+    roots = {source[name] for name in learnt if name in source}
+    own: dict[str, str] = {}
+    for name in sorted(statistics):
+        if source[name] in roots:
+            own[name] = name
+            if name in constants or name in learnt:
+                own[name] += "_statistic"
+                while own[name] in made:
+                    own[name] += "_"
+            constants[own[name]] = constants[source[name]]
+    result: list[Entry] = []
+    for entry in entries:
+        if renames(entry) and own.get(entry.outputs[0]) == entry.outputs[0]:
+            continue
+        operands = list(entry.inputs)
+        for position in STATISTICS.get(entry.op, ()):
+            if position < len(operands):
+                operands[position] = own.get(operands[position], operands[position])
+        changed = operands != list(entry.inputs)
+        result.append(replace(entry, inputs=tuple(operands)) if changed else entry)
+    return result
 
 
 def _stored(

@@ -18,7 +18,7 @@ from lamella.ops.elementwise import Binary
 from lamella.ops.reduce import Reduce
 from lamella.ops.shape import Concat, Slice
 
-__all__ = ["differentiate"]
+__all__ = ["differentiate", "ends"]
 
 
 def differentiate(place: Place, y: Value, wrt: Sequence[Value]) -> list[Value | None]:
@@ -41,6 +41,12 @@ def differentiate(place: Place, y: Value, wrt: Sequence[Value]) -> list[Value | 
         if any(dy is not None for dy in dys):
             _backward(_located(place, node), node, dys, active, sums)
     return [sums.take(value) for value in wrt]
+
+
+def ends(y: Value, wrt: Sequence[Value]) -> list[Op]:
+    """The ops at which gradients end on their way from y to `wrt`: positions and truth values."""
+    nodes, _ = _between(y, set(wrt))
+    return [node.op for node in nodes if not any(out.dtype.is_floating for out in node.outputs)]
 
 
 class _Sums:

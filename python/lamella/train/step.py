@@ -30,7 +30,7 @@ from lamella.ops.elementwise import Binary
 from lamella.optim.clipping import clip_norm, clip_value
 from lamella.optim.group import number
 from lamella.optim.optimizer import Optimizer
-from lamella.passes.differentiate import differentiate
+from lamella.passes.differentiate import differentiate, ends
 from lamella.runtime.session import Compiled
 from lamella.runtime.tensor import Operand, Tensor
 from lamella.runtime.trace import Trace, current, current_trace
@@ -415,10 +415,12 @@ class _Hold(_Part):
         wrt = [one for one in self.step.optimizer.parameters if one.requires_grad]
         found = self._gradients(trace, loss, wrt)
         if all(gradient is None for gradient in found):
+            rule = "the loss depends on none of the optimiser's parameters that require gradients"
+            stops = ends(loss, [trace.parameter(parameter) for parameter in wrt])
             raise ValueError(
                 message(
                     "TrainStep",
-                    "the loss depends on none of the optimiser's parameters that require gradients",
+                    rule + "".join(f", but by way of {op}, which has no slope" for op in stops[:1]),
                     {"parameters": len(wrt)},
                     "an optimiser over net.parameters()",
                 )
