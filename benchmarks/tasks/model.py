@@ -19,7 +19,6 @@ import numpy as np
 from lamella import nn
 from lamella.errors import ShapeError, UnsupportedError, message
 from lamella.ir.graph import Constant, Graph, Input, Parameter, Value
-from lamella.onnx import tensors
 from lamella.onnx.network import Model, load
 from lamella.onnx.writer import encode
 from lamella.runtime.session import trace
@@ -70,7 +69,7 @@ def examples(
             message("shape", "the model has no such input", {"name": unknown[0]},
                     f"a name among {list(model.input_names)}")
         )  # fmt: skip
-    for info in model._plan.inputs:
+    for info in model.inputs:
         declared = info.shape
         shape: Sequence[int | str | None] | None = shapes.get(info.name, declared)
         if shape is not None and shape and not isinstance(shape[0], int):
@@ -82,7 +81,7 @@ def examples(
                         {info.name: "unknown" if declared is None else declared},
                         f"--shape {info.name}=N,N,...")
             )  # fmt: skip
-        dtype = tensors.dtype(info.elem_type) if info.elem_type else np.dtype(np.float32)
+        dtype = info.dtype or np.dtype(np.float32)
         extents = tuple(one for one in shape if isinstance(one, int))
         if dtype.kind == "f":
             made[info.name] = rng.standard_normal(extents).astype(dtype)

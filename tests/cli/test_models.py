@@ -143,9 +143,12 @@ class TestSummary:
         assert found["inputs"] == {"x": [4, 12]}
         assert found["total_params"] == 12 * 8 + 8 + 2 * 8 + 8 * 3 + 3
         assert found["total_macs"] == 4 * (12 * 8 + 8 * 3)
+        assert found["declared"] == {"x": ["batch", 12]}
+        assert found["activation_bytes"] >= 4 * 4 * (8 + 8 + 3)
         done("summary", files / "net.onnx", "--batch", "4")
         text = capsys.readouterr().out
-        assert "input x: float32 (4, 12)" in text
+        assert "input x: float32 (batch, 12), here (4, 12)" in text
+        assert "activations 0 B" not in text
         assert f"{found['total_macs']:,}" in text
 
     def test_refusals(self, files: Path, capsys: pytest.CaptureFixture[str]) -> None:

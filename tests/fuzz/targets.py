@@ -23,8 +23,8 @@ import numpy as np
 
 from lamella.errors import DTypeError, FormatError, ShapeError, UnsupportedError
 from lamella.onnx import tensors
-from lamella.onnx.model import TensorProto, ValueInfo, read
-from lamella.onnx.network import Model, load
+from lamella.onnx.model import TensorProto, read
+from lamella.onnx.network import Model, TensorInfo, load
 from lamella.runtime.session import trace
 
 __all__ = ["REFUSALS", "TARGETS", "arguments", "memory_limit", "peak_bytes", "time_limit"]
@@ -71,7 +71,7 @@ def door(data: bytes) -> Callable[[], None] | None:
 
 def call(net: Model) -> None:
     """One call on small inputs; IndexError is for indices that only running tells."""
-    arrays = arguments(net._plan.inputs)
+    arrays = arguments(net.inputs)
     if arrays is None:
         return
     try:
@@ -90,7 +90,7 @@ def call(net: Model) -> None:
             raise
 
 
-def arguments(inputs: tuple[ValueInfo, ...]) -> list[np.ndarray] | None:
+def arguments(inputs: tuple[TensorInfo, ...]) -> list[np.ndarray] | None:
     """Inputs of the declared types and shapes; None where they would be large."""
     made = []
     for number, info in enumerate(inputs):
@@ -99,7 +99,7 @@ def arguments(inputs: tuple[ValueInfo, ...]) -> list[np.ndarray] | None:
         room = prod(extent or 1 for extent in shape)
         if len(shape) > 64 or min(shape, default=0) < 0 or room > _ELEMENTS:
             return None
-        dtype = tensors.dtype(info.elem_type) if info.elem_type else np.dtype(np.float32)
+        dtype = info.dtype or np.dtype(np.float32)
         values = np.arange(number, number + prod(shape)) % 3
         # Integers are indices and sizes more often than not: 0 to 2; floats straddle zero.
         made.append((values if dtype.kind in "iub" else values - 0.5).astype(dtype).reshape(shape))

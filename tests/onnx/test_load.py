@@ -82,6 +82,51 @@ def test_names_and_several_outputs() -> None:
     np.testing.assert_array_equal(best, want[1])
 
 
+def test_inputs_and_outputs_are_described() -> None:
+    net = lm.onnx.load(masked_scores())
+    described = [(one.name, one.dtype, one.shape) for one in (*net.inputs, *net.outputs)]
+    assert described == [
+        ("x", np.float32, ("batch", 4)),
+        ("mask", np.bool_, ("batch", 3)),
+        ("scores", np.float32, ("batch", 3)),
+        ("best", np.int64, ("batch",)),
+    ]
+    data = build(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        [("x", TensorProto.FLOAT16, [None, 2])],
+        [("y", TensorProto.UNDEFINED, None)],
+    )
+    net = lm.onnx.load(data)
+    # Half floats are computed as float32; what the file leaves out is None.
+    assert str(net.inputs[0]) == "x: float32 (?, 2)"
+    assert (net.outputs[0].dtype, net.outputs[0].shape) == (None, None)
+    assert str(net.outputs[0]) == "y: any type of any shape"
+    assert str(lm.onnx.load(masked_scores()).outputs[1]) == "best: int64 (batch,)"
+
+
+def test_a_summary_counts_what_the_operators_give() -> None:
+    nodes = [
+        helper.make_node("Gemm", ["x", "fc.weight", "fc.bias"], ["h"], transB=1),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("Identity", ["r"], ["same"]),
+        helper.make_node("Softmax", ["same"], ["y"]),
+    ]
+    arrays = [("fc.weight", np.ones((3, 4), np.float32)), ("fc.bias", np.ones(3, np.float32))]
+    ends = [("x", TensorProto.FLOAT, ["n", 4])], [("y", TensorProto.FLOAT, ["n", 3])]
+    net = lm.onnx.load(build(nodes, *ends, arrays))
+    twin = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Softmax(-1))
+    for batch in (1, 5):
+        found, want = net.summary((batch, 4)), twin.summary((batch, 4))
+        assert found.activation_bytes == want.activation_bytes == batch * 3 * 4 * 3
+        assert found.total_macs == want.total_macs
+    # As a part of another net; and names without dots, where the model has no children.
+    whole = nn.Sequential(net, nn.ReLU()).summary((2, 4))
+    assert whole.activation_bytes == 2 * 3 * 4 * 4
+    plain = [(name.replace(".", "_"), array) for name, array in arrays]
+    nodes[0].input[1:] = [name for name, _ in plain]
+    assert lm.onnx.load(build(nodes, *ends, plain)).summary((2, 4)).activation_bytes == 72
+
+
 def test_initializers_are_parameters_under_their_names() -> None:
     net = lm.onnx.load(masked_scores())
     assert list(net.state_dict()) == ["layer.weight"]

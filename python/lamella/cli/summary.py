@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """`lamella summary model.onnx`: shapes, parameters, multiply-accumulates and bytes.
 
-The numbers are those of `Module.summary`; `--json` prints them for a program, with the names and
-shapes of inputs and outputs.
+The numbers are those of `Module.summary` for one shape of each input: what the file leaves open is
+--batch or --shape. `--json` prints them for a program, with names and shapes, declared and counted.
 """
 
 from __future__ import annotations
@@ -28,11 +28,16 @@ def run(options: argparse.Namespace) -> int:
         found = net.summary(*arrays.values())
     if options.json:
         inputs = {name: list(array.shape) for name, array in arrays.items()}
-        ends = {"inputs": inputs, "outputs": list(net.output_names)}
+        declared = {info.name: info.shape for info in net.inputs}
+        ends = {"inputs": inputs, "declared": declared, "outputs": list(net.output_names)}
         print(json.dumps({**ends, **found.as_dict()}, indent=1))
         return 0
-    for name, array in arrays.items():
-        print(f"input {name}: {array.dtype} {array.shape}")
-    print(f"output {', '.join(net.output_names)}\n")
+    for info in net.inputs:
+        shape = arrays[info.name].shape
+        counted = "" if info.shape == shape else f", here {shape}"
+        print(f"input {info}{counted}")
+    for info in net.outputs:
+        print(f"output {info}")
+    print()
     print(found)
     return 0

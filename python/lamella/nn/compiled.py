@@ -44,11 +44,12 @@ _owners: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 class Call(NamedTuple):
-    """One call of a module within a trace."""
+    """One call of a module within a trace, or of one operator of a module that consists of them."""
 
     path: str
     module: Module
     outputs: list[TensorType]
+    operator: bool = False
 
 
 class _Running(threading.local):
@@ -89,6 +90,17 @@ def _inline(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> A
             types = [leaf._type for leaf in flatten(result)[0] if isinstance(leaf, Operand)]
             _running.calls.append(Call(context.path, module, types))
         return result
+
+
+def note_operator(operands: Sequence[Any], results: Sequence[Any]) -> None:
+    """Notes what an operator of the running module gave, beside the operands that it handed on."""
+    if _running.calls is not None:
+        types = [
+            result._type
+            for result in results
+            if isinstance(result, Tensor) and not any(result is operand for operand in operands)
+        ]
+        _running.calls.append(Call(current().path, _running.stack[-1], types, operator=True))
 
 
 @contextmanager

@@ -50,10 +50,10 @@ class Summary:
     """A model's rows in the order of its tree, and the totals; print it for a table.
 
     input_bytes, output_bytes: of the model; activation_bytes: of all outputs of layers without
-    children. With training=True also gradient_bytes, of the trainable parameters; state_bytes, of
-    the optimiser; saved_bytes, of the activations that backward reads; flow_bytes, of what passes
-    through: the largest activation's gradient, with one that leaves or the input packed for the
-    product that makes the first layer's gradient.
+    children, and of all operators of an ONNX model. With training=True also gradient_bytes, of the
+    trainable parameters; state_bytes, of the optimiser; saved_bytes, of the activations that
+    backward reads; flow_bytes, of what passes through: the largest activation's gradient, with one
+    that leaves or the input packed for the product that makes the first layer's gradient.
     """
 
     rows: list[Row]
@@ -192,12 +192,16 @@ def summary(module: Module, *inputs: Any, training: bool = False, optimizer: Any
                 counted.add(id(parameter))
                 _count(row, parameter, parameter.requires_grad)
     activations = 0
+    composed = {id(call.module) for call in calls if call.operator}
     for call in calls:
+        if call.operator:
+            activations += sum(type.nbytes for type in call.outputs)
+            continue
         row = rows.setdefault(id(call.module), Row(call.path, type(call.module).__name__))
         if not row.calls:
             row.output = [type.shape for type in call.outputs]
         row.calls += 1
-        if not any(True for _ in call.module.children()):
+        if id(call.module) not in composed and not any(True for _ in call.module.children()):
             activations += sum(type.nbytes for type in call.outputs)
     _charge(graph, {call.path: rows[id(call.module)] for call in calls})
     costs: dict[str, Any] = {}

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lamella.onnx.network import Model, load
+from lamella.onnx.network import Model, TensorInfo, load
 from lamella.onnx.writer import encode, save
 
 if TYPE_CHECKING:
     from lamella.onnx.backend import Backend as Backend
 
-__all__ = ["Model", "encode", "load", "save"]
+__all__ = ["Model", "TensorInfo", "encode", "load", "save"]
 
 
 def __getattr__(name: str) -> Any:

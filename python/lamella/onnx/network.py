@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,32 @@ from lamella.onnx.walk import NotOneProgram, walk
 from lamella.runtime.tensor import Operand
 from lamella.runtime.trace import current_trace
 
-__all__ = ["Model", "load"]
+__all__ = ["Model", "TensorInfo", "load"]
 
 # A name of more parts than this becomes one part: modules nest, and files are not trusted.
 _MAX_PARTS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """What a file declares of an input or output.
+
+    name; dtype, in which values are computed and come back (half floats: float32), None where the
+    file says nothing; shape, None where it is unknown: an int for each fixed extent, a name for one
+    that is open, the same name for the same extent, None for an open one without a name.
+    """
+
+    name: str
+    dtype: np.dtype[Any] | None
+    shape: tuple[int | str | None, ...] | None
+
+    def __str__(self) -> str:
+        if self.shape is None:
+            extents = "of any shape"
+        else:
+            inner = ", ".join("?" if extent is None else str(extent) for extent in self.shape)
+            extents = f"({inner},)" if len(self.shape) == 1 else f"({inner})"
+        return f"{self.name}: {self.dtype or 'any type'} {extents}"
 
 
 class Model(Module):
@@ -62,6 +85,25 @@ class Model(Module):
             plan.constants[name].flags.writeable = False
         self._names = names
         self.train(False)
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        """Names, types and shapes of the inputs, in the order of positional arguments.
+
+        >>> import numpy as np, lamella as lm
+        >>> data = lm.onnx.encode(lm.nn.Linear(2, 3), np.zeros((1, 2), np.float32))
+        >>> net = lm.onnx.load(data)
+        >>> net.inputs[0].shape, net.inputs[0].dtype
+        (('batch', 2), dtype('float32'))
+        >>> print(net.outputs[0])
+        output: float32 (batch, 3)
+        """
+        return tuple(map(_described, self._plan.inputs))
+
+    @property
+    def outputs(self) -> tuple[TensorInfo, ...]:
+        """Names, types and shapes of the outputs as declared, in the order in which they come."""
+        return tuple(map(_described, self._plan.outputs))
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -139,6 +181,11 @@ class Model(Module):
     def extra_repr(self) -> str:
         """The signature."""
         return f"{', '.join(self.input_names)} -> {', '.join(self.output_names)}"
+
+
+def _described(info: ValueInfo) -> TensorInfo:
+    dtype = tensors.dtype(info.elem_type) if info.elem_type else None
+    return TensorInfo(info.name, dtype, info.shape)
 
 
 def _judge(info: ValueInfo, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

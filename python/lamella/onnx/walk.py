@@ -21,6 +21,7 @@ from lamella.errors import (
     locate,
     message,
 )
+from lamella.nn.compiled import note_operator
 from lamella.onnx.plan import Entry, Plan
 from lamella.onnx.rules.call import Allowance, Call, NeedsValue
 
@@ -56,6 +57,7 @@ def walk(
                     str(error),
                 )
             ) from error
+        note_operator(operands, results)
         env.update(zip(entry.outputs, results, strict=False))
     return [env[output.name] for output in plan.outputs]
 
