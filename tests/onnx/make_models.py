@@ -17,7 +17,10 @@ import numpy as np
 
 FOLDER = Path(__file__).parent / "models"
 BATCHES = (1, 7, 64)
+# PyTorch's older exporter ends at 20, the newer one begins at 18.
 OPSETS = (11, 13, 17, 20)
+DYNAMO_OPSETS = (18, 20, 23)
+SKLEARN_OPSETS = (*OPSETS, 22)
 
 
 def store(
@@ -102,7 +105,7 @@ def torch_models() -> None:
                               input_names=["x"], dynamic_axes={"x": {0: "batch"}})  # fmt: skip
             store(f"torch_{name}", f"script_{opset}", file.getvalue(), run, shape)
         batch = torch.export.Dim("batch", min=1)
-        for opset in (18, 20, 23):
+        for opset in DYNAMO_OPSETS:
             program = torch.onnx.export(net, (example,), dynamo=True, opset_version=opset,
                                         dynamic_shapes=({0: batch},))  # fmt: skip
             # Without the exporter's notes on source lines, which hold paths of a machine.
@@ -156,7 +159,7 @@ def sklearn_models() -> None:
                 return [answer.astype(np.float32)]
             return [answer.astype(np.int64), fitted.predict_proba(x).astype(np.float32)]
 
-        for opset in OPSETS:
+        for opset in SKLEARN_OPSETS:
             model = to_onnx(fitted, x[:1], target_opset={"": opset, "ai.onnx.ml": 3},
                             options=options or None)  # fmt: skip
             store(f"sklearn_{name}", f"skl2onnx_{opset}", model.SerializeToString(), run, (6,))
