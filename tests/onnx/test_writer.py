@@ -123,9 +123,56 @@ def test_layers_have_a_free_batch(name: str) -> None:
         np.testing.assert_allclose(loaded(x), want, rtol=1e-5, atol=2e-6)
 
 
-def test_bilinear_and_embedding() -> None:
-    check(nn.Bilinear(8, 8, 4), X, X[::-1].copy())
+def test_embedding_and_maxout() -> None:
+    check(nn.Maxout(4), X)
     check(nn.Embedding(10, 4), np.array([[1, 9, 0], [3, 3, 2]]))
+
+
+CLASSES = np.array([2, 0, 5])
+SIGNS = np.where(RNG.random((3, 8)) > 0.5, 1, -1).astype(np.float32)
+PROBABILITIES = F.softmax(X, -1)
+Y = RNG.normal(size=(3, 8)).astype(np.float32)
+# Losses, and what takes several inputs; all others of lamella.nn are above.
+SEVERAL = {
+    nn.CrossEntropyLoss: (X, CLASSES),
+    nn.NLLLoss: (F.log_softmax(X, -1), CLASSES),
+    nn.BCELoss: (PROBABILITIES, PROBABILITIES[::-1].copy()),
+    nn.BCEWithLogitsLoss: (X, PROBABILITIES),
+    nn.MSELoss: (X, Y),
+    nn.L1Loss: (X, Y),
+    nn.SmoothL1Loss: (X, Y),
+    nn.HuberLoss: (X, Y),
+    nn.KLDivLoss: (F.log_softmax(X, -1), PROBABILITIES),
+    nn.PoissonNLLLoss: (X, np.abs(Y)),
+    nn.GaussianNLLLoss: (X, Y, np.abs(Y) + 0.1),
+    nn.HingeEmbeddingLoss: (X, SIGNS),
+    nn.CosineEmbeddingLoss: (X, Y, SIGNS[:, 0]),
+    nn.CosineSimilarity: (X, Y),
+    nn.Bilinear: (X, Y),
+}
+
+
+@pytest.mark.parametrize("kind", SEVERAL, ids=lambda kind: kind.__name__)
+def test_several_inputs(kind) -> None:
+    check(nn.Bilinear(8, 8, 4) if kind is nn.Bilinear else kind(), *SEVERAL[kind])
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+def test_classes_with_weights(reduction: str) -> None:
+    weight = np.linspace(0.5, 2, 8).astype(np.float32)
+    options = {"weight": weight, "ignore_index": 5, "label_smoothing": 0.1}
+    check(nn.CrossEntropyLoss(reduction=reduction, **options), X, CLASSES)
+
+
+def test_every_layer_is_written() -> None:
+    """A layer that comes to lamella.nn comes to this file."""
+    shown = {type(module) for net in (*ACTIVATIONS, *LAYERS.values()) for module in net.modules()}
+    shown |= {*SEVERAL, nn.Embedding, nn.Maxout}
+    layers = {found for name in nn.__all__ if isinstance(found := getattr(nn, name), type)
+              and issubclass(found, nn.Module) and "forward" in vars(found)}  # fmt: skip
+    # Containers compute nothing, and Module is what a user's own nets are.
+    silent = {nn.Module, nn.ModuleList, nn.ModuleDict, nn.ParameterList}
+    assert layers - shown - silent == set()
 
 
 def test_names_survive() -> None:

@@ -2,7 +2,8 @@
 """What each of lamella's ops is in ONNX: one export rule for each kind, on a growing graph.
 
 A rule is `rule(out, op, inputs, node)`: inputs are the names of the operands, `node` tells their
-types; it adds nodes and gives the name of the result. The target is opset 20.
+types; it adds nodes and gives the name of the result, or a list of names where the op has several,
+"" for those that nobody reads. The target is opset 20.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from lamella.ir.graph import Node
+from lamella.ir.graph import Node, Value
 from lamella.ir.types import Array, DType
 from lamella.onnx import encoding
 from lamella.ops.base import Op
 from lamella.ops.elementwise import Binary, Cast, Compare, Logical, Unary, Where
 from lamella.ops.gather import Embedding
+from lamella.ops.loss import ClampedLog, CrossEntropy
 from lamella.ops.matmul import MatMul
 from lamella.ops.norm import LayerNorm, RmsNorm
 from lamella.ops.reduce import Reduce
@@ -29,9 +31,13 @@ __all__ = ["EXPORT", "Out"]
 
 
 class Out:
-    """The graph under construction: encoded nodes, initialisers, and names already taken."""
+    """The graph under construction: encoded nodes, initialisers, and names already taken.
 
-    def __init__(self, taken: set[str]) -> None:
+    used: the values that some node reads, or that are outputs.
+    """
+
+    def __init__(self, taken: set[str], used: set[Value]) -> None:
+        self.used = used
         self.nodes: list[bytes] = []
         self.initializers: list[bytes] = []
         self._taken = taken
@@ -72,7 +78,7 @@ class Out:
         return self.constant(np.array(values, np.int64))
 
 
-Rule: TypeAlias = Callable[[Out, Any, list[str], Node], str]
+Rule: TypeAlias = Callable[[Out, Any, list[str], Node], str | list[str]]
 
 _DIRECT = {
     "abs": "Abs", "neg": "Neg", "sign": "Sign", "sqrt": "Sqrt", "reciprocal": "Reciprocal",
@@ -286,6 +292,39 @@ def _embedding(out: Out, op: Embedding, inputs: list[str], node: Node) -> str:
     return out.add("Gather", weight, indices, axis=0)
 
 
+def _cross_entropy(out: Out, op: CrossEntropy, inputs: list[str], node: Node) -> list[str]:
+    x, target, *weight = inputs
+    classes, dtype = node.inputs[0].shape[1], node.inputs[0].dtype
+    zero = out.number(0.0, dtype)
+    ignored = out.add("Equal", target, out.constant(np.array(op.ignore_index, np.int64)))
+    logs = x if op.log_probabilities else out.add("LogSoftmax", x, axis=-1)
+    losses = out.add(
+        "NegativeLogLikelihoodLoss", logs, target, *weight,
+        ignore_index=op.ignore_index, reduction="none",
+    )  # fmt: skip
+    if op.label_smoothing:
+        every = out.add("Mul", logs, weight[0]) if weight else logs
+        total = out.add("ReduceSum", every, out.integers([1]), keepdims=0)
+        spread = out.add("Mul", total, out.number(op.label_smoothing / classes, dtype))
+        own = out.add("Mul", losses, out.number(1 - op.label_smoothing, dtype))
+        losses = out.add("Sub", own, out.add("Where", ignored, zero, spread))
+    weights = ""
+    if node.outputs[2] in out.used:
+        each = weight[0] if weight else out.constant(np.ones(classes, dtype.numpy))
+        safe = out.add("Where", ignored, out.constant(np.array(0, np.int64)), target)
+        weights = out.add("Where", ignored, zero, out.add("Gather", each, safe, axis=0))
+    # The slopes are for gradients, which are not written.
+    return [losses, "", weights]
+
+
+def _clamped_log(out: Out, op: ClampedLog, inputs: list[str], node: Node) -> str:
+    (x,) = inputs
+    dtype = node.inputs[0].dtype
+    if op.complement:
+        x = out.add("Sub", out.number(1.0, dtype), x)
+    return out.add("Clip", out.add("Log", x), out.number(-100.0, dtype))
+
+
 EXPORT: dict[type[Op], Rule] = {
     Unary: _unary,
     Binary: _binary,
@@ -305,4 +344,6 @@ EXPORT: dict[type[Op], Rule] = {
     LayerNorm: _layer_norm,
     RmsNorm: _rms_norm,
     Embedding: _embedding,
+    CrossEntropy: _cross_entropy,
+    ClampedLog: _clamped_log,
 }

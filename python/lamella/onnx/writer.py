@@ -80,7 +80,7 @@ def encode(net: Module, *examples: Any) -> bytes:
     graph = _trace(net, arrays)
     free, ops = _free_batch(net, arrays, graph)
     names = {id(one): name for name, one in (*net.named_parameters(), *net.named_buffers())}
-    out = Out(set())
+    out = Out(set(), {*graph.outputs, *(value for node in graph.nodes for value in node.inputs)})
     inputs = [out.name(name) for name in _input_names(net, len(arrays))]
     known: dict[Value, str] = dict(zip(graph.inputs, inputs, strict=True))
     _write_nodes(graph, ops, out, known, names)
@@ -221,17 +221,14 @@ def _write_nodes(
         if faults:
             continue
         operands = [_operand(out, known, names, value) for value in node.inputs]
-        known[_single(node)] = rule(out, op, operands, node)
+        results = rule(out, op, operands, node)
+        results = [results] if isinstance(results, str) else results
+        known.update(zip(node.outputs, results, strict=True))
     if faults:
         listed = " | ".join(dict.fromkeys(faults))
         raise UnsupportedError(
             message("onnx.save", f"the network has what is no ONNX operator: {listed}")
         )
-
-
-def _single(node: Node) -> Value:
-    (output,) = node.outputs
-    return output
 
 
 def _operand(out: Out, known: dict[Value, str], names: dict[int, str], value: Value) -> str:
