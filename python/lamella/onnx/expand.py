@@ -15,11 +15,15 @@ from typing import TypeAlias
 from lamella.errors import FormatError, message
 from lamella.onnx.model import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto
 from lamella.onnx.wire import MAX_DEPTH
+from lamella.storage.source import quoted
 
 __all__ = ["expand_functions"]
 
-# Nodes of a model after expansion; the largest published graphs have some 50,000.
-_MAX_NODES = 200_000
+# Nodes of a model after expansion, at some 25 us each; a graph that has more by itself may still
+# have _MORE_NODES of functions.
+_MAX_NODES, _MORE_NODES = 25_000, 5_000
+# Names of a body are kept up to this length: in every call a long one would be a new text.
+_MAX_NAME = 64
 
 Opsets: TypeAlias = "tuple[tuple[str, int], ...] | None"
 
@@ -34,6 +38,7 @@ def expand_functions(model: ModelProto, faults: list[str]) -> list[tuple[NodePro
         (iter(model.graph.nodes), None, ())
     ]
     calls = 0
+    limit = max(_MAX_NODES, len(model.graph.nodes) + _MORE_NODES)
     while stack:
         nodes, opsets, path = stack[-1]
         node = next(nodes, None)
@@ -50,15 +55,16 @@ def expand_functions(model: ModelProto, faults: list[str]) -> list[tuple[NodePro
                     message(
                         "onnx.load",
                         "functions call themselves, or each other too deep",
-                        {"function": repr(function.name)},
+                        {"function": quoted(function.name)},
                         f"at most {MAX_DEPTH} levels and no cycle",
                     )
                 )
-            body = _body(function, node, f"{node.name or node.op_type}/{calls}/", faults)
+            called = (node.name or node.op_type)[:_MAX_NAME]
+            body = _body(function, node, f"{called}/{calls}/", faults)
             stack.append((iter(body), function.opsets, (*path, function)))
-        if len(result) + calls > _MAX_NODES:
+        if len(result) + calls > limit:
             raise FormatError(
-                message("onnx.load", "functions expand to too many nodes", None, f"{_MAX_NODES}")
+                message("onnx.load", "functions expand to too many nodes", None, f"{limit}")
             )
     return result
 
@@ -72,7 +78,7 @@ def _body(
             message(
                 "onnx.load",
                 "a call has more operands than its function",
-                {"function": repr(function.name), "inputs": len(call.inputs)},
+                {"function": quoted(function.name), "inputs": len(call.inputs)},
                 str(len(function.inputs)),
             )
         )
@@ -83,7 +89,10 @@ def _body(
     given.update((attribute.name, attribute) for attribute in call.attributes)
 
     def renamed(name: str) -> str:
-        return names.setdefault(name, prefix + name) if name else ""
+        if name and name not in names:
+            short = name if len(name) <= _MAX_NAME else f"{name[:_MAX_NAME]}/{len(names)}"
+            names[name] = prefix + short
+        return names[name] if name else ""
 
     for node in function.nodes:
         attributes: list[AttributeProto] = []
@@ -94,12 +103,14 @@ def _body(
                     attributes.append(AttributeProto(attribute.name, filled.value))
                 continue
             if isinstance(attribute.value, GraphProto):
-                faults.append(f"{node.op_type} in function {function.name!r} holds a graph")
+                faults.append(
+                    f"{quoted(node.op_type)} in function {quoted(function.name)} holds a graph"
+                )
                 continue
             attributes.append(attribute)
         yield replace(
             node,
-            name=prefix + node.name,
+            name=prefix + node.name[:_MAX_NAME],
             inputs=tuple(renamed(name) for name in node.inputs),
             outputs=tuple(renamed(name) for name in node.outputs),
             attributes=tuple(attributes),
@@ -111,5 +122,7 @@ def _body(
     ]
     if passed:
         raise FormatError(
-            message("onnx.load", "a function's input is its output", {"function": function.name})
+            message(
+                "onnx.load", "a function's input is its output", {"function": quoted(function.name)}
+            )
         )

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from lamella.onnx.wire import LENGTH, VARINT, Field, Reader, fault, signed
+from lamella.storage.source import quoted
 
 __all__ = [
     "AttributeProto",
@@ -297,7 +298,7 @@ def _chosen(name: str, kind: int, single: dict[int, Any], lists: dict[int, list[
             return value
         return None
     if kind in (4, 5):
-        raise fault(f"AttributeProto {name!r}", "its type promises a value that is not there")
+        raise fault(f"AttributeProto {quoted(name)}", "its type promises a value that is not there")
     return _Other(kind)
 
 

@@ -31,6 +31,8 @@ __all__ = ["Model", "TensorInfo", "load"]
 
 # A name of more parts than this becomes one part: modules nest, and files are not trusted.
 _MAX_PARTS = 16
+# Parameters and modules cost some 25 us and 1 KB each.
+_MAX_PLACES = 12_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class Model(Module):
         super().__init__()
         self._plan = plan
         self._stages = Stages()
+        _check_tree((*plan.learnt, *plan.statistics))
         names: dict[str, str] = {}
         for name in plan.learnt:
             names[name] = _place(self, name, Parameter(plan.constants.pop(name)))
@@ -239,6 +242,20 @@ def _array(info: ValueInfo, given: Any) -> Array:
                     {info.name: array.dtype}, str(wanted))
         )  # fmt: skip
     return found
+
+
+def _check_tree(names: tuple[str, ...]) -> None:
+    """Raises where parameters, and modules to hold them, would be more than models have."""
+    levels: set[str] = set()
+    for name in names:
+        if len(levels) + len(names) > _MAX_PLACES:
+            raise FormatError(
+                message("onnx.load", "more parameters than a model has", {"tensors": len(names)},
+                        f"at most {_MAX_PLACES}, with the levels of their names")
+            )  # fmt: skip
+        parts = name.split(".")
+        if len(parts) <= _MAX_PARTS:
+            levels.update(".".join(parts[:depth]) for depth in range(1, len(parts)))
 
 
 def _place(model: Module, name: str, stored: Stored) -> str:

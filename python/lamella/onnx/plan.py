@@ -23,6 +23,7 @@ from lamella.onnx.expand import expand_functions
 from lamella.onnx.model import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfo
 from lamella.onnx.rules import KNOWN_OPERANDS, STATISTICS, find, refusal
 from lamella.onnx.rules.call import Rule
+from lamella.storage.source import quoted
 
 __all__ = ["Entry", "Plan", "make_plan"]
 
@@ -46,7 +47,7 @@ class Entry:
     @property
     def label(self) -> str:
         """How messages call it."""
-        return f"{self.op} {self.name!r}" if self.name else self.op
+        return f"{self.op} {quoted(self.name)}" if self.name else self.op
 
     def __reduce__(self) -> Any:
         return _entry, (
@@ -169,9 +170,9 @@ def _global_faults(model: ModelProto) -> Iterable[str]:
             if kind == "input" and info.name in initialized:
                 continue
             if info.kind != "tensor":
-                yield f"{kind} {info.name!r} is a {info.kind}"
+                yield f"{kind} {quoted(info.name)} is a {info.kind}"
             elif info.elem_type and tensors.stored_dtype(info.elem_type) is None:
-                yield f"{kind} {info.name!r} of type {tensors.type_name(info.elem_type)}"
+                yield f"{kind} {quoted(info.name)} of type {tensors.type_name(info.elem_type)}"
 
 
 def _opsets(pairs: Iterable[tuple[str, int]], faults: list[str]) -> dict[str, int]:
@@ -188,34 +189,43 @@ def _resolve(node: NodeProto, opsets: Mapping[str, int], faults: list[str]) -> E
     version = opsets.get(domain, 1)
     if not domain and domain not in opsets:
         faults.append("no opset of the main domain, which means opset 1")
-    label = f"{node.op_type}-{version}" + (f" ({domain})" if domain else "")
-    if node.name:
-        label += f" at {node.name!r}"
     rule = find(node.op_type, domain, version)
     if rule is None:
-        faults.append(label)
+        faults.append(_label(node, domain, version))
         return None
     attributes: dict[str, Any] = {}
     for attribute in node.attributes:
         value = attribute.value
         first = value[0] if isinstance(value, tuple) and value else value
         if isinstance(first, GraphProto):
-            faults.append(f"{label}: a graph as attribute {attribute.name}")
+            label = _label(node, domain, version)
+            faults.append(f"{label}: a graph as attribute {quoted(attribute.name)}")
         elif isinstance(first, TensorProto) and first is not value:
-            faults.append(f"{label}: tensors as attribute {attribute.name}")
+            label = _label(node, domain, version)
+            faults.append(f"{label}: tensors as attribute {quoted(attribute.name)}")
         elif isinstance(value, TensorProto):
             try:
                 # Copied, so that the plan does not keep the whole file alive.
                 attributes[attribute.name] = _own(value)
             except UnsupportedError as error:
-                faults.append(f"{label}: {error}")
+                faults.append(f"{_label(node, domain, version)}: {error}")
         else:
             attributes[attribute.name] = value
     refused = refusal(node.op_type, attributes)
     if refused:
-        faults.append(f"{label} {refused}")
+        faults.append(f"{_label(node, domain, version)} {refused}")
     return Entry(
         node.name, node.op_type, domain, version, attributes, node.inputs, node.outputs, rule
+    )
+
+
+def _label(node: NodeProto, domain: str, version: int) -> str:
+    """How a node without a rule is called; what the file says is escaped and shortened."""
+    op = node.op_type if node.op_type.isidentifier() else quoted(node.op_type)
+    return (
+        f"{op[:80]}-{version}"
+        + (f" ({quoted(domain)[1:-1]})" if domain else "")
+        + (f" at {quoted(node.name)}" if node.name else "")
     )
 
 
@@ -247,26 +257,31 @@ def _check_order(entries: list[Entry], graph: GraphProto, known: set[str]) -> No
             if name and name not in known:
                 raise FormatError(
                     message("onnx.load", f"{entry.label} reads what nothing before it makes",
-                            {"value": repr(name)})
+                            {"value": quoted(name)})
                 )  # fmt: skip
         for name in entry.outputs:
             if name and name in known:
                 raise FormatError(
-                    message("onnx.load", "a value is made twice", {"value": repr(name)})
+                    message("onnx.load", "a value is made twice", {"value": quoted(name)})
                 )
             known.add(name)
     names = Counter(info.name for info in graph.inputs)
     twice = [name for name, count in names.items() if count > 1]
-    missing = [info.name for info in graph.outputs if info.name not in known]
+    # "" is how a node leaves a value out: no output has that name.
+    missing = [info.name for info in graph.outputs if info.name not in known or not info.name]
     if missing or twice or not graph.outputs:
         raise FormatError(
             message(
                 "onnx.load",
                 "inputs or outputs do not fit the nodes",
-                {"outputs nobody makes": missing, "inputs named twice": twice},
+                {"outputs nobody makes": _listed(missing), "inputs named twice": _listed(twice)},
                 "at least one output, each made by a node, and inputs of different names",
             )
         )
+
+
+def _listed(names: list[str]) -> str:
+    return f"[{', '.join(map(quoted, names[:8]))}{', ...' if len(names) > 8 else ''}]"
 
 
 def _own_statistics(

@@ -20,6 +20,7 @@ import numpy as np
 from lamella.errors import FormatError, UnsupportedError, message
 from lamella.ir.types import Array
 from lamella.onnx.model import TensorProto
+from lamella.storage.source import quoted
 
 __all__ = ["BFLOAT16", "DTYPES", "FLOAT16", "STRING", "array", "dtype", "stored_dtype", "type_name"]
 
@@ -78,7 +79,7 @@ def array(tensor: TensorProto, folder: str | None = None) -> Array:
 
     Raises: FormatError when sizes do not fit; UnsupportedError for element types without a rule.
     """
-    what = f"tensor {tensor.name!r}"
+    what = f"tensor {quoted(tensor.name)}"
     shape = tensor.dims
     # Empty extents count as one, as in NumPy: strides are products too.
     room = prod(extent or 1 for extent in shape[:_MAX_RANK])
@@ -162,7 +163,11 @@ def _external(tensor: TensorProto, what: str, size: int, folder: str | None) -> 
         )
     entries = dict(tensor.external)
     if set(entries) - {"location", "offset", "length", "checksum"} or "location" not in entries:
-        raise _fault(what, "external data has other keys than the format", {"keys": list(entries)})
+        raise _fault(
+            what,
+            "external data has other keys than the format",
+            {"keys": [quoted(key) for key in list(entries)[:8]]},
+        )
     offset = _number(what, "offset", entries.get("offset", "0"))
     length = _number(what, "length", entries.get("length", str(size)))
     if length != size:
@@ -194,7 +199,7 @@ def _external(tensor: TensorProto, what: str, size: int, folder: str | None) -> 
 
 def _number(what: str, key: str, text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 19:
-        raise _fault(what, f"external data's {key} is no size", {key: repr(text[:40])})
+        raise _fault(what, f"external data's {key} is no size", {key: quoted(text)})
     return int(text)
 
 
@@ -204,7 +209,7 @@ def _open(what: str, folder: str, location: str) -> int:
     parts = [part for part in parts if part not in ("", ".")] if location[:1] != "/" else []
     if not parts or ".." in parts or "\\" in location or "\0" in location or ":" in parts[0]:
         raise _fault(what, "external data must lie inside the model's folder",
-                     {"location": repr(location[:200])})  # fmt: skip
+                     {"location": quoted(location)})  # fmt: skip
     here = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY)
     try:
         for part in parts[:-1]:
@@ -217,7 +222,7 @@ def _open(what: str, folder: str, location: str) -> int:
         raise _fault(
             what,
             "external data cannot be opened without following a link",
-            {"location": repr(location[:200]), "error": error.strerror},
+            {"location": quoted(location), "error": error.strerror},
         ) from None
     finally:
         os.close(here)

@@ -27,10 +27,10 @@ Field: TypeAlias = tuple[int, int, "int | memoryview"]
 
 # Nesting: graphs in attributes of graphs are what nests; real models stay below ten.
 MAX_DEPTH = 64
-# Messages cost some 400 bytes each once they are objects, fields some 0.5 us each. A graph may
-# have this many of them whatever its size; more only with the bytes of its weights, so that reading
-# stays within three times the file and 64 MiB, and 20 ns a byte and a second.
-_MESSAGES, _FIELDS, _NUMBERS = 120_000, 1_000_000, 1_000_000
+# Messages cost some 600 bytes and 12 us each once they are nodes of a plan, fields some 0.5 us. A
+# graph may have this many of them whatever its size; more only with the bytes of its weights, so
+# that reading stays within three times the file and 64 MiB, and 20 ns a byte and a second.
+_MESSAGES, _FIELDS, _NUMBERS = 60_000, 1_000_000, 1_000_000
 
 
 class Reader:

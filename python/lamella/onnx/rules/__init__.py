@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from lamella.onnx import tensors
@@ -75,6 +76,7 @@ KNOWN_OPERANDS: dict[str, tuple[int, ...]] = {
 STATISTICS: dict[str, tuple[int, ...]] = {"BatchNormalization": (3, 4)}
 
 
+@lru_cache(1024)
 def find(op: str, domain: str, version: int) -> Rule | None:
     """The rule of an operator in this opset; None when there is none."""
     key = f"{domain}:{op}" if domain else op
