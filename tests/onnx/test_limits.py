@@ -61,6 +61,20 @@ def doubling(depth: int, name: str = "t") -> bytes:
     return model([helper.make_node(f"f{depth - 1}", ["x"], ["y"], domain="f")], (), functions)
 
 
+def numbers(kind: int, field: str, count: int) -> bytes:
+    """A tensor whose elements lie outside raw data."""
+    tensor = TensorProto(name="w", data_type=kind, dims=[count])
+    getattr(tensor, field).extend([-1] * count)
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["w"], ["y"])],
+        "g",
+        [],
+        [helper.make_tensor_value_info("y", kind, [count])],
+        [tensor],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]).SerializeToString()
+
+
 EXPENSIVE = {
     "nodes": lambda: chain(60_000),
     "more nodes": lambda: chain(200_000),
@@ -70,6 +84,10 @@ EXPENSIVE = {
     "functions": lambda: doubling(14),
     "more functions": lambda: doubling(60),
     "functions with long names": lambda: doubling(13, "n" * 50_000),
+    "numbers": lambda: numbers(TensorProto.INT64, "int64_data", 500_000),
+    "more numbers": lambda: numbers(TensorProto.INT64, "int64_data", 900_000),
+    "floats": lambda: numbers(TensorProto.FLOAT, "float_data", 2_000_000),
+    "doubles": lambda: numbers(TensorProto.DOUBLE, "double_data", 2_000_000),
     "a long name": lambda: model([helper.make_node("Relu", ["x"], ["y"], name="n" * 10**6)]),
 }
 

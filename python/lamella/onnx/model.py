@@ -13,6 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
+
+from lamella.ir.types import Array
 from lamella.onnx.wire import LENGTH, VARINT, Field, Reader, fault, signed
 from lamella.storage.source import quoted
 
@@ -38,7 +41,7 @@ class TensorProto:
     dims: tuple[int, ...]
     data_type: int
     raw: memoryview | None
-    floats: tuple[float, ...]
+    floats: Array
     ints: tuple[int, ...]
     strings: tuple[bytes, ...]
     external: tuple[tuple[str, str], ...]
@@ -307,7 +310,7 @@ def _tensor(reader: Reader, view: memoryview, depth: int) -> TensorProto:
     data_type = location = 0
     dims: list[int] = []
     raw: memoryview | None = None
-    floats: list[float] = []
+    floats: list[Array] = []
     ints: list[int] = []
     strings: list[bytes] = []
     external: list[tuple[str, str]] = []
@@ -321,9 +324,9 @@ def _tensor(reader: Reader, view: memoryview, depth: int) -> TensorProto:
         elif number == 3:
             raise fault(what, "a segment of a tensor, which nobody writes")
         elif number == 4:
-            floats.extend(reader.floats(field, what))
+            floats.append(reader.packed(field, what))
         elif number == 10:
-            floats.extend(reader.floats(field, what, wide=True))
+            floats.append(reader.packed(field, what, wide=True))
         elif number in (5, 7, 11):
             ints.extend(_ints(reader, field, what))
         elif number == 6:
@@ -342,7 +345,7 @@ def _tensor(reader: Reader, view: memoryview, depth: int) -> TensorProto:
         tuple(dims),
         data_type,
         raw,
-        tuple(floats),
+        np.concatenate(floats) if len(floats) > 1 else floats[0] if floats else np.empty(0),
         tuple(ints),
         tuple(strings),
         tuple(external),

@@ -131,7 +131,7 @@ def _listed(tensor: TensorProto, what: str, count: int, stored: np.dtype[Any]) -
             str(count),
         )
     if floating:
-        return np.array(tensor.floats, stored)
+        return tensor.floats.astype(stored)
     if stored.kind == "b":
         return np.array([value != 0 for value in tensor.ints], np.bool_)
     # float16 and bfloat16 lie as 16 bits in int32_data.

@@ -17,6 +17,7 @@ from typing import TypeAlias
 import numpy as np
 
 from lamella.errors import FormatError, message
+from lamella.ir.types import Array
 
 __all__ = ["FIXED32", "FIXED64", "LENGTH", "VARINT", "Field", "Reader", "signed"]
 
@@ -27,10 +28,11 @@ Field: TypeAlias = tuple[int, int, "int | memoryview"]
 
 # Nesting: graphs in attributes of graphs are what nests; real models stay below ten.
 MAX_DEPTH = 64
-# Messages cost some 600 bytes and 12 us each once they are nodes of a plan, fields some 0.5 us. A
-# graph may have this many of them whatever its size; more only with the bytes of its weights, so
-# that reading stays within three times the file and 64 MiB, and 20 ns a byte and a second.
-_MESSAGES, _FIELDS, _NUMBERS = 60_000, 1_000_000, 1_000_000
+# Messages cost some 600 bytes and 12 us each once they are nodes of a plan, fields some 0.5 us,
+# numbers up to 1.5 us. A graph may have this many of them whatever its size; more only with the
+# bytes of its weights, so that reading stays within three times the file and 64 MiB, and 20 ns a
+# byte and a second.
+_MESSAGES, _FIELDS, _NUMBERS = 60_000, 700_000, 500_000
 
 
 class Reader:
@@ -118,6 +120,17 @@ class Reader:
             raise fault(what, "ends within a number")
         self.spend(len(value) // size, what)
         return [number for (number,) in struct.iter_unpack(f"<{code}", value)]
+
+    def packed(self, field: Field, what: str, wide: bool = False) -> Array:
+        """The same numbers as an array; a packed list is a view of the file and costs nothing."""
+        dtype = np.dtype("<f8" if wide else "<f4")
+        if isinstance(field[2], int):
+            # An array each: no writer leaves them unpacked.
+            self.spend(7, what)
+            return np.array(self.floats(field, what, wide), dtype)
+        if len(field[2]) % dtype.itemsize:
+            raise fault(what, "ends within a number")
+        return np.frombuffer(field[2], dtype)
 
 
 def _varint(view: memoryview, position: int, what: str) -> tuple[int, int]:
