@@ -76,7 +76,7 @@ def numbers(kind: int, field: str, count: int) -> bytes:
 
 
 EXPENSIVE = {
-    "nodes": lambda: chain(60_000),
+    "nodes": lambda: chain(33_000),
     "more nodes": lambda: chain(200_000),
     "parameters": lambda: parameters([f"w{i}" for i in range(11_000)]),
     "more parameters": lambda: parameters([f"w{i}" for i in range(40_000)]),
@@ -84,7 +84,7 @@ EXPENSIVE = {
     "functions": lambda: doubling(14),
     "more functions": lambda: doubling(60),
     "functions with long names": lambda: doubling(13, "n" * 50_000),
-    "numbers": lambda: numbers(TensorProto.INT64, "int64_data", 500_000),
+    "numbers": lambda: numbers(TensorProto.INT64, "int64_data", 270_000),
     "more numbers": lambda: numbers(TensorProto.INT64, "int64_data", 900_000),
     "floats": lambda: numbers(TensorProto.FLOAT, "float_data", 2_000_000),
     "doubles": lambda: numbers(TensorProto.DOUBLE, "double_data", 2_000_000),

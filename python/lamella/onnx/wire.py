@@ -29,10 +29,10 @@ Field: TypeAlias = tuple[int, int, "int | memoryview"]
 # Nesting: graphs in attributes of graphs are what nests; real models stay below ten.
 MAX_DEPTH = 64
 # Messages cost some 600 bytes and 12 us each once they are nodes of a plan, fields some 0.5 us,
-# numbers up to 1.5 us. A graph may have this many of them whatever its size; more only with the
-# bytes of its weights, so that reading stays within three times the file and 64 MiB, and 20 ns a
-# byte and a second.
-_MESSAGES, _FIELDS, _NUMBERS = 60_000, 700_000, 500_000
+# numbers up to 1.5 us. A graph may have this many of them whatever its size, half a second's worth;
+# more only with the bytes of its weights, so that reading stays within three times the file and
+# 64 MiB, and 20 ns a byte and a second.
+_MESSAGES, _FIELDS, _NUMBERS = 33_000, 400_000, 270_000
 
 
 class Reader:
@@ -41,9 +41,9 @@ class Reader:
     __slots__ = ("_fields", "_messages", "_numbers")
 
     def __init__(self, size: int) -> None:
-        self._messages = _MESSAGES + size // 256
-        self._fields = _FIELDS + size // 128
-        self._numbers = _NUMBERS + size // 64
+        self._messages = _MESSAGES + size // 1600
+        self._fields = _FIELDS + size // 256
+        self._numbers = _NUMBERS + size // 192
 
     def fields(self, view: memoryview, what: str, depth: int) -> Iterator[Field]:
         """The fields of the message in `view`, in order; what: its name in messages."""
