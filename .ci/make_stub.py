@@ -30,7 +30,7 @@ CALLABLE = {
     "_forget": "(self) -> None",
     "_remember": (
         "(self, args: tuple[typing.Any, ...], kwnames: tuple[str, ...], program: Program, "
-        "returns: typing.Any, keep: typing.Any = None) -> bool"
+        "returns: typing.Any, keep: typing.Any = None, turned: tuple[typing.Any, ...] = ()) -> bool"
     ),
     "_validate": "(self) -> None",
 }
