@@ -45,7 +45,7 @@ struct ShortCall {
   // The last one: members that it had are still awake, and joining them costs about a microsecond,
   // where waking them takes 5 to 50.
   bool follows_closely;
-  // A team waited long for a member in the last tenth of a second.
+  // A team waited long for a member a short while ago.
   bool crowded;
 };
 ShortCall note_call();

@@ -21,9 +21,11 @@ std::atomic<int> requested{0};
 // Members stay awake for about 0.1 ms after their team's end (python/lamella/loading.py).
 constexpr std::int64_t kAwakeNs = 60'000;
 // A member whose processor somebody else uses is waited for until it gets a turn, some 4 ms: short
-// work is not shared for a while then, which keeps that cost below a tenth.
-constexpr std::int64_t kLateNs = 1'000'000, kAvoidNs = 100'000'000;
-std::atomic<std::int64_t> last_call{0}, last_team{0}, crowded_until{0};
+// work is not shared for a while then, longer every time that it happens again at once, so that a
+// single hiccup costs little and a processor in use not a tenth of the time.
+constexpr std::int64_t kLateNs = 1'000'000, kAgainNs = 20'000'000;
+constexpr std::int64_t kLeastPauseNs = 10'000'000, kMostPauseNs = 160'000'000;
+std::atomic<std::int64_t> last_call{0}, last_team{0}, crowded_until{0}, pause_ns{0};
 
 std::int64_t now_ns() {
   const auto time = std::chrono::steady_clock::now().time_since_epoch();
@@ -47,7 +49,11 @@ void note_team(const ShortCall& call, double expected_ns) {
   const bool were_awake =
       call.start - last_team.exchange(now, std::memory_order_relaxed) < kAwakeNs;
   if (were_awake && now - call.start > kLateNs + static_cast<std::int64_t>(4 * expected_ns)) {
-    crowded_until.store(now + kAvoidNs, std::memory_order_relaxed);
+    const bool again = now - crowded_until.load(std::memory_order_relaxed) < kAgainNs;
+    const std::int64_t longer = 2 * pause_ns.load(std::memory_order_relaxed);
+    const std::int64_t pause = again ? std::min(longer, kMostPauseNs) : kLeastPauseNs;
+    pause_ns.store(pause, std::memory_order_relaxed);
+    crowded_until.store(now + pause, std::memory_order_relaxed);
   }
 }
 
