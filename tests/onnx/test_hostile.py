@@ -15,20 +15,13 @@ import numpy as np
 import pytest
 
 import lamella as lm
+from fuzz.mutator import varint
 from lamella import nn
 from lamella.errors import DTypeError, FormatError, ShapeError, UnsupportedError
 from lamella.onnx import encoding
 from lamella.onnx.model import read
 
 ERRORS = (FormatError, UnsupportedError, ShapeError, DTypeError)
-
-
-def varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*out, number])
 
 
 def field(number: int, data: bytes | int) -> bytes:
