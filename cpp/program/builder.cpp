@@ -153,7 +153,8 @@ void ProgramBuilder::add(std::unique_ptr<steps::Step> step) {
   steps_.push_back(std::move(step));
 }
 
-Slot ProgramBuilder::add_prepared(std::size_t bytes, std::vector<Slot> sources, Prepare prepare) {
+Slot ProgramBuilder::add_prepared(std::string kind, std::size_t bytes, std::vector<Slot> sources,
+                                  Prepare prepare) {
   refuse_if_built();
   for (const Slot source : sources) {
     if (constants_[constant_index(source)].access != Access::read) {
@@ -161,7 +162,8 @@ Slot ProgramBuilder::add_prepared(std::size_t bytes, std::vector<Slot> sources, 
                                   " changes while the program runs; it cannot be prepared ahead");
     }
   }
-  prepared_.push_back({base::checked_add(bytes, 0), std::move(sources), std::move(prepare)});
+  prepared_.push_back(
+      {std::move(kind), base::checked_add(bytes, 0), std::move(sources), std::move(prepare)});
   return add_extra({true, prepared_.size() - 1});
 }
 

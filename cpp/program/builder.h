@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "kernels/table.h"
@@ -31,7 +32,8 @@ struct ArraySpec {
 ArraySpec make_array_spec(steps::DType dtype, std::vector<std::size_t> shape);
 
 // Fills a prepared array from its sources (which arrive in the order given to add_prepared). Called
-// once by build() and again whenever the version of a source changed; single-threaded.
+// by build(), unless another program has that array, and whenever the version of a source changed;
+// single-threaded.
 using Prepare = std::function<void(const std::byte* const* sources, std::byte* target)>;
 
 // What a run does with a constant.
@@ -51,8 +53,9 @@ struct ConstantArray {
   bool read_by_steps = false;  // not only prepared for them
 };
 
-// Memory of the program that is computed from constants (packed weights).
+// Memory that is computed from constants (packed weights).
 struct PreparedArray {
+  std::string kind;  // all that `prepare` does: of two arrays with one kind and sources one is made
   std::size_t bytes = 0;
   std::vector<Slot> sources;
   Prepare prepare;
@@ -103,8 +106,10 @@ class ProgramBuilder {
   void add(std::unique_ptr<steps::Step> step);
   std::size_t step_count() const { return steps_.size(); }
 
-  // A new array of `bytes` bytes (64-byte aligned) that `prepare` fills from constants.
-  Slot add_prepared(std::size_t bytes, std::vector<Slot> sources, Prepare prepare);
+  // An array of `bytes` bytes (64-byte aligned) that `prepare` fills from constants, shared with other
+  // programs that name the same kind and sources.
+  Slot add_prepared(std::string kind, std::size_t bytes, std::vector<Slot> sources,
+                    Prepare prepare);
 
   // Puts guard zones of base::guard_bytes() around this range of the arena; the caller leaves room.
   void guard(Slot slot, std::size_t bytes);

@@ -37,9 +37,16 @@ WorkspacePool::WorkspacePool(std::size_t arena_bytes, std::vector<base::ArenaRan
       constants_(std::move(constants)),
       prepared_(std::move(prepared)),
       extras_(std::move(extras)),
-      reads_(versions_read(constants_)),
-      current_(std::make_shared<PreparedSet>()) {
-  current_->items.resize(prepared_.size());
+      reads_(versions_read(constants_)) {
+  shares_.reserve(prepared_.size());
+  for (const PreparedArray& item : prepared_) {
+    PreparedKey key{item.kind, {}};
+    for (const Slot slot : item.sources) {
+      const ConstantArray& constant = source(slot);
+      key.sources.push_back({constant.data + slot.offset, constant.version});
+    }
+    shares_.emplace_back(key, *this);
+  }
 }
 
 // The new one is idle at first.
@@ -47,6 +54,7 @@ Workspace* WorkspacePool::make() {
   base::count_allocation();
   auto workspace = std::make_unique<Workspace>(arena_bytes_, zones_, first_extra_ + extras_.size());
   workspace->versions.resize(reads_.size());
+  workspace->prepared.resize(prepared_.size());
   idle_.reserve(all_.size() + 1);
   all_.push_back(std::move(workspace));
   idle_.push_back(all_.back().get());
@@ -74,31 +82,35 @@ bool WorkspacePool::any_held() const {
   });
 }
 
-std::int64_t WorkspacePool::version_of(Slot source) const {
-  const std::int64_t* cell = constants_[extras_[source.buffer - first_extra_].index].version;
+const ConstantArray& WorkspacePool::source(Slot slot) const {
+  return constants_[extras_[slot.buffer - first_extra_].index];
+}
+
+std::int64_t WorkspacePool::version_of(Slot slot) const {
+  const std::int64_t* cell = source(slot).version;
   return cell == nullptr ? 0 : read_version(cell);
 }
 
 std::vector<std::int64_t> WorkspacePool::source_versions(std::size_t index) const {
   std::vector<std::int64_t> versions;
-  for (const Slot source : prepared_[index].sources) versions.push_back(version_of(source));
+  for (const Slot slot : prepared_[index].sources) versions.push_back(version_of(slot));
   return versions;
 }
 
 bool WorkspacePool::stale(std::size_t index) const {
-  const PreparedSet::Item& item = current_->items[index];
+  const PreparedShare& item = shares_[index];
   const std::vector<Slot>& sources = prepared_[index].sources;
-  if (item.memory == nullptr || item.versions.size() != sources.size()) return true;
+  if (item->memory == nullptr || item->versions.size() != sources.size()) return true;
   for (std::size_t i = 0; i < sources.size(); ++i) {
-    if (item.versions[i] != version_of(sources[i])) return true;
+    if (item->versions[i] != version_of(sources[i])) return true;
   }
   return false;
 }
 
 void WorkspacePool::fill(std::size_t index, std::byte* target) const {
   std::vector<const std::byte*> sources;
-  for (const Slot source : prepared_[index].sources) {
-    sources.push_back(constants_[extras_[source.buffer - first_extra_].index].data + source.offset);
+  for (const Slot slot : prepared_[index].sources) {
+    sources.push_back(source(slot).data + slot.offset);
   }
   const base::FpEnvironment environment;
   prepared_[index].prepare(sources.data(), target);
@@ -106,15 +118,14 @@ void WorkspacePool::fill(std::size_t index, std::byte* target) const {
 
 // Fills what is stale, in the memory it has or in new memory. False when a source was changed
 // meanwhile: what was filled from it is then stale.
-bool WorkspacePool::refill(bool in_place) {
+bool WorkspacePool::refill(bool nobody_runs) {
   bool whole = true;
-  auto next = in_place ? current_ : std::make_shared<PreparedSet>(*current_);
   for (std::size_t i = 0; i < prepared_.size(); ++i) {
     if (!stale(i)) continue;
-    PreparedSet::Item& item = next->items[i];
+    const PreparedShare& item = shares_[i];
     auto versions = source_versions(i);
-    auto memory = item.memory;
-    if (!in_place || memory == nullptr) {
+    auto memory = item->memory;
+    if (memory == nullptr || !nobody_runs || item.read_by_others()) {
       base::Block block = base::allocate(std::max<std::size_t>(prepared_[i].bytes, 1));
       memory = std::shared_ptr<std::byte[]>(std::move(block));
     }
@@ -124,10 +135,9 @@ bool WorkspacePool::refill(bool in_place) {
       versions.clear();
       whole = false;
     }
-    item.memory = std::move(memory);
-    item.versions = std::move(versions);
+    item->memory = std::move(memory);
+    item->versions = std::move(versions);
   }
-  current_ = std::move(next);
   // Those of one change belong together.
   for (std::size_t i = 0; i < prepared_.size() && whole; ++i) whole = !stale(i);
   return whole;
@@ -147,11 +157,13 @@ void WorkspacePool::refresh(Workspace& workspace, bool nobody_runs) {
     if (any && !refill(nobody_runs)) return;
     checked_epoch_ = epoch;
   }
-  workspace.prepared = current_;
+  for (std::size_t i = 0; i < prepared_.size(); ++i) {
+    if (workspace.prepared[i] != shares_[i]->memory) workspace.prepared[i] = shares_[i]->memory;
+  }
   for (std::size_t i = 0; i < extras_.size(); ++i) {
     const ExtraBuffer extra = extras_[i];
     workspace.buffers[first_extra_ + i] =
-        extra.prepared ? current_->items[extra.index].memory.get() : constants_[extra.index].data;
+        extra.prepared ? workspace.prepared[extra.index].get() : constants_[extra.index].data;
   }
   workspace.epoch = epoch;
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The memory of runs: one workspace per run in flight, and the prepared arrays they share.
+// The memory of runs: one workspace per run in flight, and the prepared arrays they read.
 //
 // A workspace holds the arena and the whole pointer table of a Frame, constants and prepared arrays
 // filled in, so that a run only adds its inputs and outputs. Prepared arrays (packed weights) follow
-// the version cells of their sources: they are filled again in place when no run is using them, else
-// into new memory that later runs take over.
+// the version cells of their sources: they are filled again in place when no run of any program is
+// using them, else into new memory that later runs take over.
 // Taking and giving back happens under one lock of the callers (the GIL), never while running; that
 // is why there is none in here.
 #pragma once
@@ -20,26 +20,18 @@
 #include "program/builder.h"
 #include "program/changes.h"
 #include "program/epochs.h"
+#include "program/prepared.h"
 #include "program/random_state.h"
 #include "steps/step.h"
 
 namespace lamella::program {
-
-// The prepared arrays of one state of the parameters.
-struct PreparedSet {
-  struct Item {
-    std::shared_ptr<std::byte[]> memory;
-    std::vector<std::int64_t> versions;  // of the sources, as they were when it was filled
-  };
-  std::vector<Item> items;
-};
 
 struct Workspace {
   Workspace(std::size_t arena_bytes, std::span<const base::ArenaRange> zones, std::size_t buffers);
 
   base::Arena arena;
   std::vector<std::byte*> buffers;
-  std::shared_ptr<const PreparedSet> prepared;
+  std::vector<std::shared_ptr<std::byte[]>> prepared;  // kept alive while it runs
   // The parameter epoch it was made ready in; 0 while it is not, since a constant is being changed.
   std::uint64_t epoch = 0;
   std::vector<std::int64_t> versions;  // of the constants its steps only read, as they were then
@@ -64,6 +56,8 @@ struct Workspace {
 // All workspaces of one program.
 class WorkspacePool {
  public:
+  WorkspacePool(const WorkspacePool&) = delete;
+  WorkspacePool& operator=(const WorkspacePool&) = delete;
   WorkspacePool(std::size_t arena_bytes, std::vector<base::ArenaRange> zones,
                 std::size_t first_extra, std::vector<ConstantArray> constants,
                 std::vector<PreparedArray> prepared, std::vector<ExtraBuffer> extras);
@@ -73,7 +67,7 @@ class WorkspacePool {
   Workspace* acquire() {
     Workspace* workspace = idle_.empty() ? make() : idle_.back();
     if (workspace->epoch != parameter_epoch.load(std::memory_order_acquire)) {
-      refresh(*workspace, idle_.size() == all_.size());
+      refresh(*workspace, all_idle());
     }
     idle_.pop_back();
     return workspace;
@@ -91,15 +85,18 @@ class WorkspacePool {
   bool reads_versions() const { return !reads_.empty(); }
 
   void release(Workspace* workspace) noexcept { idle_.push_back(workspace); }
+  // Whether none of its workspaces is in use.
+  bool all_idle() const { return idle_.size() == all_.size(); }
 
   const std::vector<ConstantArray>& constants() const { return constants_; }
 
  private:
   Workspace* make();
   void refresh(Workspace& workspace, bool nobody_runs);
-  bool refill(bool in_place);
+  bool refill(bool nobody_runs);
   bool stale(std::size_t index) const;
-  std::int64_t version_of(Slot source) const;
+  const ConstantArray& source(Slot slot) const;
+  std::int64_t version_of(Slot slot) const;
   std::vector<std::int64_t> source_versions(std::size_t index) const;
   void fill(std::size_t index, std::byte* target) const;
 
@@ -112,8 +109,8 @@ class WorkspacePool {
   const std::vector<const std::int64_t*> reads_;  // versions of the constants steps only read
 
   std::vector<std::unique_ptr<Workspace>> all_;
-  std::vector<Workspace*> idle_;  // capacity for all of them, so that giving back cannot fail
-  std::shared_ptr<PreparedSet> current_;
+  std::vector<Workspace*> idle_;       // capacity for all of them, so that giving back cannot fail
+  std::vector<PreparedShare> shares_;  // of prepared_, in their order
   std::uint64_t checked_epoch_ = 0;
 };
 

@@ -43,6 +43,9 @@ struct MatMulSpec {
 // no preparation step is wanted.
 std::size_t packed_bytes(const MatMulSpec& spec);
 
+// All that the packed form of a b depends on beside its elements, as text.
+std::string packed_kind(const kernels::KernelTable& table, const MatMulSpec& spec);
+
 // The step that packs b into `packed`: to be run before the first use and whenever b has changed.
 std::unique_ptr<Step> make_pack_b(const kernels::KernelTable& table, const MatMulSpec& spec,
                                   Slot packed);

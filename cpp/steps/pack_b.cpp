@@ -169,6 +169,21 @@ std::size_t packed_bytes(const MatMulSpec& spec) {
   return base::checked_round_up(base::checked_mul(one, element_count(Distinct(spec).shape)), 64);
 }
 
+std::string packed_kind(const kernels::KernelTable& table, const MatMulSpec& spec) {
+  const Distinct distinct(spec);
+  std::string kind = std::string("pack_b ") + table.isa + " " + dtype_name(spec.dtype);
+  const auto add = [&kind](auto number) { kind += " " + std::to_string(number); };
+  add(spec.n);
+  add(spec.k);
+  add(spec.b_k);
+  add(spec.b_col);
+  for (size_t d = 0; d < distinct.shape.size(); ++d) {
+    add(distinct.shape[d]);
+    add(distinct.strides[d]);
+  }
+  return kind;
+}
+
 std::unique_ptr<Step> make_pack_b(const kernels::KernelTable& table, const MatMulSpec& spec,
                                   Slot packed) {
   packed_bytes(spec);
