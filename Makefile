@@ -28,15 +28,24 @@ SOURCES := CMakeLists.txt pyproject.toml README.md LICENSE \
 demo: .venv/with-demo
 	$(BIN)/lamella demo --plot demo.png
 
-# The best instruction set with two threads, then every older one with one thread. Tests that go
-# through instruction sets and thread counts by themselves need no second pass.
+# The best instruction set with two threads, then every older one with one thread, side by side.
+# Tests that go through instruction sets by themselves, and rooms without a kernel, need no second pass.
+AGAIN := --again $(addprefix --ignore=tests/,house cli storage test_comparators.py \
+  onnx/test_hostile.py onnx/test_limits.py onnx/test_reader.py)
 test: .venv/with-test
-	threads=2; again=""; \
-	for isa in $$($(BIN)/python -c 'from lamella import _core; print(*reversed(_core.isas()))'); do \
-	  echo "== pytest: LAMELLA_ISA=$$isa LAMELLA_NUM_THREADS=$$threads"; \
-	  LAMELLA_ISA=$$isa LAMELLA_NUM_THREADS=$$threads $(PYTEST) $$again; \
-	  threads=1; again="--ignore=tests/house --ignore=tests/cli --ignore=tests/storage --ignore=tests/test_comparators.py"; \
-	done
+	mkdir -p build
+	isas=($$($(BIN)/python -c 'from lamella import _core; print(*reversed(_core.isas()))')); \
+	echo "== pytest: LAMELLA_ISA=$${isas[0]} LAMELLA_NUM_THREADS=2"; \
+	LAMELLA_ISA=$${isas[0]} LAMELLA_NUM_THREADS=2 $(PYTEST); \
+	older=("$${isas[@]:1}"); runs=(); status=0; \
+	for isa in "$${older[@]}"; do \
+	  LAMELLA_ISA=$$isa LAMELLA_NUM_THREADS=1 $(PYTEST) $(AGAIN) > build/test-$$isa.log 2>&1 & runs+=($$!); \
+	done; \
+	for i in "$${!older[@]}"; do \
+	  wait "$${runs[i]}" || status=1; \
+	  echo "== pytest: LAMELLA_ISA=$${older[i]} LAMELLA_NUM_THREADS=1"; cat build/test-$${older[i]}.log; \
+	done; \
+	exit $$status
 
 # Against PyTorch. Not part of `test`: its default wheel brings CUDA along.
 parity: .venv/with-test,parity
@@ -98,11 +107,13 @@ PRELOAD = LD_PRELOAD="$$(gcc -print-file-name=$(1)) $$(gcc -print-file-name=libs
 asan: .venv/with-test
 	$(call configure,build/asan,-DLAMELLA_SANITIZE=address$(comma)undefined)
 	$(call site,build/asan)
+	rm -f build/asan/report*
 	PYTHONPATH=build/asan/site PYTHONMALLOC=malloc $(call PRELOAD,libasan.so) \
-	  ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
-	  UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
-	  $(PYTEST) -s --ignore=tests/house --ignore=tests/cli --ignore=tests/storage --ignore=tests/parity \
-	  --ignore=tests/onnx/test_limits.py
+	  ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:log_path=$$PWD/build/asan/report \
+	  UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1:log_path=$$PWD/build/asan/report \
+	  $(PYTEST) -n $$(nproc) --max-worker-restart=0 --benchmark-disable --ignore=tests/house \
+	  --ignore=tests/cli --ignore=tests/storage --ignore=tests/parity --ignore=tests/onnx/test_limits.py \
+	  || { cat build/asan/report* 2> /dev/null; exit 1; }
 
 # Left out: forks (this sanitizer follows no threads started after one), and parameters that are
 # changed while others compute with them (a race by design: which of the values they see is open).

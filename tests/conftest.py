@@ -21,6 +21,21 @@ from lamella import _core
 sys.path.append(str(Path(__file__).parent))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--again",
+        action="store_true",
+        help="one more pass, under another LAMELLA_ISA: without the tests that take `isa`",
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--again"):
+        seen = [item for item in items if "isa" in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=seen)
+        items[:] = [item for item in items if "isa" not in getattr(item, "fixturenames", ())]
+
+
 # Every graph is verified after every pass.
 os.environ.setdefault("LAMELLA_VERIFY", "1")
 

@@ -21,6 +21,13 @@ from lamella.errors import UnsupportedError
 from lamella.nn import init
 
 X = np.random.default_rng(110).uniform(0.25, 1, (5, 6)).astype(np.float32)
+
+
+def named(value: object) -> str:
+    """repr, but for an address: tests have the same names in every process."""
+    return "object()" if type(value) is object else repr(value)
+
+
 STATIC = (None, "x", 1.5, -1, 0, 10**30, np.nan, (), [], {}, b"x", object(), True, 1 + 2j)
 INIT = sorted(name for name in init.__dict__ if name.endswith("_") and not name.startswith("_"))
 
@@ -79,7 +86,7 @@ def test_branches_on_values_name_the_line():
     assert lm.compile(lambda x: F.abs(x), X)(X).shape == X.shape
 
 
-@pytest.mark.parametrize("static", STATIC, ids=repr)
+@pytest.mark.parametrize("static", STATIC, ids=named)
 def test_settings(static):
     before = lm.get_num_threads()
     try:
@@ -103,7 +110,7 @@ def test_an_unknown_instruction_set():
     assert _core.isa() == before
 
 
-@pytest.mark.parametrize("static", STATIC, ids=repr)
+@pytest.mark.parametrize("static", STATIC, ids=named)
 @pytest.mark.parametrize("name", INIT)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_init(name, static):
@@ -126,7 +133,7 @@ def test_init_of_any_shape(name, shape):
 
 
 @pytest.mark.parametrize(
-    "static", [*STATIC, (5, 6), (5, -6), (5, 2**62), ("a", 6), (5.0, 6)], ids=repr
+    "static", [*STATIC, (5, 6), (5, -6), (5, 2**62), ("a", 6), (5.0, 6)], ids=named
 )
 def test_summary(static):
     net = nn.Sequential(nn.Linear(6, 3), nn.ReLU())
@@ -137,7 +144,7 @@ def test_summary(static):
     same_bits(net(X).copy(), before)
 
 
-@pytest.mark.parametrize("bad", [None, 1, "x", object(), np.zeros(3), {}, [nn.ReLU()]], ids=repr)
+@pytest.mark.parametrize("bad", [None, 1, "x", object(), np.zeros(3), {}, [nn.ReLU()]], ids=named)
 def test_containers(bad):
     for container in (nn.Sequential, nn.ModuleList, nn.ModuleDict):
         made = refused_or_done(lambda container=container: container(bad))
