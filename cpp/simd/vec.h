@@ -32,6 +32,8 @@
 //   lookup8(table, i) lookup16(table, i)    table[low 3, 4 bits of i]; float only
 //   upper<k>(v)     lanes k .. 2k-1 in lanes 0 .. k-1; the lanes behind those are unspecified
 //   transpose(rows) in place, `lanes` rows
+//   add_halves<k>(a, b)   of every 2k lanes of a, lane i + lane i + k in the lower k; of b in the
+//                   upper k
 #pragma once
 
 #include <cstddef>
@@ -139,6 +141,12 @@ struct Lanes16 {
   // op(lane l, lane l + 8), then + 4, + 2, + 1: the same tree at every register width.
   template <class Op>
   [[gnu::always_inline]] T fold(Op op) const {
+    return fold_lanes(fold_parts(op), op);
+  }
+
+  // The tree down to one register.
+  template <class Op>
+  [[gnu::always_inline]] Vec<T> fold_parts(Op op) const {
     Vec<T> r[count];
 #pragma GCC unroll 16
     for (size_t i = 0; i < count; ++i) r[i] = part[i];
@@ -147,7 +155,7 @@ struct Lanes16 {
 #pragma GCC unroll 16
       for (size_t i = 0; i < half; ++i) r[i] = op(r[i], r[i + half]);
     }
-    return fold_lanes(r[0], op);
+    return r[0];
   }
 };
 

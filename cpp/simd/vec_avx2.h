@@ -473,4 +473,19 @@ template <int k>
   r[3] = {_mm256_permute2f128_pd(b, d, 0x31)};
 }
 
+template <size_t K>
+[[gnu::always_inline]] inline Vec<float> add_halves(Vec<float> a, Vec<float> b) {
+  constexpr int kOfB = K == 4 ? 0xF0 : K == 2 ? 0xCC : 0xAA;
+  const __m256 kept = _mm256_blend_ps(a.v, b.v, kOfB);
+  if constexpr (K == 4) return {_mm256_add_ps(kept, _mm256_permute2f128_ps(a.v, b.v, 0x21))};
+  if constexpr (K == 2) return {_mm256_add_ps(kept, _mm256_shuffle_ps(a.v, b.v, 0x4E))};
+  return {_mm256_add_ps(kept, _mm256_permute_ps(_mm256_blend_ps(b.v, a.v, kOfB), 0xB1))};
+}
+template <size_t K>
+[[gnu::always_inline]] inline Vec<double> add_halves(Vec<double> a, Vec<double> b) {
+  const __m256d kept = _mm256_blend_pd(a.v, b.v, K == 2 ? 0xC : 0xA);
+  if constexpr (K == 2) return {_mm256_add_pd(kept, _mm256_permute2f128_pd(a.v, b.v, 0x21))};
+  return {_mm256_add_pd(kept, _mm256_shuffle_pd(a.v, b.v, 0x5))};
+}
+
 }  // namespace lamella::simd::LAMELLA_ISA_NAMESPACE

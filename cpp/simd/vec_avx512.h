@@ -434,4 +434,24 @@ template <int k>
   }
 }
 
+template <size_t K>
+[[gnu::always_inline]] inline Vec<float> add_halves(Vec<float> a, Vec<float> b) {
+  constexpr __mmask16 kOfB = K == 8 ? 0xFF00 : K == 4 ? 0xF0F0 : K == 2 ? 0xCCCC : 0xAAAA;
+  const __m512 kept = _mm512_mask_blend_ps(kOfB, a.v, b.v);
+  if constexpr (K == 8) return {_mm512_add_ps(kept, _mm512_shuffle_f32x4(a.v, b.v, 0x4E))};
+  if constexpr (K == 2) return {_mm512_add_ps(kept, _mm512_shuffle_ps(a.v, b.v, 0x4E))};
+  const __m512 moved = _mm512_mask_blend_ps(kOfB, b.v, a.v);
+  if constexpr (K == 4) return {_mm512_add_ps(kept, _mm512_shuffle_f32x4(moved, moved, 0xB1))};
+  return {_mm512_add_ps(kept, _mm512_permute_ps(moved, 0xB1))};
+}
+template <size_t K>
+[[gnu::always_inline]] inline Vec<double> add_halves(Vec<double> a, Vec<double> b) {
+  constexpr __mmask8 kOfB = K == 4 ? 0xF0 : K == 2 ? 0xCC : 0xAA;
+  const __m512d kept = _mm512_mask_blend_pd(kOfB, a.v, b.v);
+  if constexpr (K == 4) return {_mm512_add_pd(kept, _mm512_shuffle_f64x2(a.v, b.v, 0x4E))};
+  if constexpr (K == 1) return {_mm512_add_pd(kept, _mm512_shuffle_pd(a.v, b.v, 0x55))};
+  const __m512d moved = _mm512_mask_blend_pd(kOfB, b.v, a.v);
+  return {_mm512_add_pd(kept, _mm512_shuffle_f64x2(moved, moved, 0xB1))};
+}
+
 }  // namespace lamella::simd::LAMELLA_ISA_NAMESPACE

@@ -449,4 +449,19 @@ template <int k>
   r[1] = {high};
 }
 
+template <size_t K>
+[[gnu::always_inline]] inline Vec<float> add_halves(Vec<float> a, Vec<float> b) {
+  if constexpr (K == 2) {
+    const __m128 kept = _mm_shuffle_ps(a.v, b.v, 0xE4);
+    return {_mm_add_ps(kept, _mm_shuffle_ps(a.v, b.v, 0x4E))};
+  }
+  const __m128 even = _mm_shuffle_ps(a.v, b.v, 0x88), odd = _mm_shuffle_ps(a.v, b.v, 0xDD);
+  const __m128 sum = _mm_add_ps(even, odd);
+  return {_mm_shuffle_ps(sum, sum, 0xD8)};
+}
+template <size_t K>
+[[gnu::always_inline]] inline Vec<double> add_halves(Vec<double> a, Vec<double> b) {
+  return {_mm_add_pd(_mm_shuffle_pd(a.v, b.v, 2), _mm_shuffle_pd(a.v, b.v, 1))};
+}
+
 }  // namespace lamella::simd::LAMELLA_ISA_NAMESPACE

@@ -21,16 +21,18 @@ from house.test_symbols import isa_objects, isa_of
 
 pytestmark = pytest.mark.skipif(not shutil.which("objdump"), reason="binutils are not installed")
 
-TILE = re.compile(
-    r"lamella::kernels::\w+::tile<(?P<dtype>float|double), (?P<rows>\d+)ul, (?P<vecs>\d+)ul>"
-)
-
+# Rows and registers of columns of a tile, rows and columns of a tile of dot products.
+SIZES = r"<(?P<dtype>float|double), (?P<rows>\d+)ul, (?P<columns>\d+)ul>"
+TILE = re.compile(r"lamella::kernels::\w+::tile" + SIZES)
+DOT_TILE = re.compile(r"lamella::kernels::\w+::dot_tile" + SIZES)
 
 MULTIPLIES = re.compile(r"v?mulp[sd]|vfmadd\d+p[sd]")
 ADDS = re.compile(r"v?addp[sd]|vfmadd\d+p[sd]")
 FUSED = re.compile(r"vfmadd\d+p[sd]")
 # Whether multiply and add are one instruction, and the registers' name.
 MEANS = {"baseline": (False, "xmm"), "avx2": (True, "ymm"), "avx512": (True, "zmm")}
+REGISTER_BYTES = {"xmm": 16, "ymm": 32, "zmm": 64}
+ITEM_BYTES = {"float": 4, "double": 8}
 
 
 @dataclass(frozen=True)
@@ -94,33 +96,61 @@ def faults(function: list[Line], isa: str, sums: int) -> list[str]:
 
 
 @cache
-def tiles(path: Path) -> dict[tuple[str, int, int], list[Line]]:
-    """(type, rows, registers of columns) of every tile of an object file, and its instructions."""
+def tiles(path: Path, kind: re.Pattern[str]) -> dict[tuple[str, int, int], list[Line]]:
+    """(type, rows, columns) of every tile of that kind in an object file, and its instructions."""
     command = ["objdump", "--disassemble", "--demangle", "--no-show-raw-insn", "--wide", path]
     run = subprocess.run(command, check=True, capture_output=True, text=True)
-    matches = ((TILE.search(name), lines) for name, lines in listing(run.stdout).items())
-    return {(m["dtype"], int(m["rows"]), int(m["vecs"])): lines for m, lines in matches if m}
+    matches = ((kind.search(name), lines) for name, lines in listing(run.stdout).items())
+    return {(m["dtype"], int(m["rows"]), int(m["columns"])): lines for m, lines in matches if m}
+
+
+def tiles_of(isa: str, dtype: str, kind: re.Pattern[str]) -> dict[tuple[int, int], list[Line]]:
+    """The same of one type, in all the object files of an instruction set."""
+    found = {
+        key[1:]: lines
+        for path in isa_objects()
+        if isa_of(path) == isa and "gemm" in path.name
+        for key, lines in tiles(path, kind).items()
+        if key[0] == dtype
+    }
+    assert found, f"no tile of {isa} in the build"
+    return found
 
 
 @pytest.mark.parametrize("isa", MEANS)
 @pytest.mark.parametrize("dtype", ["float", "double"])
 def test_main_tiles_keep_their_sums_in_registers(dtype: str, isa: str) -> None:
     """Of each number of rows the widest tile; narrower ones serve the last columns."""
-    found = {
-        key: lines
-        for path in isa_objects()
-        if isa_of(path) == isa and "gemm" in path.name
-        for key, lines in tiles(path).items()
-        if key[0] == dtype
-    }
-    assert found, f"no tile of {isa} in the build"
-    widest = {rows: max(v for _, r, v in found if r == rows) for _, rows, _ in found}
+    found = tiles_of(isa, dtype, TILE)
+    widest = {rows: max(v for r, v in found if r == rows) for rows, _ in found}
     bad = {
         f"{rows} rows, {vecs} registers": reasons
         for rows, vecs in sorted(widest.items())
-        if (reasons := faults(found[dtype, rows, vecs], isa, rows * vecs))
+        if (reasons := faults(found[rows, vecs], isa, rows * vecs))
     }
     assert bad == {}
+
+
+@pytest.mark.parametrize("isa", MEANS)
+@pytest.mark.parametrize("dtype", ["float", "double"])
+def test_main_dot_tiles_keep_their_sums_in_registers(dtype: str, isa: str) -> None:
+    """Of each number of columns the highest one; the last terms are added outside of the loop."""
+    found = tiles_of(isa, dtype, DOT_TILE)
+    highest = {columns: max(r for r, c in found if c == columns) for _, columns in found}
+    fused, registers = MEANS[isa]
+    what, lanes = FUSED if fused else MULTIPLIES, REGISTER_BYTES[registers] // ITEM_BYTES[dtype]
+    bad = []
+    for columns, rows in sorted(highest.items()):
+        lines, sums = found[rows, columns], rows * columns * 16 // lanes
+        good = [
+            loop
+            for loop in inner_loops(lines)
+            if sums == sum(bool(what.fullmatch(x.name)) and registers in x.operands for x in loop)
+            and not stack_accesses(lines, loop)
+        ]
+        if not good:
+            bad.append(f"{rows} x {columns}: no loop of {sums} multiply-adds without the stack")
+    assert bad == []
 
 
 # A tile of 2 rows and 1 register, as objdump prints it: a row's sum in each of ymm0 and ymm1.
