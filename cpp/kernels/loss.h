@@ -8,6 +8,7 @@
 // Sums are in fold.h's fixed order. No term of a loss is negative, so that nothing cancels, and
 // m - x[c] overflows only where the loss does. The exponentials are stored where the slopes will be:
 // one pass of exp serves both. NaN and +inf in a row make its loss NaN, whatever the target.
+// Short rows lie side by side in the lanes of a register, class by class: the same sums.
 #pragma once
 
 #include "kernels/softmax.h"
@@ -111,12 +112,134 @@ inline void cross_entropy_of(const ClassLossArgs<T>& a) {
       });
 }
 
+// The columns of `count` short rows from row `first` on: lane i of column[c] is class c of row i. The
+// lanes behind `count` repeat the first row.
+template <class T>
+inline void load_columns(const T* x, size_t count, size_t cols, Vec<T> (&column)[kReduceLanes]) {
+  constexpr size_t kWidth = Vec<T>::lanes;
+  for (size_t c = 0; c < cols; c += kWidth) {
+    Vec<T> square[kWidth];
+#pragma GCC unroll 16
+    for (size_t i = 0; i < kWidth; ++i) {
+      const T* const row = x + (i < count ? i * cols : 0) + c;
+      square[i] = cols - c < kWidth ? Vec<T>::load_partial(row, cols - c) : Vec<T>::load(row);
+    }
+    transpose(square);
+#pragma GCC unroll 16
+    for (size_t i = 0; i < kWidth; ++i) column[c + i] = square[i];
+  }
+}
+
+template <class T>
+inline void store_columns(const Vec<T> (&column)[kReduceLanes], size_t count, size_t cols, T* y) {
+  constexpr size_t kWidth = Vec<T>::lanes;
+  for (size_t c = 0; c < cols; c += kWidth) {
+    Vec<T> square[kWidth];
+#pragma GCC unroll 16
+    for (size_t i = 0; i < kWidth; ++i) square[i] = column[c + i];
+    transpose(square);
+#pragma GCC unroll 16
+    for (size_t i = 0; i < kWidth; ++i) {
+      if (i >= count) break;
+      T* const row = y + i * cols + c;
+      cols - c < kWidth ? square[i].store_partial(row, cols - c) : square[i].store(row);
+    }
+  }
+}
+
+// At most a register's lanes of rows of at most kReduceLanes classes, without smoothing.
+template <bool Slopes, class T>
+[[gnu::noinline]] void cross_entropy_columns(const ClassLossArgs<T>& a, size_t first,
+                                             size_t count) {
+  constexpr size_t kWidth = Vec<T>::lanes;
+  const T* const x = a.x + first * a.cols;
+  // The target's number, -1 where it is ignored; what the row has there; its weight.
+  alignas(64) T place[kWidth], own[kWidth], weight[kWidth];
+  for (size_t i = 0; i < kWidth; ++i) {
+    const size_t row = i < count ? i : 0;
+    const std::int64_t target = a.target[first + row];
+    const bool kept = target != a.ignored;
+    const size_t at = kept ? static_cast<size_t>(target) : 0;
+    place[i] = kept ? static_cast<T>(at) : T(-1);
+    own[i] = x[row * a.cols + at];
+    weight[i] = !kept ? T(0) : a.weight != nullptr ? a.weight[at] : T(1);
+  }
+  Vec<T> value[kReduceLanes];
+  load_columns(x, count, a.cols, value);
+  Vec<T> high = Vec<T>::broadcast(-kInfinity<T>), low = -high;
+  for (size_t c = 0; c < a.cols; ++c) {
+    high = max_or_second(value[c], high);
+    low = min_or_second(value[c], low);
+  }
+  if (all(vec::exp_is_usual(low - high))) {
+    for (size_t c = 0; c < a.cols; ++c) value[c] = exp_of<true>(value[c] - high);
+  } else {
+    for (size_t c = 0; c < a.cols; ++c) value[c] = exp_of<false>(value[c] - high);
+  }
+  // fold.h's tree over the classes; what lies behind the last one would add zeros.
+  Vec<T> sums[kReduceLanes];
+  for (size_t c = 0; c < a.cols; ++c) sums[c] = value[c];
+  size_t left = a.cols;
+  for (size_t half = kReduceLanes / 2; half > 0; half /= 2) {
+    for (size_t c = 0; c + half < left; ++c) sums[c] = sums[c] + sums[c + half];
+    left = left < half ? left : half;
+  }
+  const Vec<T> zero = Vec<T>::zero(), targets = Vec<T>::load(place);
+  const Vec<T> weights = Vec<T>::load(weight);
+  const Mask<T> kept = targets >= zero;
+  const Vec<T> hit = Vec<T>::broadcast(a.hit) * weights;
+  const auto store = [count](Vec<T> v, T* y) {
+    count < kWidth ? v.store_partial(y, count) : v.store(y);
+  };
+  if (a.losses != nullptr) {
+    const Vec<T> loss = hit * (vec::log(sums[0]) + (high - Vec<T>::load(own)));
+    store(select(kept, loss, zero), a.losses + first);
+  }
+  if (a.weights != nullptr) store(weights, a.weights + first);
+  if constexpr (Slopes) {
+    const Vec<T> factor = (hit + zero) / sums[0];
+    for (size_t c = 0; c < a.cols; ++c) {
+      Vec<T> slope = value[c] * factor;
+      slope = select(targets == Vec<T>::broadcast(static_cast<T>(c)), slope - hit, slope);
+      value[c] = select(kept, slope, zero);
+    }
+    store_columns(value, count, a.cols, a.slopes + first * a.cols);
+  }
+}
+
+// The rows from number `first` on.
+template <class T>
+inline ClassLossArgs<T> behind(ClassLossArgs<T> a, size_t first) {
+  a.x += first * a.cols;
+  a.target += first;
+  a.rows -= first;
+  if (a.losses != nullptr) a.losses += first;
+  if (a.slopes != nullptr) a.slopes += first * a.cols;
+  if (a.weights != nullptr) a.weights += first;
+  return a;
+}
+
+// A register full of rows takes as long as three or four rows by themselves (10 classes, Zen 4).
+template <bool Slopes, class T>
+inline void cross_entropy_any(const ClassLossArgs<T>& a) {
+  constexpr size_t kWidth = Vec<T>::lanes, kFewRows = kWidth < 4 ? 1 : kWidth / 4;
+  size_t r = 0;
+  if (a.cols > 0 && a.cols <= kReduceLanes && a.spread == T(0)) {
+    for (; a.rows - r >= kFewRows; r += kWidth) {
+      const size_t count = a.rows - r < kWidth ? a.rows - r : kWidth;
+      cross_entropy_columns<Slopes>(a, r, count);
+      if (count < kWidth) return;
+    }
+  }
+  if (r < a.rows) cross_entropy_of<Slopes>(behind(a, r));
+}
+
 template <class T>
 void cross_entropy_rows(const ClassLossArgs<T>& a) {
   if (a.slopes != nullptr) {
-    cross_entropy_of<true>(a);
+    cross_entropy_any<true>(a);
   } else {
-    cross_entropy_of<false>(a);
+    cross_entropy_any<false>(a);
   }
 }
 

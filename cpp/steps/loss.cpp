@@ -55,10 +55,9 @@ class ClassLoss final : public Step {
   const char* name() const override { return spec_.log_probabilities ? "nll" : "cross_entropy"; }
 
  private:
-  // Members' shares begin at whole cache lines where rows are short.
-  std::size_t grain() const {
-    return std::max<std::size_t>(1, 16 / std::max<std::size_t>(spec_.cols, 1));
-  }
+  // Members' shares begin at whole cache lines where rows are short, and at whole registers of rows
+  // (loss.h).
+  std::size_t grain() const { return spec_.cols <= kernels::kReduceLanes ? 16 : 1; }
 
   // As softmax (rows.cpp), and a logarithm a row; log-probabilities are looked up, and cost what
   // their slopes cost to be cleared.
@@ -66,7 +65,8 @@ class ClassLoss final : public Step {
     const double rows = static_cast<double>(spec_.rows), cols = static_cast<double>(spec_.cols);
     if (spec_.log_probabilities) return 20.0 + rows * (5.0 + (spec_.slopes ? 0.1 * cols : 0.0));
     const double width = table.vector_bytes < 32 ? 2.0 : 1.0;
-    return 20.0 + rows * (40.0 + cols * (sizeof(T) == 8 ? 4.5 : 0.55) * width);
+    const double row = spec_.cols <= kernels::kReduceLanes && spread_ == T(0) ? 5.0 : 40.0;
+    return 20.0 + rows * (row + cols * (sizeof(T) == 8 ? 4.5 : 0.55) * width);
   }
 
   ClassLossSpec spec_;
