@@ -246,6 +246,77 @@ void choose(const std::uint8_t* condition, ptrdiff_t condition_step, const T* a,
   return choose_of<T, false, false>(condition, condition_step, a, b, y, n);
 }
 
+// ---- several operations in one pass, each rounded as it is alone
+// kMoves: the usual operands, which have a loop of their own; others are read as if all moved.
+// a (b - c c), with b = 1 the slope of tanh.
+struct ProductOfRest {
+  static constexpr size_t kOperands = 3;
+  static constexpr bool kMoves[kOperands] = {true, false, true};
+  template <class T>
+  [[gnu::always_inline]] static Vec<T> value(const Vec<T> (&x)[kOperands]) {
+    return x[0] * (x[1] - x[2] * x[2]);
+  }
+};
+// A comparison and what it selects, without a truth value in memory: the slope of relu.
+template <class Comparison>
+struct Choice {
+  static constexpr size_t kOperands = 4;
+  static constexpr bool kMoves[kOperands] = {true, false, false, true};
+  template <class T>
+  [[gnu::always_inline]] static Vec<T> value(const Vec<T> (&x)[kOperands]) {
+    return select(Comparison::value(x[0], x[1]), x[2], x[3]);
+  }
+};
+
+template <class T, class F>
+void joined_usual(const T* const* x, T* y, size_t n) {
+  constexpr size_t kOperands = F::kOperands;
+  const T* at[kOperands];
+  Vec<T> fixed[kOperands];
+#pragma GCC unroll 4
+  for (size_t k = 0; k < kOperands; ++k) {
+    at[k] = x[k];
+    fixed[k] = Vec<T>::broadcast(*x[k]);
+  }
+  const auto value = [&](auto load) __attribute__((always_inline)) {
+    Vec<T> v[kOperands];
+#pragma GCC unroll 4
+    for (size_t k = 0; k < kOperands; ++k) v[k] = F::kMoves[k] ? load(at[k]) : fixed[k];
+    return F::value(v);
+  };
+  each_vector<T>(
+      n,
+      [&](size_t i) __attribute__((always_inline)) {
+        value([i](const T* p) { return Vec<T>::load(p + i); }).store(y + i);
+      },
+      [&](size_t i, size_t count) __attribute__((always_inline)) {
+        const auto load = [i, count](const T* p) { return Vec<T>::load_partial(p + i, count); };
+        value(load).store_partial(y + i, count);
+      });
+}
+
+template <class T, class F>
+void joined(const T* const* x, const ptrdiff_t* step, T* y, size_t n) {
+  constexpr size_t kLanes = Vec<T>::lanes, kOperands = F::kOperands;
+  if (n == 0) return;
+  bool usual = true;
+  for (size_t k = 0; k < kOperands; ++k) usual = usual && (step[k] != 0) == F::kMoves[k];
+  if (usual) return joined_usual<T, F>(x, y, n);
+  // One value for all is a register's width of it that is read again and again.
+  alignas(64) T fixed[kOperands][kLanes];
+  for (size_t k = 0; k < kOperands; ++k) Vec<T>::broadcast(*x[k]).store(fixed[k]);
+  for (size_t i = 0; i < n; i += kLanes) {
+    const size_t count = n - i < kLanes ? n - i : kLanes;
+    Vec<T> v[kOperands];
+#pragma GCC unroll 4
+    for (size_t k = 0; k < kOperands; ++k) {
+      const T* const at = step[k] == 0 ? fixed[k] : x[k] + i;
+      v[k] = count == kLanes || step[k] == 0 ? Vec<T>::load(at) : Vec<T>::load_partial(at, count);
+    }
+    count == kLanes ? F::value(v).store(y + i) : F::value(v).store_partial(y + i, count);
+  }
+}
+
 // ---- truth values
 struct And {
   [[gnu::always_inline]] static bool of(bool a, bool b) { return a & b; }

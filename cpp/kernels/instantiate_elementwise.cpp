@@ -33,6 +33,22 @@ constexpr Entry<CompareFn<T>> kCompareEntries[] = {
     {"gt", 0, compare<T, Greater>}, {"ge", 0, compare<T, GreaterEqual>},
 };
 
+template <class T, class F>
+constexpr Entry<JoinedFn<T>> joined_entry(const char* name) {
+  return {name, F::kOperands, joined<T, F>};
+}
+
+template <class T>
+constexpr Entry<JoinedFn<T>> kJoinedEntries[] = {
+    joined_entry<T, ProductOfRest>("mul_sub_square"),
+    joined_entry<T, Choice<Equal>>("select_eq"),
+    joined_entry<T, Choice<NotEqual>>("select_ne"),
+    joined_entry<T, Choice<Less>>("select_lt"),
+    joined_entry<T, Choice<LessEqual>>("select_le"),
+    joined_entry<T, Choice<Greater>>("select_gt"),
+    joined_entry<T, Choice<GreaterEqual>>("select_ge"),
+};
+
 constexpr Entry<LogicalFn> kLogicalEntries[] = {
     {"logical_and", 0, logical<And>},
     {"logical_or", 0, logical<Or>},
@@ -51,6 +67,7 @@ constexpr ElementwiseKernels<T> kElementwise = {
     .binary = family_of(kBinaryEntries<T>),
     .compare = family_of(kCompareEntries<T>),
     .select = choose<T>,
+    .joined = family_of(kJoinedEntries<T>),
     .dropout = dropout<T>,
 };
 

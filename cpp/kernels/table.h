@@ -41,6 +41,11 @@ template <class T>
 using SelectFn = void (*)(const std::uint8_t* condition, ptrdiff_t condition_step, const T* a,
                           ptrdiff_t a_step, const T* b, ptrdiff_t b_step, T* y, size_t n);
 
+// Several of these in one pass: y[i] = f(x[0][i * step[0]], x[1][i * step[1]], ...); y may be exactly
+// any x of step 1.
+template <class T>
+using JoinedFn = void (*)(const T* const* x, const ptrdiff_t* step, T* y, size_t n);
+
 // y[i] = (To)x[i].
 template <class From, class To>
 using CastFn = void (*)(const From* x, To* y, size_t n);
@@ -146,7 +151,8 @@ struct GemmKernels {
 template <class Fn>
 struct Entry {
   const char* name;
-  size_t params;  // how many numbers the kernel reads from `params` (unary), or arrays of state
+  size_t params;  // how many numbers the kernel reads from `params` (unary), operands (joined), or
+                  // arrays of state
   Fn fn;
 };
 
@@ -164,6 +170,7 @@ struct ElementwiseKernels {
   Family<BinaryFn<T>> binary;
   Family<CompareFn<T>> compare;
   SelectFn<T> select;
+  Family<JoinedFn<T>> joined;
   DropoutFn<T> dropout;
 };
 

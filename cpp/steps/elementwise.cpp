@@ -101,7 +101,7 @@ Elementwise::Elementwise(const kernels::KernelTable& table, const Shape& shape,
   }
   std::vector<DType> operand_types;
   for (const Operand& operand : operands) operand_types.push_back(operand.dtype);
-  build_operations(table, operand_types, code);
+  build_operations(table, operand_types, join(code, operand_types));
   choose_run(shape, operands);
   spread_uniform();
   choose_block();

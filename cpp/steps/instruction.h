@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // One instruction of an elementwise chain: found by name once, then called on blocks.
 //
-// The names are the kernel families' own (unary, binary, compare, logical) and "select" and "cast".
+// The names are the kernel families' own (unary, binary, compare, logical, joined) and "select" and
+// "cast".
 // An operation calls its kernel through one typed adapter, so that the interpreter's loop is the
 // same for every family and type.
 #pragma once
@@ -24,7 +25,7 @@ struct Instruction {
 };
 
 struct Operation {
-  static constexpr std::size_t kMaxArgs = 3;
+  static constexpr std::size_t kMaxArgs = 4;
   static constexpr std::size_t kMaxParams = 4;
   using AnyKernel = void (*)();
   using Invoke = void (*)(const Operation& operation, std::byte* const* at, std::size_t n);
@@ -42,6 +43,11 @@ struct Operation {
   // Calls the kernel on n elements of the registers at these addresses.
   void run(std::byte* const* at, std::size_t n) const { invoke(*this, at, uniform ? 1 : n); }
 };
+
+// The same code with fewer passes: what a kernel of the joined family does at once is one
+// instruction, where nothing else reads the results between.
+std::vector<Instruction> join(const std::vector<Instruction>& code,
+                              const std::vector<DType>& operands);
 
 // Looks the instruction up; args, result and steps are the caller's to fill. Throws
 // std::invalid_argument when there is no such kernel for the types or a count is wrong.

@@ -72,6 +72,9 @@ def binary_runs(dtype: str) -> Iterator[Run]:
 
 def chain_runs(dtype: str) -> Iterator[Run]:
     code = [("mul", dtype, (0, 1), ()), ("tanh", dtype, (2,), ()), ("add", dtype, (3, 0), ())]
+    # What is joined to one pass: a (b - a a), and a comparison with what it selects.
+    slopes = [("square", dtype, (0,), ()), ("sub", dtype, (1, 2), ()), ("mul", dtype, (3, 0), ())]
+    choice = [("le", "bool", (0, 1), ()), ("select", dtype, (2, 1, 0), ())]
     for rows in (1, 2, 3, 5):
         for n in lengths(dtype):
             for shapes in (
@@ -80,8 +83,10 @@ def chain_runs(dtype: str) -> Iterator[Run]:
                 ((rows, n), (rows, 1)),
                 ((rows, 1), (1, n)),
             ):
-                program = programs.chain([(dtype, shape) for shape in shapes], code, dtype)
-                yield f"chain {dtype} {shapes}", program, [numbers(s, dtype) for s in shapes]
+                for kind, one in (("chain", code), ("slopes", slopes), ("choice", choice)):
+                    program = programs.chain([(dtype, shape) for shape in shapes], one, dtype)
+                    name = f"{kind} {dtype} {shapes}"
+                    yield name, program, [numbers(s, dtype) for s in shapes]
 
 
 def reduce_runs(dtype: str) -> Iterator[Run]:
@@ -115,8 +120,9 @@ def rows_runs(dtype: str) -> Iterator[Run]:
 
 
 def loss_runs(dtype: str) -> Iterator[Run]:
-    # Five rows: a group of four and one alone, in which one target is ignored.
-    for rows in (1, 5):
+    # Five rows: a group of four and one alone, in which one target is ignored; 19: whole registers
+    # of short rows, and one that is not full.
+    for rows in (1, 5, 19):
         target = np.arange(rows, dtype=np.int64)
         for n in (n for n in lengths(dtype) if n > 0):
             inputs = [numbers((rows, n), dtype), np.where(target % 3 == 2, -100, target * 7 % n)]

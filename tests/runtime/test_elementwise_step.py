@@ -202,6 +202,70 @@ def test_parameters_and_position(isa: str, rng: np.random.Generator) -> None:
         assert y.tobytes() == whole[first:last].tobytes()
 
 
+COMPARISONS = {
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+}
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", COMPARISONS)
+def test_comparison_and_choice(
+    isa: str, rng: np.random.Generator, name: str, dtype: str, shared: bool
+) -> None:
+    """One pass, or two where the truth value is wanted twice; any operand may be one number."""
+    code = [(name, "bool", (0, 1), ()), ("select", dtype, (4, 2, 3), ())]
+    if shared:
+        code.append(("select", dtype, (4, 5, 0), ()))
+    for n in (1, 5, 16, 31, 700, 1500):
+        for numbers in itertools.product((False, True), repeat=4):
+            shapes = [() if one else (n,) for one in numbers]
+            if all(numbers):
+                continue
+            x = [np.asarray(np.round(rng.normal(size=shape)), dtype) for shape in shapes]
+            for array in x[:2]:
+                array[rng.random(array.shape) < 0.1] = np.nan
+            truth = COMPARISONS[name](x[0], x[1])
+            want = np.where(truth, x[2], x[3])
+            want = np.where(truth, want, x[0]) if shared else want
+            program = programs.chain([(dtype, shape) for shape in shapes], code, dtype)
+            np.testing.assert_array_equal(program.run(x)[0], np.broadcast_to(want, (n,)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_product_with_the_rest_of_a_square(isa: str, rng: np.random.Generator, dtype: str) -> None:
+    """a (b - c c), the slope of tanh, from either side; and where a part of it is read twice."""
+    square, rest = ("square", dtype, (2,), ()), ("sub", dtype, (1, 3), ())
+    for n in (1, 5, 16, 31, 700, 1500):
+        for numbers in itertools.product((False, True), repeat=3):
+            shapes = [() if one else (n,) for one in numbers]
+            if all(numbers):
+                continue
+            x = [np.asarray(rng.normal(size=shape), dtype) for shape in shapes]
+            want = x[0] * (x[1] - x[2] * x[2])
+            chains = {
+                "left": ([square, rest, ("mul", dtype, (4, 0), ())], want),
+                "right": ([square, rest, ("mul", dtype, (0, 4), ())], want),
+                "square twice": (
+                    [square, rest, ("mul", dtype, (0, 4), ()), ("add", dtype, (5, 3), ())],
+                    want + x[2] * x[2],
+                ),
+                "by itself": (
+                    [square, rest, ("mul", dtype, (4, 4), ())],
+                    (x[1] - x[2] * x[2]) ** 2,
+                ),
+            }
+            for name, (code, expected) in chains.items():
+                program = programs.chain([(dtype, shape) for shape in shapes], code, dtype)
+                got, expected = program.run(x)[0], np.broadcast_to(expected, (n,))
+                np.testing.assert_array_equal(got, expected, err_msg=name)
+
+
 @pytest.mark.parametrize("shape", [(64,), (5000,), (300, 401)], ids=str)
 @pytest.mark.parametrize("length", [1, 3])
 def test_in_place(
@@ -271,7 +335,7 @@ def test_many_values_alive() -> None:
         (("leaky_relu", "float32", (0,), ()), "takes 1 parameters; got 0"),
         (("relu", "float32", (0,), (1.0,)), "takes 0 parameters; got 1"),
         (("relu", "float32", (1,), ()), "not yet written"),
-        (("relu", "float32", (), ()), "needs 1 to 3 arguments; got 0"),
+        (("relu", "float32", (), ()), "needs 1 to 4 arguments; got 0"),
         (("relu", "float16", (0,), ()), "float16"),
     ],
 )
