@@ -84,7 +84,8 @@ class Group(dict[str, Any]):
             numbers = self.hyper.array.copy()
             place = 1 if key == "weight_decay" else 2 + HYPER[self.plan.rule].index(key)
             numbers[place] = value
-            self.hyper.data = numbers
+            # Its shape and type are right: looking again would take most of the time.
+            self.hyper._write(numbers)
         else:
             self.replace({**self, key: value})
 

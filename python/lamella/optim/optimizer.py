@@ -270,7 +270,7 @@ class Optimizer:
         for entry in self._entries:
             for name, buffer in entry.state.items():
                 value = self.initial(name, entry.group)
-                buffer.data = np.full(buffer.array.shape, value, buffer.array.dtype)
+                buffer._write(np.full(buffer.array.shape, value, buffer.array.dtype))
             if entry.counter is not None:
                 entry.counter.data = np.zeros(())
 

@@ -188,6 +188,8 @@ class MLPClassifier(ClassifierMixin, Estimator):  # type: ignore[misc]
         return weights if sample_weight is None else weights * np.asarray(sample_weight)
 
     def _labels(self, outputs: Array) -> Array:
+        if self._label_binarizer.y_type_ == "multiclass":
+            return np.asarray(self.classes_[outputs.argmax(1)])
         columns = outputs[:, 0] if outputs.shape[1] == 1 else outputs
         labels: Array = self._label_binarizer.inverse_transform(columns)
         return labels

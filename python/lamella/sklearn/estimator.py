@@ -339,9 +339,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         def epoch() -> float:
             nonlocal order, penalty
             if self.shuffle:
-                places = np.arange(n)
-                random.shuffle(places)
-                order = order[places]
+                order = order[random.permutation(n)]
             # Chunks of data come in all sizes: partial_fit compiles for sizes of batches only.
             chunk = samples.take(order) if incremental else None
             losses, shrink = [], 0.0

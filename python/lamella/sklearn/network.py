@@ -33,6 +33,9 @@ HIDDEN: dict[str, Any] = {
 
 SOLVERS = ("adam", "sgd", "lbfgs", "adamw", "rmsprop", "adagrad")
 
+# The parameters of an estimator that its optimiser's options are made of.
+_NUMBERS = ("learning_rate_init", "beta_1", "beta_2", "epsilon", "momentum", "alpha")
+
 # Idle nets kept: of so many layouts, so many each, none with more parameters than this, as nobody
 # expects a forgotten estimator to hold memory, and a step of such nets takes as long as compiling.
 _LAYOUTS = 4
@@ -52,14 +55,24 @@ class Layout(NamedTuple):
     layer_norm: bool
 
 
+class _Kept(NamedTuple):
+    """A step, the estimator's numbers behind its optimiser, and its groups' options under these: a
+    new optimiser, as any change of structure, would send every net to look for its program anew.
+    """  # fmt: skip
+
+    step: TrainStep
+    numbers: tuple[float, ...]
+    groups: list[dict[str, Any]]
+
+
 class _Parts(NamedTuple):
     """trained: the layers up to the output's activation, as they are trained; net: all layers, as
-    they predict; steps: a step of training for each kind that was asked for.
+    they predict; steps: the step of training of the kind that was asked for last.
     """  # fmt: skip
 
     trained: nn.Sequential
     net: nn.Sequential
-    steps: dict[Hashable, TrainStep]
+    steps: dict[Hashable, _Kept]
 
 
 class Network:
@@ -94,20 +107,26 @@ class Network:
         Parameters: alpha, of the penalty within the objective; fresh, whether the optimiser begins.
         """
         variant = (solver, loss, alpha, options.momentum > 0, options.nesterovs_momentum)
-        step = self.parts.steps.get(variant)
-        weights = [linear.weight for linear in self.linears]
-        if step is not None and not fresh:
-            return step
-        rule = _optimizer(solver, self.trained, weights, options)
-        if step is None:
-            step = TrainStep(self.trained, Objective(loss, alpha, weights), rule)
+        kept = self.parts.steps.get(variant)
+        if kept is not None and not fresh:
+            return kept.step
+        numbers = tuple(float(getattr(options, name)) for name in _NUMBERS)
+        if kept is None or kept.numbers != numbers:
+            weights = [linear.weight for linear in self.linears]
+            rule = _optimizer(solver, self.trained, weights, options)
+            groups = [{k: v for k, v in one.items() if k != "params"} for one in rule.param_groups]
+            step = None if kept is None else kept.step
+            if step is None:
+                step = TrainStep(self.trained, Objective(loss, alpha, weights), rule)
+            kept = _Kept(step, numbers, groups)
             self.parts.steps.clear()
-            self.parts.steps[variant] = step
-        else:
-            step.optimizer.reset()
-            for group, other in zip(step.optimizer.param_groups, rule.param_groups, strict=True):
-                group.update({key: value for key, value in other.items() if key != "params"})
-        return step
+            self.parts.steps[variant] = kept
+        kept.step.optimizer.reset()
+        for group, first in zip(kept.step.optimizer.param_groups, kept.groups, strict=True):
+            for key, value in first.items():
+                if group[key] != value:
+                    group[key] = value
+        return kept.step
 
     def __del__(self) -> None:
         parts = self.__dict__.get("parts")

@@ -464,11 +464,9 @@ def _spread(x: Any, y: Any) -> tuple[Any, ...]:
 
     The quick call of a module knows arrays and numbers, and would leave tuples to Python.
     """
-    if type(x) is not tuple and type(y) is not tuple:
-        return x, y
-    xs, ys = (tree if type(tree) is tuple else (tree,) for tree in (x, y))
-    lengths = (len(x) if type(x) is tuple else -1, len(y) if type(y) is tuple else -1)
-    return (*lengths, *xs, *ys)
+    if type(x) is tuple:
+        return (len(x), len(y), *x, *y) if type(y) is tuple else (len(x), -1, *x, y)
+    return (-1, len(y), x, *y) if type(y) is tuple else (x, y)
 
 
 def _gathered(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
