@@ -32,9 +32,10 @@ inline constexpr size_t kCopiedTiles = kCopiedBytes / (kTileRows<T> * kBlockK * 
 inline constexpr size_t kSweepRows = 32, kSweepRowBytes = 2048, kSweepTerms = 64;
 inline constexpr size_t kLowRows = 4, kLowTileRows = 2, kLowTerms = 32, kOneRowTerms = 16;
 inline constexpr size_t kParkedBytes = 64 * 1024;
-// Fewest panels for which copying a pays: terms that are not neighbours; rows of neighbouring terms.
+// Fewest panels for which copying an a whose terms are not neighbours pays. Rows of neighbouring terms
+// are read where they lie: their copy cost 3 % of 192 x 512 x 256 and won nothing, not even at 4 KB
+// from row to row (Zen 4; Zen 5 neither).
 inline constexpr size_t kCopyPanels = 4;
-inline constexpr size_t kCopyRowsPanels = 32, kCopyRows = 64;
 
 template <class T>
 struct TileTable {
@@ -116,15 +117,15 @@ static void group_of_panels(const RowBlock<T>& block, size_t panel, size_t panel
   tile.residual_row = args.residual_row;
   const size_t first_row = block.tiles.start(block.first);
   size_t row = first_row;
-  // The next panel's part of this K-block comes in while this one is in use, spread over the tiles:
-  // 2048 cubed 79 -> 92 % of peak, 24 x 4096 x 4096 55 -> 90 % (Zen 4). A single tile has no time for
-  // it and only disturbs the hardware's own prefetching.
-  const size_t count = block.last - block.first;
+  // The next group's part of this K-block comes in while this one is in use, spread over the tiles:
+  // 24 x 4096 x 4096 75 -> 85 % of peak, 256 x 1024 x 1024 90 -> 93 % (Zen 4). A single tile has no time
+  // for it and only disturbs the hardware's own prefetching.
+  const size_t count = block.last - block.first, after = panel + panels;
   const bool ahead =
-      count > 1 && args.b_k == static_cast<ptrdiff_t>(kPanel) && (panel + panels) * kPanel < args.n;
-  const T* next = tile.b + static_cast<ptrdiff_t>(panels) * args.b_panel;
+      count > 1 && args.b_k == static_cast<ptrdiff_t>(kPanel) && after * kPanel < args.n;
+  const size_t next = ahead ? smaller(panels, (args.n - after * kPanel + kPanel - 1) / kPanel) : 0;
   tile.ahead = tile.b;
-  tile.ahead_k = ahead ? static_cast<ptrdiff_t>((kPanel + count - 1) / count) : 0;
+  tile.ahead_k = static_cast<ptrdiff_t>((next * kPanel + count - 1) / count);
   for (size_t t = block.first; t < block.last; ++t) {
     const size_t rows = block.tiles.length(t);
     const ptrdiff_t i = static_cast<ptrdiff_t>(row);
@@ -140,7 +141,11 @@ static void group_of_panels(const RowBlock<T>& block, size_t panel, size_t panel
     tile.start = k_first % kBlockK == 0 ? nullptr : waiting;
     tile.park = block_end ? nullptr : waiting;
     if (last && args.residual) tile.residual = args.residual + i * args.residual_row + j;
-    if (ahead) tile.ahead = next + k * kPanel * (t - block.first) / count;
+    if (ahead) {
+      const size_t part = (t - block.first) * next;
+      tile.ahead = tile.b + static_cast<ptrdiff_t>(panels + part / count) * args.b_panel +
+                   k * kPanel * (part % count) / count;
+    }
     kTiles<T>.tile[rows - 1][vecs - 1](tile);
     row += rows;
   }
@@ -263,8 +268,7 @@ static bool worth_sweeping(const GemmArgs<T>& args) {
 
 template <class T>
 static bool worth_copying(const GemmArgs<T>& args) {
-  if (args.a_k != 1) return args.n > kCopyPanels * kPanel;
-  return args.m >= kCopyRows && args.n >= kCopyRowsPanels * kPanel;
+  return args.a_k != 1 && args.n > kCopyPanels * kPanel;
 }
 
 template <class T>

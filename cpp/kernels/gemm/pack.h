@@ -110,33 +110,6 @@ template <class T>
   v.store_partial(to, rows);
 }
 
-// to[k][row] = a[row * a_row + k]: squares of one register's side, transposed.
-template <class T>
-static void interleave_rows(const T* a, ptrdiff_t a_row, size_t rows, size_t k, T* to) {
-  constexpr size_t lanes = Vec<T>::lanes;
-  constexpr size_t most = (kTileRows<T> + lanes - 1) / lanes;
-  const size_t squares = (rows + lanes - 1) / lanes;
-  const T* const end = to + k * rows;
-  for (size_t first = 0; first < k; first += lanes) {
-    const size_t terms = smaller(k - first, lanes);
-    Vec<T> square[most][lanes];
-    for (size_t s = 0; s < squares; ++s) {
-#pragma GCC unroll 16
-      for (size_t i = 0; i < lanes; ++i) {
-        const size_t row = s * lanes + i;
-        const T* from = a + static_cast<ptrdiff_t>(row < rows ? row : 0) * a_row + first;
-        square[s][i] = terms == lanes ? Vec<T>::load(from) : Vec<T>::load_partial(from, terms);
-      }
-      transpose(square[s]);
-    }
-    for (size_t i = 0; i < terms; ++i, to += rows) {
-      for (size_t s = 0; s < squares; ++s) {
-        store_rows(square[s][i], to + s * lanes, rows - s * lanes, end);
-      }
-    }
-  }
-}
-
 // to[k][row] = a[row + k * a_k].
 template <class T>
 static void copy_neighbours(const T* a, ptrdiff_t a_k, size_t rows, size_t k, T* to) {
@@ -154,7 +127,6 @@ static void copy_neighbours(const T* a, ptrdiff_t a_k, size_t rows, size_t k, T*
 // to[k][row] = a[row * a_row + k * a_k], at most kTileRows rows.
 template <class T>
 static void copy_tile(const T* a, ptrdiff_t a_row, ptrdiff_t a_k, size_t rows, size_t k, T* to) {
-  if (a_k == 1) return interleave_rows(a, a_row, rows, k, to);
   if (a_row == 1) return copy_neighbours(a, a_k, rows, k, to);
   for (size_t i = 0; i < k; ++i, a += a_k) {
     const T* from = a;

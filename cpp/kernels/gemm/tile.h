@@ -197,6 +197,19 @@ static void tile(const TileArgs<T>& args) {
     }
   }
 
+  // What waits in y comes in meanwhile: with 1024 columns and more it lies in L3 by now, and the end of
+  // a tile is too short to wait for it (256 x 1024 x 1024 89 -> 94 % of peak, Zen 4).
+  if constexpr (Rows > 3) {
+    if (args.resume) {
+      constexpr size_t line = 64 / sizeof(T);
+      for (size_t i = 0; i < Rows; ++i) {
+        const T* y = args.y + static_cast<ptrdiff_t>(i) * args.y_row;
+#pragma GCC unroll 8
+        for (size_t j = 0; j < Vecs * lanes; j += line) __builtin_prefetch(y + j, 1);
+      }
+    }
+  }
+
   // A pointer for every third row and panel, the two after it by the stride: with one for each, 14
   // rows would not fit the general registers and the loop would reload them from the stack.
   const auto bytes = [](ptrdiff_t elements) {
