@@ -2,7 +2,7 @@
 // Checks the product kernels and the matmul step against their definition, bit for bit.
 //
 // Every element is compared with a scalar loop that follows the numerical contract (K-blocks of 256,
-// one chain each; 16 lanes and a fixed tree for n < 16), and, on whole numbers, with the exact sum.
+// one chain each; 16 lanes and a fixed tree for narrow ones), and, on whole numbers, with the exact sum.
 // Operands lie against unreadable pages, alternately at their end and at their start; y starts as
 // NaN and lies in rows that are longer than n, whose rest must not change. Steps run with teams of
 // 1 to 5, strided, broadcast and constant operands. Prints the first difference and exits with 1.
@@ -135,8 +135,8 @@ struct Case {
   }
 
   // After the epilogue; `negate` stands for an activation.
-  T result(size_t i, size_t j, size_t n, bool with_bias, bool with_residual, bool negate) const {
-    T y = want[n < kPanel ? 1 : 0][i * columns + j];
+  T result(size_t i, size_t j, bool lanes, bool with_bias, bool with_residual, bool negate) const {
+    T y = want[lanes ? 1 : 0][i * columns + j];
     if (with_bias) y = y + bias[j];
     if (with_residual) y = y + residual[i * columns + j];
     return negate ? -y : y;
@@ -154,16 +154,16 @@ void negate(const T* x, T* y, size_t n, const T*) {
 }
 
 // ---- kernels
-// Variants: bit 0 a transposed, 1 b transposed, 2 b in place, 3 bias, 4 residual, 5 activation,
-// 6 operands at the start of their room.
+// Variants: bit 0 a transposed, 1 b transposed, 2 b in place or, of fewer columns than a panel, in one
+// all the same, 3 bias, 4 residual, 5 activation, 6 operands at the start of their room.
 template <class T>
 void check_kernel(const IsaRow& isa, const Case<T>& one, size_t m, size_t n, int variant) {
   static const Fence fences[6];
   const auto& kernels = *lamella::steps::typed_kernels<T>(*isa.table).gemm;
   const size_t k = one.k, panels = (n + kPanel - 1) / kPanel, gap = 3;
-  const bool at_end = (variant & 64) == 0, narrow = n < kPanel;
-  const bool b_rows = (variant & 2) == 0;
-  if ((variant & 4) && (narrow || !b_rows || n % kPanel != 0)) return;
+  const bool at_end = (variant & 64) == 0, narrow = n < kPanel && !(variant & 4);
+  const bool b_rows = (variant & 2) == 0, in_place = (variant & 4) && n >= kPanel;
+  if (in_place && (!b_rows || n % kPanel != 0)) return;
   GemmArgs<T> args{};
   args.m = m;
   args.n = n;
@@ -189,7 +189,7 @@ void check_kernel(const IsaRow& isa, const Case<T>& one, size_t m, size_t n, int
   args.b = b;
   args.b_k = b_k;
   args.b_panel = narrow ? b_n : static_cast<ptrdiff_t>(kPanel);
-  if (!narrow && !(variant & 4)) {
+  if (!narrow && !in_place) {
     T* packed = fences[2].place<T>(panels * kPanel * k, at_end);
     const size_t half = panels / 2;
     kernels.pack_b(b, b_k, b_n, k, n, half, panels, packed);
@@ -221,7 +221,7 @@ void check_kernel(const IsaRow& isa, const Case<T>& one, size_t m, size_t n, int
   for (size_t i = 0; i < m; ++i) {
     const T* y = args.y + i * (n + gap);
     for (size_t j = 0; j < n; ++j) {
-      if (!same(y[j], one.result(i, j, n, variant & 8, variant & 16, variant & 32))) {
+      if (!same(y[j], one.result(i, j, narrow, variant & 8, variant & 16, variant & 32))) {
         fail("kernel", isa.name, m, n, one.k, variant);
       }
     }
@@ -255,12 +255,15 @@ size_t check_kernels(const IsaRow& isa, std::mt19937& random) {
   }
   // More rows and columns than one block of the loops has.
   for (const size_t k : Sizes{3, 100, 257, 530}) {
-    const Case<T> one(310, 1100, k, false, isa.table->fused_multiply_add, unsigned(k));
+    const Case<T> one(410, 1100, k, false, isa.table->fused_multiply_add, unsigned(k));
     for (int repeat = 0; repeat < 6; ++repeat, ++count) {
       const int variant = static_cast<int>(random() % 128);
       check_kernel(isa, one, 150 + random() % 160, 1030 + random() % 70, variant);
       check_kernel(isa, one, 150 + random() % 160, 1040, variant);
       check_kernel(isa, one, 150 + random() % 160, 1 + random() % 15, variant);
+      // A last panel in narrow registers, and one register of columns in all.
+      check_kernel(isa, one, 150 + random() % 260, 16 * (random() % 9) + 1 + random() % 8, variant);
+      check_kernel(isa, one, 150 + random() % 260, 16, variant);
       // A wide row-major b where it lies, few rows.
       for (const size_t n : Sizes{528, 1040, 1088}) {
         check_kernel(isa, one, 1 + random() % 8, n, (variant & ~2) | 4);
@@ -352,6 +355,7 @@ void check_step(const IsaRow& isa, const Case<T>& one, size_t m, size_t n, size_
     run_step(*lamella::steps::make_pack_b(*isa.table, spec, Slot{4, 0}), frame, 1 + variant % 3);
   }
   const auto step = lamella::steps::make_matmul(*isa.table, spec);
+  const bool lanes = n < kPanel && (k > 32 || k > 4 * n);
   for (const int members : {1, 2, 3, 5}) {
     std::fill(y.begin(), y.end(), std::numeric_limits<T>::quiet_NaN());
     run_step(*step, frame, members);
@@ -359,7 +363,7 @@ void check_step(const IsaRow& isa, const Case<T>& one, size_t m, size_t n, size_
       for (size_t t = 0; t < batch1; ++t) {
         for (size_t i = 0; i < m; ++i) {
           for (size_t j = 0; j < n; ++j) {
-            T want = one.result(row(s, t, i), column(s, t, j), n, false, false, false);
+            T want = one.result(row(s, t, i), column(s, t, j), lanes, false, false, false);
             if (variant & 8) want = want + bias[j];
             if (variant & 16) want = want + T(1);
             if (variant & 32) want = -want;

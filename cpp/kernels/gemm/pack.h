@@ -68,6 +68,24 @@ static void pack_rows(const T* b, ptrdiff_t b_k, size_t k, T* panels) {
   }
 }
 
+// The panel that n cuts short.
+template <class T>
+static void pack_cut_rows(const T* b, ptrdiff_t b_k, size_t columns, size_t k, T* panel) {
+  constexpr size_t lanes = Vec<T>::lanes;
+  for (size_t i = 0; i < k; ++i, b += b_k, panel += kPanel) {
+#pragma GCC unroll 16
+    for (size_t v = 0; v < kPanel; v += lanes) {
+      Vec<T> part = Vec<T>::zero();
+      if (columns >= v + lanes) {
+        part = Vec<T>::load(b + v);
+      } else if (columns > v) {
+        part = Vec<T>::load_partial(b + v, columns - v);
+      }
+      part.store(panel + v);
+    }
+  }
+}
+
 template <class T>
 static void pack_b(const T* b, ptrdiff_t b_k, ptrdiff_t b_n, size_t k, size_t n, size_t first_panel,
                    size_t last_panel, T* panels) {
@@ -82,6 +100,10 @@ static void pack_b(const T* b, ptrdiff_t b_k, ptrdiff_t b_n, size_t k, size_t n,
     const size_t columns = n - column < kPanel ? n - column : kPanel;
     const T* from = b + static_cast<ptrdiff_t>(column) * b_n;
     T* panel = panels + p * k * kPanel;
+    if (b_n == 1 && b_k != 1 && columns < kPanel) {
+      pack_cut_rows(from, b_k, columns, k, panel);
+      continue;
+    }
     if (columns < kPanel) {
       for (size_t i = 0; i < k; ++i) {
         for (size_t j = columns; j < kPanel; ++j) panel[i * kPanel + j] = T(0);
@@ -89,7 +111,7 @@ static void pack_b(const T* b, ptrdiff_t b_k, ptrdiff_t b_n, size_t k, size_t n,
     }
     if (b_k == 1) {
       transpose_into(from, b_n, columns, k, panel, kPanel);
-    } else if (b_n == 1 && columns == kPanel) {
+    } else if (b_n == 1) {
       pack_rows<T, 1>(from, b_k, k, panel);
     } else {
       for (size_t i = 0; i < k; ++i) {
