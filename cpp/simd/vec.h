@@ -10,6 +10,7 @@
 //     store_partial(p, n)              n < lanes; writes n elements
 //     broadcast(x) zero() first()      first() is lane 0
 //     + - * / unary-                   IEEE, rounded to nearest even
+//   HalfVec<float>  8 lanes, where Vec<float> has 16 (AVX-512): moves, broadcast, zero, +, mul_add
 //   fma(a, b, c)    a * b + c rounded once on every ISA (slow where there is no instruction)
 //   mul_add(a, b, c)  the FMA instruction, or a product and a sum where there is none
 //   kHasFma         whether there is such an instruction
@@ -45,6 +46,8 @@ using std::size_t;
 
 template <class T>
 struct Vec;
+template <class T>
+struct HalfVec;
 template <class T>
 struct Mask;
 template <class T>

@@ -84,6 +84,35 @@ struct Vec<double> {
   [[gnu::always_inline]] double first() const { return _mm512_cvtsd_f64(v); }
 };
 
+template <>
+struct HalfVec<float> {
+  using Scalar = float;
+  static constexpr size_t lanes = 8;
+  __m256 v;
+
+  [[gnu::always_inline]] static __mmask8 first_lanes(size_t n) {
+    return static_cast<__mmask8>((1u << (n < lanes ? static_cast<unsigned>(n) : lanes)) - 1u);
+  }
+  [[gnu::always_inline]] static HalfVec load(const float* p) { return {_mm256_loadu_ps(p)}; }
+  [[gnu::always_inline]] static HalfVec load_partial(const float* p, size_t n) {
+    return {_mm256_maskz_loadu_ps(first_lanes(n), p)};
+  }
+  [[gnu::always_inline]] void store(float* p) const { _mm256_storeu_ps(p, v); }
+  [[gnu::always_inline]] void store_partial(float* p, size_t n) const {
+    _mm256_mask_storeu_ps(p, first_lanes(n), v);
+  }
+  [[gnu::always_inline]] static HalfVec broadcast(float x) { return {_mm256_set1_ps(x)}; }
+  [[gnu::always_inline]] static HalfVec zero() { return {_mm256_setzero_ps()}; }
+};
+
+[[gnu::always_inline]] inline HalfVec<float> operator+(HalfVec<float> a, HalfVec<float> b) {
+  return {_mm256_add_ps(a.v, b.v)};
+}
+[[gnu::always_inline]] inline HalfVec<float> mul_add(HalfVec<float> a, HalfVec<float> b,
+                                                     HalfVec<float> c) {
+  return {_mm256_fmadd_ps(a.v, b.v, c.v)};
+}
+
 // ---- float
 [[gnu::always_inline]] inline Vec<float> operator+(Vec<float> a, Vec<float> b) {
   return {_mm512_add_ps(a.v, b.v)};

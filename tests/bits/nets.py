@@ -67,8 +67,9 @@ def wide(dtype: str) -> Net:
 
 
 def narrow(dtype: str) -> Net:
-    layers = (nn.Linear(WIDTH, 8), nn.ELU(), nn.Linear(8, 15), nn.Sigmoid(), nn.Linear(15, 1))
-    return module(nn.Sequential(*layers), dtype)
+    layers = (nn.Linear(WIDTH, 8), nn.ELU(), nn.Linear(8, 15), nn.Sigmoid())
+    few = (nn.Linear(15, 4), nn.Tanh(), nn.Linear(4, 1))  # a few terms, half a panel
+    return module(nn.Sequential(*layers, *few), dtype)
 
 
 def normalised(dtype: str) -> Net:

@@ -16,8 +16,8 @@ from comparators import within_product_bound
 from lamella.ops.elementwise import unary
 from lamella.ops.matmul import Dense, MatMul
 
-# Around the panels (16), the row tiles (6, 4, 3, 2, 1) and the vectors (4, 8); up to 40.
-SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 23, 24, 25, 31, 32, 33, 40)
+# Around the panels (16), the row tiles (16, 12, 8, 6, 4, 3, 2, 1) and the vectors (4, 8); up to 40.
+SIZES = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 15, 16, 17, 23, 24, 25, 31, 32, 33, 40)
 SHAPES = tuple(itertools.product(SIZES, SIZES, SIZES))
 FEW_SIZES = (1, 2, 6, 7, 15, 16, 17, 33)
 FEW_SHAPES = tuple(itertools.product(FEW_SIZES, FEW_SIZES, FEW_SIZES))

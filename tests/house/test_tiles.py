@@ -22,15 +22,21 @@ from house.test_symbols import isa_objects, isa_of
 pytestmark = pytest.mark.skipif(not shutil.which("objdump"), reason="binutils are not installed")
 
 # Rows and registers of columns of a tile, rows and columns of a tile of dot products.
-SIZES = r"<(?P<dtype>float|double), (?P<rows>\d+)ul, (?P<columns>\d+)ul>"
-TILE = re.compile(r"lamella::kernels::\w+::tile" + SIZES)
-DOT_TILE = re.compile(r"lamella::kernels::\w+::dot_tile" + SIZES)
+SIZES = r"(?P<dtype>float|double)>?, (?P<rows>\d+)ul, (?P<columns>\d+)ul>"
+TILE = re.compile(
+    r"lamella::kernels::\w+::tile<lamella::simd::\w+::(?P<register>(?:Half)?Vec)<" + SIZES
+)
+DOT_TILE = re.compile(r"lamella::kernels::\w+::dot_tile<(?P<register>)" + SIZES)
 
 MULTIPLIES = re.compile(r"v?mulp[sd]|vfmadd\d+p[sd]")
 ADDS = re.compile(r"v?addp[sd]|vfmadd\d+p[sd]")
 FUSED = re.compile(r"vfmadd\d+p[sd]")
-# Whether multiply and add are one instruction, and the registers' name.
-MEANS = {"baseline": (False, "xmm"), "avx2": (True, "ymm"), "avx512": (True, "zmm")}
+# Whether multiply and add are one instruction, and the registers' names, whole and half.
+MEANS = {
+    "baseline": (False, {"Vec": "xmm"}),
+    "avx2": (True, {"Vec": "ymm"}),
+    "avx512": (True, {"Vec": "zmm", "HalfVec": "ymm"}),
+}
 REGISTER_BYTES = {"xmm": 16, "ymm": 32, "zmm": 64}
 ITEM_BYTES = {"float": 4, "double": 8}
 
@@ -78,9 +84,10 @@ def stack_accesses(function: list[Line], loop: list[Line]) -> list[str]:
     ]
 
 
-def faults(function: list[Line], isa: str, sums: int) -> list[str]:
+def faults(function: list[Line], isa: str, sums: int, register: str = "Vec") -> list[str]:
     """What keeps a tile of so many accumulators from running at the speed of its multiply-adds."""
-    fused, registers = MEANS[isa]
+    fused, names = MEANS[isa]
+    registers = names[register]
     loops = [
         loop for loop in inner_loops(function) if any(MULTIPLIES.fullmatch(x.name) for x in loop)
     ]
@@ -88,45 +95,55 @@ def faults(function: list[Line], isa: str, sums: int) -> list[str]:
     for loop in loops:
         found += [f"in the loop: {access}" for access in stack_accesses(function, loop)]
         for what in (FUSED,) if fused else (MULTIPLIES, ADDS):
-            names = [x for x in loop if what.fullmatch(x.name) and registers in x.operands]
+            those = [x for x in loop if what.fullmatch(x.name) and registers in x.operands]
             # Several terms a round are as good as one.
-            if not names or len(names) % sums:
-                found.append(f"{len(names)} instructions {what.pattern} on {registers}, not {sums}")
+            if not those or len(those) % sums:
+                found.append(f"{len(those)} instructions {what.pattern} on {registers}, not {sums}")
     return found
 
 
 @cache
-def tiles(path: Path, kind: re.Pattern[str]) -> dict[tuple[str, int, int], list[Line]]:
-    """(type, rows, columns) of every tile of that kind in an object file, and its instructions."""
+def tiles(path: Path, kind: re.Pattern[str]) -> dict[tuple[str, str, int, int], list[Line]]:
+    """(type, register, rows, columns) of an object file's tiles of that kind, and instructions."""
     command = ["objdump", "--disassemble", "--demangle", "--no-show-raw-insn", "--wide", path]
     run = subprocess.run(command, check=True, capture_output=True, text=True)
     matches = ((kind.search(name), lines) for name, lines in listing(run.stdout).items())
-    return {(m["dtype"], int(m["rows"]), int(m["columns"])): lines for m, lines in matches if m}
+    return {
+        (m["dtype"], m["register"], int(m["rows"]), int(m["columns"])): lines
+        for m, lines in matches
+        if m
+    }
 
 
-def tiles_of(isa: str, dtype: str, kind: re.Pattern[str]) -> dict[tuple[int, int], list[Line]]:
-    """The same of one type, in all the object files of an instruction set."""
+def tiles_of(
+    isa: str, dtype: str, kind: re.Pattern[str], register: str = ""
+) -> dict[tuple[int, int], list[Line]]:
+    """The same of one type and register, in all the object files of an instruction set."""
     found = {
-        key[1:]: lines
+        key[2:]: lines
         for path in isa_objects()
         if isa_of(path) == isa and "gemm" in path.name
         for key, lines in tiles(path, kind).items()
-        if key[0] == dtype
+        if key[:2] == (dtype, register)
     }
     assert found, f"no tile of {isa} in the build"
     return found
 
 
-@pytest.mark.parametrize("isa", MEANS)
-@pytest.mark.parametrize("dtype", ["float", "double"])
-def test_main_tiles_keep_their_sums_in_registers(dtype: str, isa: str) -> None:
+# A panel of doubles has two registers at least: its half is a whole one.
+@pytest.mark.parametrize(
+    ("dtype", "isa", "register"),
+    [("float", isa, register) for isa, (_, names) in MEANS.items() for register in names]
+    + [("double", isa, "Vec") for isa in MEANS],
+)
+def test_main_tiles_keep_their_sums_in_registers(dtype: str, isa: str, register: str) -> None:
     """Of each number of rows the widest tile; narrower ones serve the last columns."""
-    found = tiles_of(isa, dtype, TILE)
+    found = tiles_of(isa, dtype, TILE, register)
     widest = {rows: max(v for r, v in found if r == rows) for rows, _ in found}
     bad = {
         f"{rows} rows, {vecs} registers": reasons
         for rows, vecs in sorted(widest.items())
-        if (reasons := faults(found[rows, vecs], isa, rows * vecs))
+        if (reasons := faults(found[rows, vecs], isa, rows * vecs, register))
     }
     assert bad == {}
 
@@ -137,7 +154,8 @@ def test_main_dot_tiles_keep_their_sums_in_registers(dtype: str, isa: str) -> No
     """Of each number of columns the highest one; the last terms are added outside of the loop."""
     found = tiles_of(isa, dtype, DOT_TILE)
     highest = {columns: max(r for r, c in found if c == columns) for _, columns in found}
-    fused, registers = MEANS[isa]
+    fused, names = MEANS[isa]
+    registers = names["Vec"]
     what, lanes = FUSED if fused else MULTIPLIES, REGISTER_BYTES[registers] // ITEM_BYTES[dtype]
     bad = []
     for columns, rows in sorted(highest.items()):
@@ -155,7 +173,7 @@ def test_main_dot_tiles_keep_their_sums_in_registers(dtype: str, isa: str) -> No
 
 # A tile of 2 rows and 1 register, as objdump prints it: a row's sum in each of ymm0 and ymm1.
 GOOD = """
-0000000000000040 <void lamella::kernels::avx2::tile<float, 2ul, 1ul>(TileArgs<float> const&)>:
+0000000000000040 <void avx2::tile<Vec<float>, 2ul, 1ul>(TileArgs<float> const&)>:
       40:	mov    %rsp,%rbp
       43:	vmovaps %ymm0,-0x40(%rbp)
       48:	vxorps %xmm0,%xmm0,%xmm0

@@ -32,38 +32,46 @@ inline constexpr size_t kCopiedTiles = kCopiedBytes / (kTileRows<T> * kBlockK * 
 inline constexpr size_t kSweepRows = 32, kSweepRowBytes = 2048, kSweepTerms = 64;
 inline constexpr size_t kLowRows = 4, kLowTileRows = 2, kLowTerms = 32, kOneRowTerms = 16;
 inline constexpr size_t kParkedBytes = 64 * 1024;
+// Rows from which on a narrow last panel has tiles of its own: with fewer, too few chains are under way.
+inline constexpr size_t kNarrowRows = 8;
 // Fewest panels for which copying an a whose terms are not neighbours pays. Rows of neighbouring terms
 // are read where they lie: their copy cost 3 % of 192 x 512 x 256 and won nothing, not even at 4 KB
 // from row to row (Zen 4; Zen 5 neither).
 inline constexpr size_t kCopyPanels = 4;
 
-template <class T>
+// The tiles of one register type; what is not filled is never asked for.
+template <class V>
 struct TileTable {
-  TileFn<T> tile[kTileRows<T>][kMostPanels * kPanelVecs<T>];
+  using T = typename V::Scalar;
+  TileFn<T> tile[kTallRows][V::lanes < Vec<T>::lanes ? 1 : kMostPanels * kPanelVecs<T>];
 };
 
 // Every number of registers up to the widest group: the last panel's empty ones are left out.
-template <class T, size_t Rows, size_t Vecs>
-constexpr void fill_tiles(TileTable<T>& table) {
-  if constexpr (Rows <= kTileRows<T>) {
-    if constexpr (Vecs <= tile_panels<T>(Rows) * kPanelVecs<T>) {
-      table.tile[Rows - 1][Vecs - 1] = tile<T, Rows, Vecs>;
-      fill_tiles<T, Rows, Vecs + 1>(table);
+template <class V, size_t Rows, size_t Vecs>
+constexpr void fill_tiles(TileTable<V>& table) {
+  using T = typename V::Scalar;
+  constexpr bool half = V::lanes < Vec<T>::lanes;
+  if constexpr (Rows <= kTallRows) {
+    constexpr size_t widest =
+        half || Rows > kTileRows<T> ? 1 : tile_panels<T>(Rows) * kPanelVecs<T>;
+    if constexpr (Vecs <= widest) {
+      table.tile[Rows - 1][Vecs - 1] = tile<V, Rows, Vecs>;
+      fill_tiles<V, Rows, Vecs + 1>(table);
     } else {
-      fill_tiles<T, Rows + 1, 1>(table);
+      fill_tiles<V, Rows + 1, 1>(table);
     }
   }
 }
 
-template <class T>
-constexpr TileTable<T> make_tiles() {
-  TileTable<T> table{};
-  fill_tiles<T, 1, 1>(table);
+template <class V>
+constexpr TileTable<V> make_tiles() {
+  TileTable<V> table{};
+  fill_tiles<V, 1, 1>(table);
   return table;
 }
 
-template <class T>
-static constexpr TileTable<T> kTiles = make_tiles<T>();
+template <class V>
+static constexpr TileTable<V> kTiles = make_tiles<V>();
 
 // A length cut into parts of two neighbouring sizes, the larger ones first: 8 rows are 4 + 4, since
 // 6 + 2 would leave the second tile waiting for its few chains.
@@ -83,16 +91,20 @@ struct Even {
 template <class T>
 struct RowBlock {
   const GemmArgs<T>& args;
-  const Even& tiles;
+  Even tiles;
+  size_t origin;       // the row that tile 0 begins with
   size_t first, last;  // its row tiles
   size_t group;        // panels side by side in a tile
   const T* copied;     // this K-block of a as copy_block left it, or null
+
+  size_t row(size_t tile) const { return origin + tiles.start(tile); }
+  size_t rows() const { return tiles.start(last) - tiles.start(first); }
 };
 
 // All row tiles of the block times one group of panels, over k terms of one K-block, or over all
 // terms when the tiles hold blocks. Sums of an unfinished block are parked in `parked`, which may be
 // null when the block is whole.
-template <class T>
+template <class V, class T>
 static void group_of_panels(const RowBlock<T>& block, size_t panel, size_t panels, size_t k_first,
                             size_t k, T* parked, size_t parked_row) {
   const GemmArgs<T>& args = block.args;
@@ -110,12 +122,12 @@ static void group_of_panels(const RowBlock<T>& block, size_t panel, size_t panel
   tile.parked_row = parked_row;
   tile.resume = k_first >= kBlockK;
   tile.columns = smaller(args.n - j, panels * kPanel);
-  const size_t vecs = (tile.columns + Vec<T>::lanes - 1) / Vec<T>::lanes;
+  const size_t vecs = (tile.columns + V::lanes - 1) / V::lanes;
   tile.y_row = args.y_row;
   tile.bias = last && args.bias ? args.bias + j : nullptr;
   tile.residual = nullptr;
   tile.residual_row = args.residual_row;
-  const size_t first_row = block.tiles.start(block.first);
+  const size_t first_row = block.row(block.first);
   size_t row = first_row;
   // The next group's part of this K-block comes in while this one is in use, spread over the tiles:
   // 24 x 4096 x 4096 75 -> 85 % of peak, 256 x 1024 x 1024 90 -> 93 % (Zen 4). A single tile has no time
@@ -146,7 +158,7 @@ static void group_of_panels(const RowBlock<T>& block, size_t panel, size_t panel
       tile.ahead = tile.b + static_cast<ptrdiff_t>(panels + part / count) * args.b_panel +
                    k * kPanel * (part % count) / count;
     }
-    kTiles<T>.tile[rows - 1][vecs - 1](tile);
+    kTiles<V>.tile[rows - 1][vecs - 1](tile);
     row += rows;
   }
 }
@@ -157,50 +169,78 @@ template <class T>
 static void copy_block(const RowBlock<T>& block, size_t k_first, T* copied) {
   constexpr size_t kTermsThroughTiles = 16;
   const GemmArgs<T>& args = block.args;
-  const size_t k = smaller(args.k - k_first, kBlockK), begin = block.tiles.start(block.first);
+  const size_t k = smaller(args.k - k_first, kBlockK), begin = block.row(block.first);
   const T* a = args.a + static_cast<ptrdiff_t>(k_first) * args.a_k;
   const size_t step = args.a_row == 1 ? kTermsThroughTiles : k;
   for (size_t first = 0; first < k; first += step, a += static_cast<ptrdiff_t>(step) * args.a_k) {
     for (size_t t = block.first; t < block.last; ++t) {
-      const size_t row = block.tiles.start(t), rows = block.tiles.length(t);
+      const size_t row = block.row(t), rows = block.tiles.length(t);
       copy_tile(a + static_cast<ptrdiff_t>(row) * args.a_row, args.a_row, args.a_k, rows,
                 smaller(k - first, step), copied + (row - begin) * k + first * rows);
     }
   }
 }
 
+// Whether the panel before `last` is cut so short by n that one narrow register holds its columns, and
+// there are rows enough for tall tiles to be worth a turn of their own.
+template <class T>
+static bool ends_narrow(const RowBlock<T>& block, size_t last) {
+  const size_t n = block.args.n;
+  const bool cut = last * kPanel > n && n - (last - 1) * kPanel <= Narrow<T>::lanes;
+  return cut && (block.rows() >= kNarrowRows || n <= Narrow<T>::lanes);
+}
+
+// A panel that ends_narrow, in tall tiles, or in those that a was copied for.
+template <class T>
+static void narrow_panel(const RowBlock<T>& block, size_t panel, size_t k_first, size_t k,
+                         T* parked, size_t parked_row) {
+  if (block.copied) {
+    return group_of_panels<Narrow<T>>(block, panel, 1, k_first, k, parked, parked_row);
+  }
+  // Tiles that get several K-blocks must hold them.
+  const Even tiles(block.rows(), k > kBlockK ? kAccumulators / 2 : kTallRows);
+  const RowBlock<T> tall{block.args, tiles, block.row(block.first), 0, tiles.count, 1, nullptr};
+  group_of_panels<Narrow<T>>(tall, panel, 1, k_first, k, parked, parked_row);
+}
+
 // Panels first .. last - 1 of a row block, one K-block or a piece of it.
 template <class T>
 static void panel_groups(const RowBlock<T>& block, size_t first, size_t last, size_t k_first,
                          size_t k, T* parked, size_t parked_row) {
-  const Even groups(last - first, block.group);
-  for (size_t g = 0; g < groups.count; ++g) {
+  const size_t end = ends_narrow(block, last) ? last - 1 : last;
+  const Even groups(end - first, block.group);
+  for (size_t g = 0; first < end && g < groups.count; ++g) {
     const size_t start = groups.start(g);
-    group_of_panels(block, first + start, groups.length(g), k_first, k,
-                    parked ? parked + start * kPanel : nullptr, parked_row);
+    group_of_panels<Vec<T>>(block, first + start, groups.length(g), k_first, k,
+                            parked ? parked + start * kPanel : nullptr, parked_row);
   }
+  if (end == last) return;
+  narrow_panel(block, end, k_first, k, parked ? parked + (end - first) * kPanel : nullptr,
+               parked_row);
 }
 
 // Panels first .. last - 1 of a row block, all K-blocks.
 template <class T>
 static void column_block(const RowBlock<T>& block, size_t first, size_t last, T* room) {
   const GemmArgs<T>& args = block.args;
-  const size_t rows = block.tiles.start(block.last) - block.tiles.start(block.first);
   const bool is_short =
-      !room && (args.k <= kBlockK || rows * args.k * sizeof(T) <= kShortBlockBytes);
+      !room && (args.k <= kBlockK || block.rows() * args.k * sizeof(T) <= kShortBlockBytes);
   // Of a short block the sum of a group of panels is finished before the next one.
   const size_t step = is_short ? block.group : last - first;
   // A single low tile adds up the blocks in its registers.
   const size_t vecs = block.group * kPanelVecs<T>;
   const bool whole = is_short && 2 * block.tiles.longest() * vecs <= kAccumulators;
-  const Even parts(last - first, step);
+  // A narrow last panel goes with the part before it, if there is one.
+  const size_t narrow = first + 1 < last && ends_narrow(block, last) ? 1 : 0;
+  const Even parts(last - first - narrow, step);
   for (size_t part = 0; part < parts.count; ++part) {
     const size_t start = first + parts.start(part);
+    const size_t end = part + 1 < parts.count ? start + parts.length(part) : last;
     size_t k_first = 0;
     do {
       if (room) copy_block(block, k_first, room);
       const size_t k = whole ? args.k : smaller(args.k - k_first, kBlockK);
-      panel_groups<T>(block, start, start + parts.length(part), k_first, k, nullptr, 0);
+      panel_groups<T>(block, start, end, k_first, k, nullptr, 0);
       k_first += k;
     } while (k_first < args.k);
   }
@@ -211,20 +251,22 @@ template <class T>
 static void activate_block(const RowBlock<T>& block, size_t first, size_t last) {
   if (!block.args.activation) return;
   const size_t column = first * kPanel;
-  activate_rows(block.args, block.tiles.start(block.first), block.tiles.start(block.last), column,
+  activate_rows(block.args, block.row(block.first), block.row(block.last), column,
                 smaller(block.args.n - column, (last - first) * kPanel));
 }
 
 template <class T>
 static void row_blocks(const GemmArgs<T>& args, size_t block_tiles, T* room) {
-  const Even tiles(args.m, kTileRows<T>);
+  const Even tiles(args.m, args.n <= Vec<T>::lanes ? kTallRows : kTileRows<T>);
+  const Even blocks(tiles.count, block_tiles);
   const size_t panels = (args.n + kPanel - 1) / kPanel;
   // Four chains of one row already stream the second-level cache; more panels are more streams.
   const size_t group = smaller(tile_panels<T>(tiles.longest()), 4);
   for (size_t p = 0; p < panels; p += kBlockPanels) {
     const size_t last = smaller(p + kBlockPanels, panels);
-    for (size_t t = 0; t < tiles.count; t += block_tiles) {
-      const RowBlock<T> block{args, tiles, t, smaller(t + block_tiles, tiles.count), group, room};
+    for (size_t i = 0; i < blocks.count; ++i) {
+      const RowBlock<T> block{args,  tiles, 0, blocks.start(i), blocks.start(i) + blocks.length(i),
+                              group, room};
       column_block(block, p, last, room);
       activate_block(block, p, last);
     }
@@ -247,7 +289,7 @@ template <class T>
   const bool low = args.m <= kLowRows;
   const Even tiles(args.m, low && kTileRows<T> > kLowTileRows ? kLowTileRows : kTileRows<T>);
   const size_t terms = args.m == 1 ? kOneRowTerms : low ? kLowTerms : kSweepTerms;
-  const RowBlock<T> block{args, tiles, 0, tiles.count, tile_panels<T>(tiles.longest()), nullptr};
+  const RowBlock<T> block{args, tiles, 0, 0, tiles.count, tile_panels<T>(tiles.longest()), nullptr};
   const size_t panels = (args.n + kPanel - 1) / kPanel, width = room / args.m / kPanel;
   for (size_t first = 0; first < panels; first += width) {
     const size_t end = smaller(first + width, panels);

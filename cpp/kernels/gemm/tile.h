@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The register tile: Rows rows times Vecs registers of columns of a product, over one K-block.
+// The register tile: Rows rows times Vecs registers (V) of columns of a product, over one K-block.
 //
 // Each element is one chain of mul_add in increasing k starting from zero, in every tile shape, so
 // the shape never shows in the bits. Sums of earlier K-blocks wait in y and are added block by
@@ -13,6 +13,7 @@
 
 namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {
 
+using simd::LAMELLA_ISA_NAMESPACE::HalfVec;
 using simd::LAMELLA_ISA_NAMESPACE::kMaskedMoves;
 using simd::LAMELLA_ISA_NAMESPACE::Vec;
 
@@ -40,6 +41,23 @@ template <class T>
 inline constexpr size_t kTileRows =
     kAccumulators < kPanelVecs<T> ? 1 : kAccumulators / (kTilePanels<T> * kPanelVecs<T>);
 
+// The tile of a single register of columns is taller: it loads a register of b and a broadcast a row
+// for a multiply-add a row, and two loads go with two multiply-adds (Zen 4).
+inline constexpr size_t kTallRows = kAccumulators < 16 ? kAccumulators : 16;
+
+// The register of a panel that n cuts short. Where one is as wide as a panel, half of it: half the work
+// on Zen 4, whose wide instructions come in halves.
+template <class T, bool Half>
+struct NarrowRegister {
+  using Type = Vec<T>;
+};
+template <class T>
+struct NarrowRegister<T, true> {
+  using Type = HalfVec<T>;
+};
+template <class T>
+using Narrow = typename NarrowRegister<T, kPanelVecs<T> == 1>::Type;
+
 // Panels side by side in a tile of so many rows; few rows need several, or too few chains would be
 // under way to hide the latency of an FMA (a 1 x 16 tile reaches a quarter of the peak).
 template <class T>
@@ -49,15 +67,15 @@ constexpr size_t tile_panels(size_t rows) {
 }
 
 // Whether a tile has the registers to add up K-blocks by itself: it may then be given all terms.
-template <class T, size_t Rows, size_t Vecs>
+template <size_t Rows, size_t Vecs>
 inline constexpr bool kHoldsBlocks = 2 * Rows * Vecs <= kAccumulators;
 
 constexpr size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
 // Keeps a vector that several rows use in its register: GCC 12 otherwise repeats the load in every
 // multiplication, and the loads become the limit.
-template <class T>
-[[gnu::always_inline]] inline void pin(Vec<T>& v) {
+template <class V>
+[[gnu::always_inline]] inline void pin(V& v) {
 #if defined(__x86_64__)
   __asm__("" : "+v"(v.v));  // any vector register, the upper sixteen of AVX-512 included
 #elif defined(__aarch64__)
@@ -91,25 +109,25 @@ template <class T>
 using TileFn = void (*)(const TileArgs<T>& args);
 
 // The end of a tile whose last columns lie outside y: partial loads and stores.
-template <class T>
+template <class V, class T>
 [[maybe_unused, gnu::noinline]] static void finish_tail(const T* sums, size_t sums_row, size_t rows,
                                                         const TileArgs<T>& args) {
-  constexpr size_t lanes = Vec<T>::lanes;
+  constexpr size_t lanes = V::lanes;
   for (size_t i = 0; i < rows; ++i) {
     T* y = args.y + static_cast<ptrdiff_t>(i) * args.y_row;
     const T* residual = args.residual + static_cast<ptrdiff_t>(i) * args.residual_row;
     for (size_t j = 0; j < args.columns; j += lanes) {
       const size_t left = args.columns - j;
-      Vec<T> v = Vec<T>::load(sums + i * sums_row + j);
+      V v = V::load(sums + i * sums_row + j);
       if (left >= lanes) {
-        if (args.resume) v = Vec<T>::load(y + j) + v;
-        if (args.bias) v = v + Vec<T>::load(args.bias + j);
-        if (args.residual) v = v + Vec<T>::load(residual + j);
+        if (args.resume) v = V::load(y + j) + v;
+        if (args.bias) v = v + V::load(args.bias + j);
+        if (args.residual) v = v + V::load(residual + j);
         v.store(y + j);
       } else {
-        if (args.resume) v = Vec<T>::load_partial(y + j, left) + v;
-        if (args.bias) v = v + Vec<T>::load_partial(args.bias + j, left);
-        if (args.residual) v = v + Vec<T>::load_partial(residual + j, left);
+        if (args.resume) v = V::load_partial(y + j, left) + v;
+        if (args.bias) v = v + V::load_partial(args.bias + j, left);
+        if (args.residual) v = v + V::load_partial(residual + j, left);
         v.store_partial(y + j, left);
       }
     }
@@ -119,9 +137,9 @@ template <class T>
 // Adds what y holds so far, bias and residual, and writes the sums to y. Only a tile's last register
 // can reach beyond y's columns: masked moves take care of that where they are cheap, elsewhere
 // finish_tail.
-template <class T, size_t Rows, size_t Vecs>
-[[gnu::always_inline]] inline void finish(Vec<T> (&sum)[Rows][Vecs], const TileArgs<T>& args) {
-  constexpr size_t lanes = Vec<T>::lanes;
+template <class V, class T, size_t Rows, size_t Vecs>
+[[gnu::always_inline]] inline void finish(V (&sum)[Rows][Vecs], const TileArgs<T>& args) {
+  constexpr size_t lanes = V::lanes;
   if (!kMaskedMoves && args.columns < Vecs * lanes) {
     alignas(64) T sums[Rows * Vecs * lanes];
 #pragma GCC unroll 32
@@ -129,13 +147,13 @@ template <class T, size_t Rows, size_t Vecs>
 #pragma GCC unroll 32
       for (size_t v = 0; v < Vecs; ++v) sum[i][v].store(sums + (i * Vecs + v) * lanes);
     }
-    finish_tail(sums, Vecs * lanes, Rows, args);
+    finish_tail<V>(sums, Vecs * lanes, Rows, args);
     return;
   }
   const size_t last = args.columns - (Vecs - 1) * lanes;
   const auto load = [last](const T* row, size_t v) {
-    if (kMaskedMoves && v == Vecs - 1) return Vec<T>::load_partial(row + v * lanes, last);
-    return Vec<T>::load(row + v * lanes);
+    if (kMaskedMoves && v == Vecs - 1) return V::load_partial(row + v * lanes, last);
+    return V::load(row + v * lanes);
   };
   if (args.resume) {
 #pragma GCC unroll 32
@@ -148,7 +166,7 @@ template <class T, size_t Rows, size_t Vecs>
   if (args.bias) {
 #pragma GCC unroll 32
     for (size_t v = 0; v < Vecs; ++v) {
-      const Vec<T> bias = load(args.bias, v);
+      const V bias = load(args.bias, v);
 #pragma GCC unroll 32
       for (size_t i = 0; i < Rows; ++i) sum[i][v] = sum[i][v] + bias;
     }
@@ -175,25 +193,26 @@ template <class T, size_t Rows, size_t Vecs>
   }
 }
 
-template <class T, size_t Rows, size_t Vecs>
-static void tile(const TileArgs<T>& args) {
-  constexpr size_t lanes = Vec<T>::lanes;
-  constexpr size_t panels = (Vecs + kPanelVecs<T> - 1) / kPanelVecs<T>;
+template <class V, size_t Rows, size_t Vecs>
+static void tile(const TileArgs<typename V::Scalar>& args) {
+  using T = typename V::Scalar;
+  constexpr size_t lanes = V::lanes, panel_vecs = kPanel / lanes;
+  constexpr size_t panels = (Vecs + panel_vecs - 1) / panel_vecs;
   static_assert(Rows * Vecs <= kAccumulators || (Rows == 1 && panels == 1));
-  Vec<T> sum[Rows][Vecs];
+  V sum[Rows][Vecs];
   if (args.start) {
 #pragma GCC unroll 32
     for (size_t i = 0; i < Rows; ++i) {
 #pragma GCC unroll 32
       for (size_t v = 0; v < Vecs; ++v) {
-        sum[i][v] = Vec<T>::load(args.start + i * args.parked_row + v * lanes);
+        sum[i][v] = V::load(args.start + i * args.parked_row + v * lanes);
       }
     }
   } else {
 #pragma GCC unroll 32
     for (size_t i = 0; i < Rows; ++i) {
 #pragma GCC unroll 32
-      for (size_t v = 0; v < Vecs; ++v) sum[i][v] = Vec<T>::zero();
+      for (size_t v = 0; v < Vecs; ++v) sum[i][v] = V::zero();
     }
   }
 
@@ -233,39 +252,39 @@ static void tile(const TileArgs<T>& args) {
     for (; terms > 0; --terms) {
       const auto factor = [&](size_t i) {
         const char* at = a[i / 3] + static_cast<ptrdiff_t>(i % 3) * a_row;
-        return Vec<T>::broadcast(*reinterpret_cast<const T*>(at));
+        return V::broadcast(*reinterpret_cast<const T*>(at));
       };
       const auto load_column = [&](size_t v) {
-        const size_t p = v / kPanelVecs<T>;
+        const size_t p = v / panel_vecs;
         const char* at = b[p / 3] + static_cast<ptrdiff_t>(p % 3) * b_panel;
-        return Vec<T>::load(reinterpret_cast<const T*>(at) + v % kPanelVecs<T> * lanes);
+        return V::load(reinterpret_cast<const T*>(at) + v % panel_vecs * lanes);
       };
       // The shorter side stays in registers, the longer one passes through a single register.
       if constexpr (Rows < Vecs) {
-        Vec<T> x[Rows];
+        V x[Rows];
 #pragma GCC unroll 32
         for (size_t i = 0; i < Rows; ++i) x[i] = factor(i);
 #pragma GCC unroll 32
         for (size_t v = 0; v < Vecs; ++v) {
-          Vec<T> column = load_column(v);
+          V column = load_column(v);
           if constexpr (Rows > 1) pin(column);
 #pragma GCC unroll 32
           for (size_t i = 0; i < Rows; ++i) sum[i][v] = mul_add(x[i], column, sum[i][v]);
         }
       } else {
-        Vec<T> column[Vecs];
+        V column[Vecs];
 #pragma GCC unroll 32
         for (size_t v = 0; v < Vecs; ++v) {
           column[v] = load_column(v);
           if constexpr (Rows > 1) pin(column[v]);
         }
-        if constexpr (Rows > 3) {
+        if constexpr (Rows > 3 && Rows <= kTileRows<T>) {
           __builtin_prefetch(ahead);
           ahead += ahead_k;
         }
 #pragma GCC unroll 32
         for (size_t i = 0; i < Rows; ++i) {
-          const Vec<T> x = factor(i);
+          const V x = factor(i);
 #pragma GCC unroll 32
           for (size_t v = 0; v < Vecs; ++v) sum[i][v] = mul_add(x, column[v], sum[i][v]);
         }
@@ -276,16 +295,16 @@ static void tile(const TileArgs<T>& args) {
       for (size_t p = 0; p < panels; p += 3) b[p / 3] += b_k;
     }
   };
-  if constexpr (kHoldsBlocks<T, Rows, Vecs>) {
+  if constexpr (kHoldsBlocks<Rows, Vecs>) {
     multiply(smaller(args.k, kBlockK));
     for (size_t k = kBlockK; k < args.k; k += kBlockK) {
-      Vec<T> total[Rows][Vecs];
+      V total[Rows][Vecs];
 #pragma GCC unroll 32
       for (size_t i = 0; i < Rows; ++i) {
 #pragma GCC unroll 32
         for (size_t v = 0; v < Vecs; ++v) {
           total[i][v] = sum[i][v];
-          sum[i][v] = Vec<T>::zero();
+          sum[i][v] = V::zero();
         }
       }
       multiply(smaller(args.k - k, kBlockK));
