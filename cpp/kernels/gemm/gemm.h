@@ -25,13 +25,18 @@ inline constexpr size_t kShortBlockBytes = 128 * 1024;
 inline constexpr size_t kCopiedBytes = 128 * 1024;
 template <class T>
 inline constexpr size_t kCopiedTiles = kCopiedBytes / (kTileRows<T> * kBlockK * sizeof(T));
-// A wide row-major b and few rows: every term is a stream of its own, so that a piece of a K-block is
-// taken at a time, across as many columns as there is room to park sums for. Up to kLowRows, tiles
-// are low and therefore wide: what the first one reads of a row of b is long enough to be fetched
-// ahead, and the others find it in the first-level cache (4 x 4096 x 4096 3.3 -> 2.6 ms, Zen 5).
-inline constexpr size_t kSweepRows = 32, kSweepRowBytes = 2048, kSweepTerms = 64;
+// A wide row-major b and few rows: every term is a stream of its own, so that one K-block is taken at a
+// time, across as many columns as there is room to park sums for. Up to kLowRows it is a piece of one,
+// and tiles are low and therefore wide: what the first one reads of a row of b is long enough to be
+// fetched ahead, and the others find it in the first-level cache (4 x 4096 x 4096 3.3 -> 2.6 ms, Zen 5).
+// For more rows parking costs more than pieces save (8 x 2048 x 512 160 us in pieces of 64, 148 whole,
+// Zen 4).
+inline constexpr size_t kSweepRows = 32, kSweepRowBytes = 2048;
 inline constexpr size_t kLowRows = 4, kLowTileRows = 2, kLowTerms = 32, kOneRowTerms = 16;
 inline constexpr size_t kParkedBytes = 64 * 1024;
+// A y beyond this is not expected in the second-level cache, and fetched while so many terms or more are
+// added up (4096 x 256 x 256 3 % sooner, 256 x 1024 x 1024 4 %, Zen 4; a near one 1 % later).
+inline constexpr size_t kNearBytes = 512 * 1024, kFetchTerms = 64;
 // Rows from which on a narrow last panel has tiles of its own: with fewer, too few chains are under way.
 inline constexpr size_t kNarrowRows = 8;
 // Fewest panels for which copying an a whose terms are not neighbours pays. Rows of neighbouring terms
@@ -121,6 +126,7 @@ static void group_of_panels(const RowBlock<T>& block, size_t panel, size_t panel
   tile.k = k;
   tile.parked_row = parked_row;
   tile.resume = k_first >= kBlockK;
+  tile.far_y = block_end && k >= kFetchTerms && args.m * args.n * sizeof(T) > kNearBytes;
   tile.columns = smaller(args.n - j, panels * kPanel);
   const size_t vecs = (tile.columns + V::lanes - 1) / V::lanes;
   tile.y_row = args.y_row;
@@ -135,9 +141,16 @@ static void group_of_panels(const RowBlock<T>& block, size_t panel, size_t panel
   const size_t count = block.last - block.first, after = panel + panels;
   const bool ahead =
       count > 1 && args.b_k == static_cast<ptrdiff_t>(kPanel) && after * kPanel < args.n;
-  const size_t next = ahead ? smaller(panels, (args.n - after * kPanel + kPanel - 1) / kPanel) : 0;
+  const size_t wide = ahead ? smaller(panels, (args.n - after * kPanel + kPanel - 1) / kPanel) : 0;
+  const size_t piece = k * kPanel / count;  // of a panel; a tile takes so many pieces as it is wide
+  const T* next = tile.b + static_cast<ptrdiff_t>(panels) * args.b_panel;
+  size_t part = 0;
   tile.ahead = tile.b;
-  tile.ahead_k = static_cast<ptrdiff_t>((next * kPanel + count - 1) / count);
+  tile.ahead_k = static_cast<ptrdiff_t>((wide * kPanel + count - 1) / count);
+  // In a block's first group so do the rows of the next tile, if they lie one behind the other: 4096 x
+  // 256 x 256 91 -> 95 % (Zen 4).
+  const bool rows_ahead = panel == 0 && count > 1 && k == args.k && args.a_k == 1 &&
+                          args.a_row == static_cast<ptrdiff_t>(k) && !block.copied;
   for (size_t t = block.first; t < block.last; ++t) {
     const size_t rows = block.tiles.length(t);
     const ptrdiff_t i = static_cast<ptrdiff_t>(row);
@@ -153,10 +166,12 @@ static void group_of_panels(const RowBlock<T>& block, size_t panel, size_t panel
     tile.start = k_first % kBlockK == 0 ? nullptr : waiting;
     tile.park = block_end ? nullptr : waiting;
     if (last && args.residual) tile.residual = args.residual + i * args.residual_row + j;
-    if (ahead) {
-      const size_t part = (t - block.first) * next;
-      tile.ahead = tile.b + static_cast<ptrdiff_t>(panels + part / count) * args.b_panel +
-                   k * kPanel * (part % count) / count;
+    if (rows_ahead) {
+      tile.ahead = tile.a + rows * k;
+      tile.ahead_k = static_cast<ptrdiff_t>(rows);
+    } else if (ahead) {
+      tile.ahead = next + part * piece;
+      for (part += wide; part >= count; part -= count) next += args.b_panel;
     }
     kTiles<V>.tile[rows - 1][vecs - 1](tile);
     row += rows;
@@ -282,13 +297,12 @@ template <class T>
 
 template <class T>
 [[gnu::noinline]] static void column_sweep(const GemmArgs<T>& args) {
-  static_assert(kBlockK % kSweepTerms == 0 && kBlockK % kLowTerms == 0 &&
-                kBlockK % kOneRowTerms == 0);
+  static_assert(kBlockK % kLowTerms == 0 && kBlockK % kOneRowTerms == 0);
   constexpr size_t room = kParkedBytes / sizeof(T);
   alignas(64) T parked[room];
   const bool low = args.m <= kLowRows;
   const Even tiles(args.m, low && kTileRows<T> > kLowTileRows ? kLowTileRows : kTileRows<T>);
-  const size_t terms = args.m == 1 ? kOneRowTerms : low ? kLowTerms : kSweepTerms;
+  const size_t terms = args.m == 1 ? kOneRowTerms : low ? kLowTerms : kBlockK;
   const RowBlock<T> block{args, tiles, 0, 0, tiles.count, tile_panels<T>(tiles.longest()), nullptr};
   const size_t panels = (args.n + kPanel - 1) / kPanel, width = room / args.m / kPanel;
   for (size_t first = 0; first < panels; first += width) {

@@ -97,6 +97,7 @@ struct TileArgs {
   T* park;         // where they wait, when it is not the last; else null
   size_t parked_row;
   bool resume;     // y holds the sum of the blocks before
+  bool far_y;      // y is fetched into the cache while the terms are added up
   size_t columns;  // how many of the tile's exist in y, bias and residual
   T* y;
   ptrdiff_t y_row;
@@ -140,7 +141,8 @@ template <class V, class T>
 template <class V, class T, size_t Rows, size_t Vecs>
 [[gnu::always_inline]] inline void finish(V (&sum)[Rows][Vecs], const TileArgs<T>& args) {
   constexpr size_t lanes = V::lanes;
-  if (!kMaskedMoves && args.columns < Vecs * lanes) {
+  const bool cut = args.columns < Vecs * lanes;
+  if (!kMaskedMoves && cut) {
     alignas(64) T sums[Rows * Vecs * lanes];
 #pragma GCC unroll 32
     for (size_t i = 0; i < Rows; ++i) {
@@ -184,7 +186,7 @@ template <class V, class T, size_t Rows, size_t Vecs>
     T* y = args.y + static_cast<ptrdiff_t>(i) * args.y_row;
 #pragma GCC unroll 32
     for (size_t v = 0; v < Vecs; ++v) {
-      if (kMaskedMoves && v == Vecs - 1) {
+      if (v == Vecs - 1 && cut) {
         sum[i][v].store_partial(y + v * lanes, last);
       } else {
         sum[i][v].store(y + v * lanes);
@@ -216,15 +218,16 @@ static void tile(const TileArgs<typename V::Scalar>& args) {
     }
   }
 
-  // What waits in y comes in meanwhile: with 1024 columns and more it lies in L3 by now, and the end of
-  // a tile is too short to wait for it (256 x 1024 x 1024 89 -> 94 % of peak, Zen 4).
+  // A far y comes in meanwhile: the end of a tile is too short to wait for it. NumPy's arrays seldom
+  // begin with a cache line, so that a row has one more of them.
   if constexpr (Rows > 3) {
-    if (args.resume) {
+    if (args.far_y) {
       constexpr size_t line = 64 / sizeof(T);
       for (size_t i = 0; i < Rows; ++i) {
         const T* y = args.y + static_cast<ptrdiff_t>(i) * args.y_row;
 #pragma GCC unroll 8
         for (size_t j = 0; j < Vecs * lanes; j += line) __builtin_prefetch(y + j, 1);
+        __builtin_prefetch(y + Vecs * lanes - 1, 1);
       }
     }
   }
