@@ -106,6 +106,14 @@ template <size_t Rows>
   return rows - r >= 2 * Rows ? Rows * row_step : 0;
 }
 
+// How far ahead of itself a pass asks for what it meets next, of which there are `left` elements
+// more. 16 KB: softmax of 128 x 32000 takes 1.2 times as long with 4 KB or with a row of 128 KB.
+template <class T>
+[[gnu::always_inline]] inline size_t ahead_within(size_t left) {
+  constexpr size_t kAhead = 16384 / sizeof(T);
+  return left >= kAhead ? kAhead : 0;
+}
+
 // Asks for the cache line of x[ahead] while arithmetic is what takes the time: what comes next in an
 // array beyond the second-level cache then is there. Measured on 128 x 32000: softmax 1.3 times as
 // fast, rms_norm 1.15 times.

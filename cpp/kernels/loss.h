@@ -84,32 +84,31 @@ inline void cross_entropy_of(const ClassLossArgs<T>& a) {
   if (a.weight != nullptr && a.spread != T(0)) {
     all_weights = fold_one<T>(Values<T>{a.weight, 0}, a.cols);
   }
-  with_sums<Slopes>(
-      a.x, static_cast<ptrdiff_t>(a.cols), a.slopes, a.rows, a.cols, [](T top) { return top; },
-      [&](size_t r, T top, T sum) {
-        if (a.target[r] == a.ignored) return ignore_row(a, r);
-        const size_t target = static_cast<size_t>(a.target[r]);
-        const T* const x = a.x + r * a.cols;
-        const T weight = a.weight != nullptr ? a.weight[target] : T(1);
-        const T hit = a.hit * weight;
-        const T log_sum = scalar(sum, [](Vec<T> v) { return vec::log(v); });
-        T loss = hit * (log_sum + (top - x[target]));
-        if (a.spread != T(0)) {
-          const T distances = sum_distances(x, a.weight, top, a.cols);
-          loss = loss + a.spread * (distances + all_weights * log_sum);
-        }
-        if (a.losses != nullptr) a.losses[r] = loss;
-        if (a.weights != nullptr) a.weights[r] = weight;
-        if constexpr (Slopes) {
-          T* const slopes = a.slopes + r * a.cols;
-          const T factor = (hit + a.spread * all_weights) / sum;
-          // Computed before the row is written: a number of a vector just stored is slow to read.
-          const T share = a.spread != T(0) ? a.spread * weight : T(0);
-          const T own = slopes[target] * factor - share - hit;
-          finish_slopes(slopes, a.weight, a.cols, factor, a.spread);
-          slopes[target] = own;
-        }
-      });
+  const auto finish = [&](size_t r, T top, T sum) {
+    if (a.target[r] == a.ignored) return ignore_row(a, r);
+    const size_t target = static_cast<size_t>(a.target[r]);
+    const T* const x = a.x + r * a.cols;
+    const T weight = a.weight != nullptr ? a.weight[target] : T(1);
+    const T hit = a.hit * weight;
+    const T log_sum = scalar(sum, [](Vec<T> v) { return vec::log(v); });
+    T loss = hit * (log_sum + (top - x[target]));
+    if (a.spread != T(0)) {
+      const T distances = sum_distances(x, a.weight, top, a.cols);
+      loss = loss + a.spread * (distances + all_weights * log_sum);
+    }
+    if (a.losses != nullptr) a.losses[r] = loss;
+    if (a.weights != nullptr) a.weights[r] = weight;
+    if constexpr (Slopes) {
+      T* const slopes = a.slopes + r * a.cols;
+      const T factor = (hit + a.spread * all_weights) / sum * vec::kLowered<T>;
+      // Computed before the row is written: a number of a vector just stored is slow to read.
+      const T share = a.spread != T(0) ? a.spread * weight : T(0);
+      const T own = slopes[target] * factor - share - hit;
+      finish_slopes(slopes, a.weight, a.cols, factor, a.spread);
+      slopes[target] = own;
+    }
+  };
+  with_sums<Slopes>(a.x, static_cast<ptrdiff_t>(a.cols), a.rows, a.cols, a.slopes, finish);
 }
 
 // The columns of `count` short rows from row `first` on: lane i of column[c] is class c of row i. The
@@ -166,16 +165,9 @@ template <bool Slopes, class T>
   }
   Vec<T> value[kReduceLanes];
   load_columns(x, count, a.cols, value);
-  Vec<T> high = Vec<T>::broadcast(-kInfinity<T>), low = -high;
-  for (size_t c = 0; c < a.cols; ++c) {
-    high = max_or_second(value[c], high);
-    low = min_or_second(value[c], low);
-  }
-  if (all(vec::exp_is_usual(low - high))) {
-    for (size_t c = 0; c < a.cols; ++c) value[c] = exp_of<true>(value[c] - high);
-  } else {
-    for (size_t c = 0; c < a.cols; ++c) value[c] = exp_of<false>(value[c] - high);
-  }
+  Vec<T> high = Vec<T>::broadcast(-kInfinity<T>);
+  for (size_t c = 0; c < a.cols; ++c) high = max_or_second(value[c], high);
+  for (size_t c = 0; c < a.cols; ++c) value[c] = vec::exp_raised(value[c] - high);
   // fold.h's tree over the classes; what lies behind the last one would add zeros.
   Vec<T> sums[kReduceLanes];
   for (size_t c = 0; c < a.cols; ++c) sums[c] = value[c];
@@ -184,6 +176,7 @@ template <bool Slopes, class T>
     for (size_t c = 0; c + half < left; ++c) sums[c] = sums[c] + sums[c + half];
     left = left < half ? left : half;
   }
+  const Vec<T> sum = sums[0] * Vec<T>::broadcast(vec::kLowered<T>);
   const Vec<T> zero = Vec<T>::zero(), targets = Vec<T>::load(place);
   const Vec<T> weights = Vec<T>::load(weight);
   const Mask<T> kept = targets >= zero;
@@ -192,12 +185,12 @@ template <bool Slopes, class T>
     count < kWidth ? v.store_partial(y, count) : v.store(y);
   };
   if (a.losses != nullptr) {
-    const Vec<T> loss = hit * (vec::log(sums[0]) + (high - Vec<T>::load(own)));
+    const Vec<T> loss = hit * (vec::log(sum) + (high - Vec<T>::load(own)));
     store(select(kept, loss, zero), a.losses + first);
   }
   if (a.weights != nullptr) store(weights, a.weights + first);
   if constexpr (Slopes) {
-    const Vec<T> factor = (hit + zero) / sums[0];
+    const Vec<T> factor = (hit + zero) / sum * Vec<T>::broadcast(vec::kLowered<T>);
     for (size_t c = 0; c < a.cols; ++c) {
       Vec<T> slope = value[c] * factor;
       slope = select(targets == Vec<T>::broadcast(static_cast<T>(c)), slope - hit, slope);

@@ -120,6 +120,37 @@ struct ExpFloatParts {
          select(small, V::broadcast(0x1p-64f), V::broadcast(0x1p+64f));
 }
 
+// What exp_raised multiplies by, so that no result is subnormal, and what undoes it.
+template <class T>
+inline constexpr T kRaised = T(0x1p+64);
+template <>
+inline constexpr float kRaised<float> = 0x1p+32f;
+template <class T>
+inline constexpr T kLowered = T(1) / kRaised<T>;
+
+// exp(x) kRaised for x <= 0; that of -104 from there on, which lowered rounds to 0. For sums that
+// are divided by: any x takes the one way, and what was lost on the way down comes back with the
+// division. ln 2 as one constant adds |x| 2^-28.4, a twentieth of what the rounding of such an
+// argument is worth; the rest is below 1 ULP.
+[[gnu::always_inline]] inline Vec<float> exp_raised(Vec<float> x) {
+  using V = Vec<float>;
+  const V limited = at_least(-104.0f, x);
+  if constexpr (!kHasFma) {
+    return narrow(exp_wide(widen_low(limited)) * Vec<double>::broadcast(double(kRaised<float>)),
+                  exp_wide(widen_high(limited)) * Vec<double>::broadcast(double(kRaised<float>)));
+  }
+  constexpr float kEighths = 0x1.8p+20f;
+  constexpr float kPowers[] = {0x1.000000p+32f, 0x1.f72b84p+31f, 0x1.f06fe0p+31f, 0x1.ebfdaep+31f,
+                               0x1.ea09e6p+31f, 0x1.eace54p+31f, 0x1.ee89fap+31f, 0x1.f5818ep+31f};
+  // (exp(r) - 1 - r) / r^2 for |r| <= ln 2 / 16: 2^-25.2 relative to exp(r).
+  constexpr float kExp[] = {0x1.00087cp-1f, 0x1.555d88p-3f};
+  const V sum = fma(limited, V::broadcast(static_cast<float>(kLog2E)), V::broadcast(kEighths));
+  const V r = fma(sum - V::broadcast(kEighths), V::broadcast(-kLn2High), limited);
+  const V fraction = fma(r * r, horner(r, kExp), r);
+  const V power = from_bits(shift_left<20>(bits(sum)) + bits(lookup8(kPowers, bits(sum))));
+  return fma(power, fraction, power);
+}
+
 [[gnu::always_inline]] inline Vec<float> expm1(Vec<float> x) {
   const Vec<float> limited = at_most(104.0f, at_least(-104.0f, x));
   return narrow(expm1_wide(widen_low(limited)), expm1_wide(widen_high(limited)));

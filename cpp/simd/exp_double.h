@@ -61,6 +61,12 @@ struct ExpTerms {
   return rounded_mantissa(e) * power_of_two(e.n);
 }
 
+// exp(x) kRaised for x <= 0; that of -746 from there on, which lowered rounds to 0.
+[[gnu::always_inline]] inline Vec<double> exp_raised(Vec<double> x) {
+  const ExpTerms e = exp_terms(at_least(-746.0, x), Vec<double>::zero());
+  return rounded_mantissa(e) * power_of_two(e.n + Vec<double>::broadcast(64.0));
+}
+
 // (exp(x + low) - 1) / 2 for -700 <= x <= 710: halved, so that no power of two overflows. Below -37,
 // where the power is less than the last place of 1/2, only the form for negative x keeps it.
 template <bool negative>
