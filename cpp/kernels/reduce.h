@@ -41,8 +41,9 @@ void mean_rows(const T* x, ptrdiff_t row_step, size_t rows, size_t cols, T* y) {
 // ---- columns
 
 // Columns to a tile, rows to a chunk, chunks to a group. A tile's three accumulators stay in the
-// first-level cache, its rows are read as streams.
-inline constexpr size_t kTileColumns = 512;
+// first-level cache, its rows are read as streams: the longer, the better.
+template <class T>
+inline constexpr size_t kTileColumns = 4096 / sizeof(T);
 inline constexpr size_t kChunkRows = 64;
 inline constexpr size_t kGroupRows = 64 * kChunkRows;
 
@@ -84,7 +85,7 @@ template <class T, class Op>
 template <class T, class Op>
 inline void fold_columns(const T* x, ptrdiff_t row_step, size_t rows, size_t cols, T* y) {
   constexpr T neutral = Op::template neutral<T>;
-  alignas(64) T chunk[kTileColumns], group[kTileColumns];
+  alignas(64) T chunk[kTileColumns<T>], group[kTileColumns<T>];
   for (size_t j = 0; j < cols; ++j) y[j] = neutral;
   if (rows <= kChunkRows) {
     fold_rows_into<T, Op>(x, row_step, rows, cols, y);
@@ -105,9 +106,9 @@ inline void fold_columns(const T* x, ptrdiff_t row_step, size_t rows, size_t col
 
 template <class T, class Op>
 void reduce_columns(const T* x, ptrdiff_t row_step, size_t rows, size_t cols, T* y) {
-  for (size_t j = 0; j < cols; j += kTileColumns) {
-    fold_columns<T, Op>(x + j, row_step, rows, cols - j < kTileColumns ? cols - j : kTileColumns,
-                        y + j);
+  for (size_t j = 0; j < cols; j += kTileColumns<T>) {
+    fold_columns<T, Op>(x + j, row_step, rows,
+                        cols - j < kTileColumns<T> ? cols - j : kTileColumns<T>, y + j);
   }
 }
 
@@ -163,39 +164,6 @@ void extreme_rows(const T* x, ptrdiff_t row_step, size_t rows, size_t cols, T* y
   }
 }
 
-// The first of at most kChunk columns that equals `wanted`, kChunk without one. Every column is
-// looked at: no branch depends on the data, so that the search of one row overlaps with the next.
-template <class T>
-[[gnu::always_inline]] inline size_t first_equal(const T* x, size_t cols, T wanted) {
-  constexpr size_t kWidth = Vec<T>::lanes, kRegisters = 4;
-  alignas(64) static constexpr T kLane[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-  const Vec<T> goal = Vec<T>::broadcast(wanted), none = Vec<T>::broadcast(T(kChunk));
-  Vec<T> column[kRegisters], first[kRegisters];
-#pragma GCC unroll 4
-  for (size_t i = 0; i < kRegisters; ++i) {
-    column[i] = Vec<T>::load(kLane) + Vec<T>::broadcast(T(i * kWidth));
-    first[i] = none;
-  }
-  const auto look = [&](size_t i, Mask<T> equal, size_t step) __attribute__((always_inline)) {
-    first[i] = min_or_second(select(equal, column[i], none), first[i]);
-    column[i] = column[i] + Vec<T>::broadcast(T(step));
-  };
-  size_t c = 0;
-  for (; c + kRegisters * kWidth <= cols; c += kRegisters * kWidth) {
-#pragma GCC unroll 4
-    for (size_t i = 0; i < kRegisters; ++i) {
-      look(i, Vec<T>::load(x + c + i * kWidth) == goal, kRegisters * kWidth);
-    }
-  }
-  for (; c + kWidth <= cols; c += kWidth) look(0, Vec<T>::load(x + c) == goal, kWidth);
-  if (c < cols) {
-    const auto equal = Vec<T>::load_partial(x + c, cols - c) == goal;
-    look(0, equal & vec::first_lanes<T>(cols - c), 0);
-  }
-  first[0] = min_or_second(min_or_second(first[0], first[1]), min_or_second(first[2], first[3]));
-  return static_cast<size_t>(vec::fold_lanes(first[0], MinimumOfNumbers{}));
-}
-
 template <class T>
 [[gnu::noinline]] bool has_nan(const T* x, size_t cols) {
   const Vec<T> one = Vec<T>::broadcast(T(1));
@@ -211,23 +179,91 @@ template <class T>
   return c;
 }
 
+// One register or four, folded to one.
+template <class V, size_t N, class Op>
+[[gnu::always_inline]] inline V fold_registers(const V (&v)[N], Op op) {
+  static_assert(N == 1 || N == 4);
+  if constexpr (N == 1) return v[0];
+  if constexpr (N == 4) return op(op(v[0], v[1]), op(v[2], v[3]));
+}
+
+// The extreme of a row's numbers, the first column that holds it, and whether there is nothing but
+// numbers, as in Extreme. A block has some registers' columns; a lane keeps the best that it met
+// and the block where that was: one pass, and no branch depends on the data.
+template <class T>
+struct FirstExtreme {
+  T value;
+  size_t column;
+  bool finite;
+};
+
+// Columns whose numbers a float holds exactly.
+inline constexpr size_t kMostColumns = size_t(1) << 23;
+
+template <class T, class Numbers, size_t kRegisters>
+[[gnu::always_inline]] inline FirstExtreme<T> first_extreme(const T* x, size_t cols) {
+  constexpr size_t kWidth = Vec<T>::lanes, kBlock = kRegisters * kWidth;
+  alignas(64) static constexpr T kLane[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+  constexpr T neutral = Numbers::template neutral<T>;
+  const Vec<T> zero = Vec<T>::zero(), one = Vec<T>::broadcast(T(1));
+  Vec<T> best[kRegisters], where[kRegisters], check[kRegisters], block = zero;
+#pragma GCC unroll 4
+  for (size_t i = 0; i < kRegisters; ++i) {
+    best[i] = Vec<T>::broadcast(neutral);
+    where[i] = check[i] = zero;
+  }
+  const auto look = [&](size_t i, Vec<T> v) __attribute__((always_inline)) {
+    const Vec<T> better = Numbers{}(best[i], v);
+    where[i] = select(better != best[i], block, where[i]);
+    best[i] = better;
+    check[i] = mul_add(v, zero, check[i]);
+  };
+  size_t c = 0;
+  for (; c + kBlock <= cols; c += kBlock) {
+#pragma GCC unroll 4
+    for (size_t i = 0; i < kRegisters; ++i) look(i, Vec<T>::load(x + c + i * kWidth));
+    block = block + one;
+  }
+#pragma GCC unroll 4
+  for (size_t i = 0; i < kRegisters; ++i) {
+    if (c + kWidth <= cols) {
+      look(i, Vec<T>::load(x + c));
+    } else if (c < cols) {
+      // The lanes behind the row repeat a number of it, at a later column.
+      look(i, vec::load_partial(x + c, cols - c, x[c]));
+    }
+    c += kWidth;
+  }
+  const T value = vec::fold_lanes(fold_registers(best, Numbers{}), Numbers{});
+  const Vec<T> goal = Vec<T>::broadcast(value);
+#pragma GCC unroll 4
+  for (size_t i = 0; i < kRegisters; ++i) {
+    const Vec<T> lane = Vec<T>::load(kLane) + Vec<T>::broadcast(T(i * kWidth));
+    const Vec<T> column = mul_add(where[i], Vec<T>::broadcast(T(kBlock)), lane);
+    where[i] = select(best[i] == goal, column, Vec<T>::broadcast(T(kMostColumns)));
+  }
+  const Vec<T> first = fold_registers(where, MinimumOfNumbers{});
+  return {value, static_cast<size_t>(vec::fold_lanes(first, MinimumOfNumbers{})),
+          all(fold_registers(check, Add{}) == zero)};
+}
+
 // First column whose value equals the row's extreme, or is NaN if the extreme is; 0 for no columns.
 template <class T, class Numbers>
 void arg_rows(const T* x, ptrdiff_t row_step, size_t rows, size_t cols, std::int64_t* y) {
+  const bool short_row = cols <= 2 * Vec<T>::lanes;
   for (size_t r = 0; r < rows; ++r, x += row_step) {
-    const Extreme<T> extreme = extreme_of_numbers<T, Numbers>(x, cols);
-    size_t column = 0;
-    if (!extreme.finite && has_nan(x, cols)) {
-      column = first_nan(x);
-    } else {
-      for (size_t begin = 0; begin < cols; begin += kChunk) {
-        const size_t n = cols - begin < kChunk ? cols - begin : kChunk;
-        const size_t found = first_equal(x + begin, n, extreme.value);
-        column = begin + found;
-        if (found < kChunk) break;
-      }
+    FirstExtreme<T> found{Numbers::template neutral<T>, 0, true};
+    if (short_row) found = first_extreme<T, Numbers, 1>(x, cols);
+    for (size_t begin = short_row ? cols : 0; begin < cols; begin += kMostColumns) {
+      const size_t n = cols - begin < kMostColumns ? cols - begin : kMostColumns;
+      const FirstExtreme<T> next = first_extreme<T, Numbers, 4>(x + begin, n);
+      const T better =
+          Numbers{}(Vec<T>::broadcast(found.value), Vec<T>::broadcast(next.value)).first();
+      if (better != found.value) found.column = begin + next.column;
+      found = {better, found.column, found.finite && next.finite};
     }
-    y[r] = static_cast<std::int64_t>(column);
+    const bool nan = !found.finite && has_nan(x, cols);
+    y[r] = static_cast<std::int64_t>(nan ? first_nan(x) : found.column);
   }
 }
 

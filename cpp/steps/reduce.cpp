@@ -16,17 +16,17 @@ namespace {
 constexpr std::size_t kResultGrain = 16;
 constexpr std::size_t kLongRow = 256;
 
-// Columns that one call of a columns kernel takes: its own tile (kernels/reduce.h).
+// Members' shares of columns: half of a tile of the columns kernels (kernels/reduce.h) in float.
 constexpr std::size_t kColumnGrain = 512;
 
 // Nanoseconds per element of x, in cache with AVX2: sums are bound by loads, maxima by the NaN and
 // zero rules, logsumexp by exp.
 double element_cost(const kernels::KernelTable& table, const ReduceSpec& spec) {
   double cost = 0.06;
-  if (spec.kind == "logsumexp") cost = 0.5;
+  if (spec.kind == "logsumexp") cost = 0.2;
   if (spec.kind == "var") cost = 0.2;
-  if (spec.kind == "argmax" || spec.kind == "argmin") cost = 0.2;
-  if (spec.dtype == DType::f64) cost *= 2.0;
+  if (spec.kind == "argmax" || spec.kind == "argmin") cost = 0.1;
+  if (spec.dtype == DType::f64) cost *= spec.kind == "logsumexp" ? 15.0 : 2.0;
   return cost * (table.vector_bytes < 32 ? 2.0 : 1.0);
 }
 
