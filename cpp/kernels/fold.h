@@ -34,6 +34,15 @@ struct Add {
   }
 };
 
+// Sums of values, and from number kFrom on of their squares, each rounded once with its addition
+// where there is an FMA instruction.
+template <size_t kFrom>
+struct AddSquares : Add {};
+template <class Op>
+inline constexpr size_t kSquaresFrom = ~size_t(0);
+template <size_t kFrom>
+inline constexpr size_t kSquaresFrom<AddSquares<kFrom>> = kFrom;
+
 struct Multiply {
   template <class T>
   static constexpr T neutral = T(1);
@@ -191,13 +200,14 @@ template <class T, class Op, size_t Count, size_t Streams, class Map>
                                                 Lanes16<T> (&lanes)[Streams][Count]) {
   constexpr size_t kWidth = Vec<T>::lanes, kParts = Lanes16<T>::count;
   Lanes16<T> running[Streams][Count];
-  const auto fold = [&](size_t s, size_t p, const Vec<T>(&value)[Count])
-                        __attribute__((always_inline)) {
+  const auto fold = [&](size_t s, size_t p,
+                        const Vec<T>(&value)[Count]) __attribute__((always_inline)) {
 #pragma GCC unroll 4
-                          for (size_t k = 0; k < Count; ++k) {
-                            running[s][k].part[p] = Op{}(running[s][k].part[p], value[k]);
-                          }
-                        };
+    for (size_t k = 0; k < Count; ++k) {
+      Vec<T>& sum = running[s][k].part[p];
+      sum = k >= kSquaresFrom<Op> ? mul_add(value[k], value[k], sum) : Op{}(sum, value[k]);
+    }
+  };
 #pragma GCC unroll 4
   for (size_t s = 0; s < Streams; ++s) {
 #pragma GCC unroll 4
