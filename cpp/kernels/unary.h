@@ -2,7 +2,8 @@
 // Unary functions: one functor each, and the one list that names them.
 //
 // A functor is made from the activation's numbers and maps a vector to a vector with value(x). One
-// with a cheaper way to the same bits for ordinary arguments adds is_usual(x) and usual(x).
+// with a cheaper way to the same bits for ordinary arguments adds usual(x) and says which they are:
+// by kUsual, which their size does not exceed, or by is_usual(x).
 // Every element goes through the same vector code wherever it stands, the tail as a partial
 // vector, so that a result depends on its element alone. NaN gives NaN throughout.
 #pragma once
@@ -41,7 +42,7 @@ template <class T>
 struct Exp : Plain<T> {
   using Plain<T>::Plain;
   [[gnu::always_inline]] Vec<T> value(Vec<T> x) const { return exp(x); }
-  [[gnu::always_inline]] Mask<T> is_usual(Vec<T> x) const { return exp_is_usual(x); }
+  static constexpr T kUsual = simd::LAMELLA_ISA_NAMESPACE::kExpUsual<T>;
   [[gnu::always_inline]] Vec<T> usual(Vec<T> x) const { return exp_usual(x); }
 };
 template <class T>
@@ -124,7 +125,7 @@ template <>
 struct Sigmoid<float> : Plain<float> {
   using Plain<float>::Plain;
   [[gnu::always_inline]] Vec<float> value(Vec<float> x) const { return sigmoid(x); }
-  [[gnu::always_inline]] Mask<float> is_usual(Vec<float> x) const { return sigmoid_is_usual(x); }
+  static constexpr float kUsual = simd::LAMELLA_ISA_NAMESPACE::kSigmoidUsual;
   [[gnu::always_inline]] Vec<float> usual(Vec<float> x) const { return sigmoid_usual(x); }
 };
 template <class T>
@@ -148,7 +149,7 @@ template <>
 struct GeluTanh<float> : Plain<float> {
   using Plain<float>::Plain;
   [[gnu::always_inline]] Vec<float> value(Vec<float> x) const { return gelu_tanh(x); }
-  [[gnu::always_inline]] Mask<float> is_usual(Vec<float> x) const { return gelu_tanh_is_usual(x); }
+  static constexpr float kUsual = simd::LAMELLA_ISA_NAMESPACE::kGeluTanhLimit;
   [[gnu::always_inline]] Vec<float> usual(Vec<float> x) const { return gelu_tanh_usual(x); }
 };
 template <class T>
@@ -160,7 +161,7 @@ template <>
 struct Silu<float> : Plain<float> {
   using Plain<float>::Plain;
   [[gnu::always_inline]] Vec<float> value(Vec<float> x) const { return silu(x); }
-  [[gnu::always_inline]] Mask<float> is_usual(Vec<float> x) const { return silu_is_usual(x); }
+  static constexpr float kUsual = simd::LAMELLA_ISA_NAMESPACE::kSigmoidUsual;
   [[gnu::always_inline]] Vec<float> usual(Vec<float> x) const { return silu_usual(x); }
 };
 template <class T>
@@ -366,6 +367,15 @@ struct Softsign : Plain<T> {
   }
 };
 
+template <class Functor, class T>
+[[gnu::always_inline]] inline bool is_usual(const Functor& f, const Vec<T> (&r)[4]) {
+  if constexpr (requires { Functor::kUsual; }) {
+    return all_within(Functor::kUsual, r);
+  } else {
+    return all(f.is_usual(r[0]) & f.is_usual(r[1]) & f.is_usual(r[2]) & f.is_usual(r[3]));
+  }
+}
+
 template <class T, class Functor>
 void unary(const T* x, T* y, size_t n, const T* params) {
   using V = Vec<T>;
@@ -377,7 +387,7 @@ void unary(const T* x, T* y, size_t n, const T* params) {
 #pragma GCC unroll 4
     for (size_t j = 0; j < 4; ++j) r[j] = V::load(x + i + j * V::lanes);
     if constexpr (requires { f.usual(r[0]); }) {
-      if (all(f.is_usual(r[0]) & f.is_usual(r[1]) & f.is_usual(r[2]) & f.is_usual(r[3]))) {
+      if (is_usual(f, r)) {
 #pragma GCC unroll 4
         for (size_t j = 0; j < 4; ++j) r[j] = f.usual(r[j]);
 #pragma GCC unroll 4

@@ -52,10 +52,7 @@ struct ExpTerms {
   return scale(rounded_mantissa(e), e.n);
 }
 
-// exp where the result is normal, and the test for it (false for NaN). The bits are exp's.
-[[gnu::always_inline]] inline Mask<double> exp_is_usual(Vec<double> x) {
-  return abs(x) <= Vec<double>::broadcast(708.0);
-}
+// exp where the result is normal, |x| <= kExpUsual. The bits are exp's.
 [[gnu::always_inline]] inline Vec<double> exp_usual(Vec<double> x) {
   const ExpTerms e = exp_terms(x, Vec<double>::zero());
   return rounded_mantissa(e) * power_of_two(e.n);

@@ -114,10 +114,8 @@ alignas(64) inline constexpr float kSigmoidSegments[][16] = {
   return segment_value(a, bits(whole), kSigmoidSegments);
 }
 
-// The range of *_usual (false for NaN); the bits are those of the whole function.
-[[gnu::always_inline]] inline Mask<float> sigmoid_is_usual(Vec<float> x) {
-  return abs(x) <= Vec<float>::broadcast(11.6f);
-}
+// Sizes of arguments for *_usual; the bits are those of the whole function.
+inline constexpr float kSigmoidUsual = 11.6f;
 [[gnu::always_inline]] inline Vec<float> sigmoid_usual(Vec<float> x) {
   using V = Vec<float>;
   if constexpr (!kHasFma) return sigmoid_in_double(x);
@@ -125,22 +123,19 @@ alignas(64) inline constexpr float kSigmoidSegments[][16] = {
   return select(x < V::zero(), below, V::broadcast(1.0f) - below);
 }
 [[gnu::always_inline]] inline Vec<float> sigmoid(Vec<float> x) {
-  const Mask<float> usual = sigmoid_is_usual(x);
+  const Mask<float> usual = abs(x) <= Vec<float>::broadcast(kSigmoidUsual);
   const Vec<float> y = sigmoid_usual(x);
   return !kHasFma || all(usual) ? y : select(usual, y, sigmoid_unusual(x));
 }
 
 // x sigmoid(x) = max(x, 0) - |x| sigmoid(-|x|).
-[[gnu::always_inline]] inline Mask<float> silu_is_usual(Vec<float> x) {
-  return sigmoid_is_usual(x);
-}
 [[gnu::always_inline]] inline Vec<float> silu_usual(Vec<float> x) {
   if constexpr (!kHasFma) return silu_in_double(x);
   const Vec<float> a = abs(x);
-  return fma(-a, sigmoid_below(a), at_least(0.0f, x));
+  return fma(a, -sigmoid_below(a), at_least(0.0f, x));
 }
 [[gnu::always_inline]] inline Vec<float> silu(Vec<float> x) {
-  const Mask<float> usual = silu_is_usual(x);
+  const Mask<float> usual = abs(x) <= Vec<float>::broadcast(kSigmoidUsual);
   const Vec<float> y = silu_usual(x);
   return !kHasFma || all(usual) ? y : select(usual, y, silu_unusual(x));
 }
@@ -186,10 +181,7 @@ alignas(64) inline constexpr float kGeluTanhSegments[][16] = {
   constexpr float kDensity = 0x1.b60c96p-1f, kGrowth = 0x1.b60c96p-2f;
   const V density = fma(a, V::broadcast(kGrowth), V::broadcast(kDensity));
   const V whole = fma(a, density, V::broadcast(kRoundsToWhole));
-  return fma(-a, segment_value(a, bits(whole), kGeluTanhSegments), at_least(0.0f, x));
-}
-[[gnu::always_inline]] inline Mask<float> gelu_tanh_is_usual(Vec<float> x) {
-  return abs(x) <= Vec<float>::broadcast(kGeluTanhLimit);
+  return fma(a, -segment_value(a, bits(whole), kGeluTanhSegments), at_least(0.0f, x));
 }
 [[gnu::always_inline]] inline Vec<float> gelu_tanh_usual(Vec<float> x) {
   if constexpr (!kHasFma) return gelu_tanh_in_double(x);

@@ -25,7 +25,7 @@
 //                   store_truth(m, p) store_truth_partial(m, p, n): bytes 0 or 1
 //                   load_truth<T>(p) load_truth_partial<T>(p, n): true where the byte is not 0
 //   VecInt<T>       integers of T's size: broadcast, + - & | ^, shift_left<k>, shift_right<k>
-//                   (zeros come in); for float also == and >
+//                   (zeros come in); for float also == and >, and max of signed numbers
 //                   for double also multiply_low32: 64-bit products of the low unsigned halves
 //   bits(v) from_bits(i)               reinterpretation
 //   to_int(v) round_to_int(v) to_float(i)   float only; truncation, nearest even, conversion
@@ -81,6 +81,23 @@ namespace lamella::simd::LAMELLA_ISA_NAMESPACE {
 template <class T>
 [[gnu::always_inline]] inline Vec<T> load_partial(const T* p, size_t n, T fill) {
   return select(first_lanes<T>(n), Vec<T>::load_partial(p, n), Vec<T>::broadcast(fill));
+}
+
+// Whether |x| <= limit throughout; not for NaN. As integers, which any of the machine's pipes take:
+// a comparison of floats keeps those that multiply busy.
+template <size_t N>
+[[gnu::always_inline]] inline bool all_within(float limit, const Vec<float> (&x)[N]) {
+  VecInt<float> largest = bits(abs(x[0]));
+#pragma GCC unroll 8
+  for (size_t i = 1; i < N; ++i) largest = max(largest, bits(abs(x[i])));
+  return !any(largest > VecInt<float>::broadcast(__builtin_bit_cast(std::int32_t, limit)));
+}
+template <size_t N>
+[[gnu::always_inline]] inline bool all_within(double limit, const Vec<double> (&x)[N]) {
+  Mask<double> within = abs(x[0]) <= Vec<double>::broadcast(limit);
+#pragma GCC unroll 8
+  for (size_t i = 1; i < N; ++i) within = within & (abs(x[i]) <= Vec<double>::broadcast(limit));
+  return all(within);
 }
 
 // Folds the lanes of one register by the tree + lanes/2, ..., + 2, + 1.

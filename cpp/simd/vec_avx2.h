@@ -335,6 +335,9 @@ template <int k>
 [[gnu::always_inline]] inline Mask<float> operator>(VecInt<float> a, VecInt<float> b) {
   return {_mm256_castsi256_ps(_mm256_cmpgt_epi32(a.v, b.v))};
 }
+[[gnu::always_inline]] inline VecInt<float> max(VecInt<float> a, VecInt<float> b) {
+  return {_mm256_max_epi32(a.v, b.v)};
+}
 [[gnu::always_inline]] inline VecInt<float> bits(Vec<float> a) {
   return {_mm256_castps_si256(a.v)};
 }

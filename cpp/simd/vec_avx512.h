@@ -160,8 +160,10 @@ struct HalfVec<float> {
   return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
 [[gnu::always_inline]] inline Vec<float> copysign(Vec<float> magnitude, Vec<float> sign) {
-  const __m512 top = _mm512_set1_ps(-0.0f);
-  return {_mm512_or_ps(_mm512_andnot_ps(top, magnitude.v), _mm512_and_ps(top, sign.v))};
+  // 0xCA: the second operand where the first has a bit, else the third.
+  const __m512i top = _mm512_castps_si512(_mm512_set1_ps(-0.0f));
+  return {_mm512_castsi512_ps(_mm512_ternarylogic_epi32(top, _mm512_castps_si512(sign.v),
+                                                        _mm512_castps_si512(magnitude.v), 0xCA))};
 }
 [[gnu::always_inline]] inline Mask<float> operator<(Vec<float> a, Vec<float> b) {
   return {_mm512_cmp_ps_mask(a.v, b.v, _CMP_LT_OQ)};
@@ -245,8 +247,9 @@ struct HalfVec<float> {
   return {_mm512_roundscale_pd(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
 }
 [[gnu::always_inline]] inline Vec<double> copysign(Vec<double> magnitude, Vec<double> sign) {
-  const __m512d top = _mm512_set1_pd(-0.0);
-  return {_mm512_or_pd(_mm512_andnot_pd(top, magnitude.v), _mm512_and_pd(top, sign.v))};
+  const __m512i top = _mm512_castpd_si512(_mm512_set1_pd(-0.0));
+  return {_mm512_castsi512_pd(_mm512_ternarylogic_epi64(top, _mm512_castpd_si512(sign.v),
+                                                        _mm512_castpd_si512(magnitude.v), 0xCA))};
 }
 [[gnu::always_inline]] inline Mask<double> operator<(Vec<double> a, Vec<double> b) {
   return {_mm512_cmp_pd_mask(a.v, b.v, _CMP_LT_OQ)};
@@ -335,6 +338,9 @@ template <int k>
 }
 [[gnu::always_inline]] inline Mask<float> operator>(VecInt<float> a, VecInt<float> b) {
   return {_mm512_cmpgt_epi32_mask(a.v, b.v)};
+}
+[[gnu::always_inline]] inline VecInt<float> max(VecInt<float> a, VecInt<float> b) {
+  return {_mm512_max_epi32(a.v, b.v)};
 }
 [[gnu::always_inline]] inline VecInt<float> bits(Vec<float> a) {
   return {_mm512_castps_si512(a.v)};

@@ -317,6 +317,10 @@ template <int k>
 [[gnu::always_inline]] inline Mask<float> operator>(VecInt<float> a, VecInt<float> b) {
   return {_mm_castsi128_ps(_mm_cmpgt_epi32(a.v, b.v))};
 }
+[[gnu::always_inline]] inline VecInt<float> max(VecInt<float> a, VecInt<float> b) {
+  const __m128i larger = _mm_cmpgt_epi32(a.v, b.v);
+  return {_mm_or_si128(_mm_and_si128(larger, a.v), _mm_andnot_si128(larger, b.v))};
+}
 [[gnu::always_inline]] inline VecInt<float> bits(Vec<float> a) { return {_mm_castps_si128(a.v)}; }
 [[gnu::always_inline]] inline VecInt<double> bits(Vec<double> a) { return {_mm_castpd_si128(a.v)}; }
 [[gnu::always_inline]] inline Vec<float> from_bits(VecInt<float> a) {
