@@ -7,6 +7,7 @@
 #   make bench      all tasks against all rivals that can be installed; writes build/bench.json
 #   make ulp        errors of the float32 functions over all inputs (half an hour on two cores);
 #                   writes tests/cpp/ulp.md. With STRIDE=257 every 257th input, writing nothing
+#   make products   the kernels of products against their definition, bit for bit
 #   make lint       formatting, types, stub, clang-tidy
 #   make fuzz       fuzzes the ONNX door, SECONDS=600 a target; findings come to build/fuzz/found
 #   make sanitize   the suite under ASan and UBSan, the concurrency tests under TSan
@@ -15,7 +16,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test bench ulp lint fuzz sanitize asan tsan wheel stub parity clean
+.PHONY: demo test bench ulp products lint fuzz sanitize asan tsan wheel stub parity clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -38,6 +39,7 @@ test: .venv/with-test
 	echo "== pytest: LAMELLA_ISA=$${isas[0]} LAMELLA_NUM_THREADS=2"; \
 	LAMELLA_ISA=$${isas[0]} LAMELLA_NUM_THREADS=2 $(PYTEST); \
 	older=("$${isas[@]:1}"); runs=(); status=0; \
+	trap 'kill "$${runs[@]}" 2> /dev/null || true' EXIT; \
 	for isa in "$${older[@]}"; do \
 	  LAMELLA_ISA=$$isa LAMELLA_NUM_THREADS=1 $(PYTEST) $(AGAIN) > build/test-$$isa.log 2>&1 & runs+=($$!); \
 	done; \
@@ -57,11 +59,13 @@ bench: .venv/with-bench
 
 STRIDE ?= 1
 ulp: .venv/ready
-	mkdir -p build
-	$(call configure,build/ulp,-DLAMELLA_CHECKS=ON)
-	PATH="$$PWD/$(BIN):$$PATH" cmake --build build/ulp --target ulp_sweep
-	build/ulp/tests/cpp/ulp_sweep --stride $(STRIDE) --threads $$(nproc) \
+	$(call check_program,ulp_sweep)
+	build/checks/tests/cpp/ulp_sweep --stride $(STRIDE) --threads $$(nproc) \
 	  $(if $(filter 1,$(STRIDE)),--table tests/cpp/ulp.md)
+
+products: .venv/ready
+	$(call check_program,gemm_check)
+	build/checks/tests/cpp/gemm_check
 
 lint: .venv/with-dev
 	$(BIN)/ruff check .
@@ -159,6 +163,13 @@ configure = PATH="$$PWD/$(BIN):$$PATH" cmake -S . -B $(1) -G Ninja $(2) \
   -DPython_EXECUTABLE="$$PWD/$(BIN)/python" \
   -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)" > $(1).log 2>&1 \
   || { cat $(1).log; exit 1; }
+
+# check_program,NAME: builds a program of tests/cpp.
+define check_program
+mkdir -p build
+$(call configure,build/checks,-DLAMELLA_CHECKS=ON)
+PATH="$$PWD/$(BIN):$$PATH" cmake --build build/checks --target $(1)
+endef
 
 # site,FOLDER: builds it and lays an importable package into FOLDER/site.
 define site
