@@ -15,6 +15,7 @@ import pytest
 from numpy.lib.stride_tricks import as_strided
 
 import programs
+from cases.elementwise import COMPARE
 from lamella import _core
 
 # One side of every decision: short and long inner runs, blocks begun and filled, periods that
@@ -202,19 +203,9 @@ def test_parameters_and_position(isa: str, rng: np.random.Generator) -> None:
         assert y.tobytes() == whole[first:last].tobytes()
 
 
-COMPARISONS = {
-    "eq": np.equal,
-    "ne": np.not_equal,
-    "lt": np.less,
-    "le": np.less_equal,
-    "gt": np.greater,
-    "ge": np.greater_equal,
-}
-
-
 @pytest.mark.parametrize("shared", [False, True])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", COMPARISONS)
+@pytest.mark.parametrize("name", COMPARE)
 def test_comparison_and_choice(
     isa: str, rng: np.random.Generator, name: str, dtype: str, shared: bool
 ) -> None:
@@ -230,7 +221,7 @@ def test_comparison_and_choice(
             x = [np.asarray(np.round(rng.normal(size=shape)), dtype) for shape in shapes]
             for array in x[:2]:
                 array[rng.random(array.shape) < 0.1] = np.nan
-            truth = COMPARISONS[name](x[0], x[1])
+            truth = COMPARE[name](x[0], x[1])
             want = np.where(truth, x[2], x[3])
             want = np.where(truth, want, x[0]) if shared else want
             program = programs.chain([(dtype, shape) for shape in shapes], code, dtype)
