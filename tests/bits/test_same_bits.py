@@ -186,6 +186,15 @@ def test_products_do_not_know_their_rows(n, dtype, isa):
                 assert digest(got) == digest(want[part]), (m, begin)
 
 
+def test_few_rows_of_a_far_matrix_agree_with_many(dtype, isa):
+    n, k = 1040, 2060  # more than 8 MB
+    a, b = values((32, k), dtype, 60), values((k, n), dtype, 61)
+    want = programs.matmul(dtype, 32, n, k, constant=b).run([a])[0].copy()
+    for m in (1, 2, 3, 8, 9, 17, 24, 25):
+        got = programs.matmul(dtype, m, n, k).run([a[:m].copy(), b])[0]
+        assert digest(got) == digest(want[:m]), m
+
+
 @pytest.mark.parametrize("n", [3, 16, 40])
 def test_packed_transposed_and_plain_products_agree(n, dtype, isa):
     m, k = 21, 300

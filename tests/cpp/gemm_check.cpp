@@ -61,7 +61,7 @@ class Fence {
   }
 
  private:
-  static constexpr size_t kBytes = 1 << 23;
+  static constexpr size_t kBytes = 1 << 24;
   size_t page_;
   std::byte* room_;
 };
@@ -96,7 +96,8 @@ T lane_sum(const T* a, const T* b, size_t k, bool fused) {
   return lanes[0];
 }
 
-// a is (rows, k), b is (columns, k); want[form] is (rows, columns) for the two forms of sum.
+// a is (rows, k), b is (columns, k); want[form] is (rows, columns) for the two forms of sum, the second
+// one, of narrow products and batches of them, for four panels of columns.
 template <class T>
 struct Case {
   size_t rows, columns, k;
@@ -120,7 +121,9 @@ struct Case {
     for (int form = 0; form < 2; ++form) {
       want[form].resize(rows * columns);
       for (size_t i = 0; i < rows; ++i) {
-        for (size_t j = 0; j < columns; ++j) want[form][i * columns + j] = sum(form, i, j, fused);
+        for (size_t j = 0; j < (form == 0 ? columns : std::min(columns, 4 * kPanel)); ++j) {
+          want[form][i * columns + j] = sum(form, i, j, fused);
+        }
       }
     }
   }
@@ -268,6 +271,14 @@ size_t check_kernels(const IsaRow& isa, std::mt19937& random) {
       for (const size_t n : Sizes{528, 1040, 1088}) {
         check_kernel(isa, one, 1 + random() % 8, n, (variant & ~2) | 4);
       }
+    }
+  }
+  // A b too far for tiles (sweep.h), a little more than 8 MB, and about as many rows as are swept.
+  for (const size_t k : Sizes{8, 263, 1033}) {
+    const size_t n = ((1 << 23) / sizeof(T) / k / kPanel + 1) * kPanel;
+    const Case<T> one(k < 1000 ? 9 : 26, n, k, false, isa.table->fused_multiply_add, unsigned(k));
+    for (size_t m = 1; m <= one.rows; ++m, ++count) {
+      check_kernel(isa, one, m, n, static_cast<int>((random() % 128 & ~size_t{2}) | 4));
     }
   }
   return count;

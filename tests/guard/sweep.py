@@ -193,6 +193,9 @@ def matmul_runs(dtype: str) -> Iterator[Run]:
     for k in (255, 256, 257, 300):
         program = programs.matmul(dtype, 3, 17, k)
         yield f"matmul {dtype} 3x17x{k}", program, [numbers((3, k), dtype), numbers((k, 17), dtype)]
+    for m, n, k in ((1, 1040, 2060), (5, 16400, 129)):  # b is far: 8 MB of floats
+        inputs = [numbers((m, k), dtype), numbers((k, n), dtype)]
+        yield f"matmul {dtype} {m}x{n}x{k}", programs.matmul(dtype, m, n, k), inputs
 
 
 def update_runs(dtype: str) -> Iterator[Run]:
@@ -235,14 +238,13 @@ def check(run: Run, rooms: Rooms) -> None:
 
 def main(family: str, isa: str) -> None:
     _core.select_isa(isa)
-    rooms = Rooms(2 * 65536)
-    rooms_small = Rooms(4096)
+    rooms = {capacity: Rooms(capacity) for capacity in (4096, 1 << 17, 1 << 25)}
     count = 0
     for dtype in ("float32", "float64"):
         for run in FAMILIES[family](dtype):
             print(run[0], flush=True)
-            small = all(x.nbytes <= 4096 for x in run[2])
-            check(run, rooms_small if small else rooms)
+            needed = max((x.nbytes for x in run[2]), default=0)
+            check(run, rooms[min(capacity for capacity in rooms if capacity >= needed)])
             count += 1
     print(f"done: {count} programs", flush=True)
 

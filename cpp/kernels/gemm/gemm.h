@@ -9,6 +9,7 @@
 
 #include "kernels/gemm/epilogue.h"
 #include "kernels/gemm/pack.h"
+#include "kernels/gemm/sweep.h"
 #include "kernels/gemm/tile.h"
 #include "kernels/table.h"
 
@@ -25,15 +26,6 @@ inline constexpr size_t kShortBlockBytes = 128 * 1024;
 inline constexpr size_t kCopiedBytes = 128 * 1024;
 template <class T>
 inline constexpr size_t kCopiedTiles = kCopiedBytes / (kTileRows<T> * kBlockK * sizeof(T));
-// A wide row-major b and few rows: every term is a stream of its own, so that one K-block is taken at a
-// time, across as many columns as there is room to park sums for. Up to kLowRows it is a piece of one,
-// and tiles are low and therefore wide: what the first one reads of a row of b is long enough to be
-// fetched ahead, and the others find it in the first-level cache (4 x 4096 x 4096 3.3 -> 2.6 ms, Zen 5).
-// For more rows parking costs more than pieces save (8 x 2048 x 512 160 us in pieces of 64, 148 whole,
-// Zen 4).
-inline constexpr size_t kSweepRows = 32, kSweepRowBytes = 2048;
-inline constexpr size_t kLowRows = 4, kLowTileRows = 2, kLowTerms = 32, kOneRowTerms = 16;
-inline constexpr size_t kParkedBytes = 64 * 1024;
 // A y beyond this is not expected in the second-level cache, and fetched while so many terms or more are
 // added up (4096 x 256 x 256 3 % sooner, 256 x 1024 x 1024 4 %, Zen 4; a near one 1 % later).
 inline constexpr size_t kNearBytes = 512 * 1024, kFetchTerms = 64;
@@ -78,20 +70,6 @@ constexpr TileTable<V> make_tiles() {
 template <class V>
 static constexpr TileTable<V> kTiles = make_tiles<V>();
 
-// A length cut into parts of two neighbouring sizes, the larger ones first: 8 rows are 4 + 4, since
-// 6 + 2 would leave the second tile waiting for its few chains.
-struct Even {
-  size_t count, size, larger;  // parts 0 .. larger - 1 have size + 1
-  Even(size_t length, size_t limit) {
-    count = length <= limit ? 1 : (length + limit - 1) / limit;
-    size = count == 1 ? length : length / count;
-    larger = length - size * count;
-  }
-  size_t start(size_t part) const { return part * size + (part < larger ? part : larger); }
-  size_t length(size_t part) const { return size + (part < larger ? 1 : 0); }
-  size_t longest() const { return size + (larger > 0 ? 1 : 0); }
-};
-
 // What stays the same within a row block.
 template <class T>
 struct RowBlock {
@@ -106,14 +84,12 @@ struct RowBlock {
   size_t rows() const { return tiles.start(last) - tiles.start(first); }
 };
 
-// All row tiles of the block times one group of panels, over k terms of one K-block, or over all
-// terms when the tiles hold blocks. Sums of an unfinished block are parked in `parked`, which may be
-// null when the block is whole.
+// All row tiles of the block times one group of panels, over one K-block of k terms, or over all terms
+// when the tiles hold blocks.
 template <class V, class T>
 static void group_of_panels(const RowBlock<T>& block, size_t panel, size_t panels, size_t k_first,
-                            size_t k, T* parked, size_t parked_row) {
+                            size_t k) {
   const GemmArgs<T>& args = block.args;
-  const bool block_end = k_first + k == args.k || (k_first + k) % kBlockK == 0;
   const bool last = k_first + k == args.k;
   const size_t j = panel * kPanel;
   TileArgs<T> tile;
@@ -124,9 +100,8 @@ static void group_of_panels(const RowBlock<T>& block, size_t panel, size_t panel
   tile.b_k = args.b_k;
   tile.b_panel = args.b_panel;
   tile.k = k;
-  tile.parked_row = parked_row;
-  tile.resume = k_first >= kBlockK;
-  tile.far_y = block_end && k >= kFetchTerms && args.m * args.n * sizeof(T) > kNearBytes;
+  tile.resume = k_first > 0;
+  tile.far_y = k >= kFetchTerms && args.m * args.n * sizeof(T) > kNearBytes;
   tile.columns = smaller(args.n - j, panels * kPanel);
   const size_t vecs = (tile.columns + V::lanes - 1) / V::lanes;
   tile.y_row = args.y_row;
@@ -162,9 +137,6 @@ static void group_of_panels(const RowBlock<T>& block, size_t panel, size_t panel
       tile.a = args.a + i * args.a_row + static_cast<ptrdiff_t>(k_first) * args.a_k;
     }
     tile.y = args.y + i * args.y_row + j;
-    T* const waiting = parked + (row - first_row) * parked_row;
-    tile.start = k_first % kBlockK == 0 ? nullptr : waiting;
-    tile.park = block_end ? nullptr : waiting;
     if (last && args.residual) tile.residual = args.residual + i * args.residual_row + j;
     if (rows_ahead) {
       tile.ahead = tile.a + rows * k;
@@ -207,31 +179,24 @@ static bool ends_narrow(const RowBlock<T>& block, size_t last) {
 
 // A panel that ends_narrow, in tall tiles, or in those that a was copied for.
 template <class T>
-static void narrow_panel(const RowBlock<T>& block, size_t panel, size_t k_first, size_t k,
-                         T* parked, size_t parked_row) {
-  if (block.copied) {
-    return group_of_panels<Narrow<T>>(block, panel, 1, k_first, k, parked, parked_row);
-  }
+static void narrow_panel(const RowBlock<T>& block, size_t panel, size_t k_first, size_t k) {
+  if (block.copied) return group_of_panels<Narrow<T>>(block, panel, 1, k_first, k);
   // Tiles that get several K-blocks must hold them.
   const Even tiles(block.rows(), k > kBlockK ? kAccumulators / 2 : kTallRows);
   const RowBlock<T> tall{block.args, tiles, block.row(block.first), 0, tiles.count, 1, nullptr};
-  group_of_panels<Narrow<T>>(tall, panel, 1, k_first, k, parked, parked_row);
+  group_of_panels<Narrow<T>>(tall, panel, 1, k_first, k);
 }
 
-// Panels first .. last - 1 of a row block, one K-block or a piece of it.
+// Panels first .. last - 1 of a row block, k terms as group_of_panels takes them.
 template <class T>
 static void panel_groups(const RowBlock<T>& block, size_t first, size_t last, size_t k_first,
-                         size_t k, T* parked, size_t parked_row) {
+                         size_t k) {
   const size_t end = ends_narrow(block, last) ? last - 1 : last;
   const Even groups(end - first, block.group);
   for (size_t g = 0; first < end && g < groups.count; ++g) {
-    const size_t start = groups.start(g);
-    group_of_panels<Vec<T>>(block, first + start, groups.length(g), k_first, k,
-                            parked ? parked + start * kPanel : nullptr, parked_row);
+    group_of_panels<Vec<T>>(block, first + groups.start(g), groups.length(g), k_first, k);
   }
-  if (end == last) return;
-  narrow_panel(block, end, k_first, k, parked ? parked + (end - first) * kPanel : nullptr,
-               parked_row);
+  if (end < last) narrow_panel(block, end, k_first, k);
 }
 
 // Panels first .. last - 1 of a row block, all K-blocks.
@@ -239,7 +204,8 @@ template <class T>
 static void column_block(const RowBlock<T>& block, size_t first, size_t last, T* room) {
   const GemmArgs<T>& args = block.args;
   const bool is_short =
-      !room && (args.k <= kBlockK || block.rows() * args.k * sizeof(T) <= kShortBlockBytes);
+      !room && (args.k <= kBlockK ||
+                (!is_plain(args) && block.rows() * args.k * sizeof(T) <= kShortBlockBytes));
   // Of a short block the sum of a group of panels is finished before the next one.
   const size_t step = is_short ? block.group : last - first;
   // A single low tile adds up the blocks in its registers.
@@ -255,7 +221,7 @@ static void column_block(const RowBlock<T>& block, size_t first, size_t last, T*
     do {
       if (room) copy_block(block, k_first, room);
       const size_t k = whole ? args.k : smaller(args.k - k_first, kBlockK);
-      panel_groups<T>(block, start, end, k_first, k, nullptr, 0);
+      panel_groups(block, start, end, k_first, k);
       k_first += k;
     } while (k_first < args.k);
   }
@@ -275,8 +241,9 @@ static void row_blocks(const GemmArgs<T>& args, size_t block_tiles, T* room) {
   const Even tiles(args.m, args.n <= Vec<T>::lanes ? kTallRows : kTileRows<T>);
   const Even blocks(tiles.count, block_tiles);
   const size_t panels = (args.n + kPanel - 1) / kPanel;
-  // Four chains of one row already stream the second-level cache; more panels are more streams.
-  const size_t group = smaller(tile_panels<T>(tiles.longest()), 4);
+  // Four chains of one row already stream the second-level cache; more packed panels are more streams.
+  const size_t most = is_plain(args) ? kMostPanels : 4;
+  const size_t group = smaller(tile_panels<T>(tiles.longest()), most);
   for (size_t p = 0; p < panels; p += kBlockPanels) {
     const size_t last = smaller(p + kBlockPanels, panels);
     for (size_t i = 0; i < blocks.count; ++i) {
@@ -296,33 +263,6 @@ template <class T>
 }
 
 template <class T>
-[[gnu::noinline]] static void column_sweep(const GemmArgs<T>& args) {
-  static_assert(kBlockK % kLowTerms == 0 && kBlockK % kOneRowTerms == 0);
-  constexpr size_t room = kParkedBytes / sizeof(T);
-  alignas(64) T parked[room];
-  const bool low = args.m <= kLowRows;
-  const Even tiles(args.m, low && kTileRows<T> > kLowTileRows ? kLowTileRows : kTileRows<T>);
-  const size_t terms = args.m == 1 ? kOneRowTerms : low ? kLowTerms : kBlockK;
-  const RowBlock<T> block{args, tiles, 0, 0, tiles.count, tile_panels<T>(tiles.longest()), nullptr};
-  const size_t panels = (args.n + kPanel - 1) / kPanel, width = room / args.m / kPanel;
-  for (size_t first = 0; first < panels; first += width) {
-    const size_t end = smaller(first + width, panels);
-    for (size_t k_first = 0; k_first < args.k; k_first += terms) {
-      const size_t k = smaller(args.k - k_first, terms);
-      panel_groups(block, first, end, k_first, k, parked, width * kPanel);
-    }
-  }
-  activate_block(block, 0, panels);
-}
-
-template <class T>
-static bool worth_sweeping(const GemmArgs<T>& args) {
-  const ptrdiff_t row_bytes = args.b_k * static_cast<ptrdiff_t>(sizeof(T));
-  return args.m <= kSweepRows && args.b_panel == static_cast<ptrdiff_t>(kPanel) &&
-         args.k > kLowTerms && row_bytes >= static_cast<ptrdiff_t>(kSweepRowBytes);
-}
-
-template <class T>
 static bool worth_copying(const GemmArgs<T>& args) {
   return args.a_k != 1 && args.n > kCopyPanels * kPanel;
 }
@@ -331,7 +271,8 @@ template <class T>
 static void gemm(const GemmArgs<T>& args) {
   if (args.m == 0 || args.n == 0) return;
   if (worth_sweeping(args)) {
-    column_sweep(args);
+    sweep(args);
+    if (args.activation) activate_rows(args, 0, args.m, 0, args.n);
   } else if (worth_copying(args)) {
     row_blocks_copied(args);
   } else {

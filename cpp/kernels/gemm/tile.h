@@ -72,6 +72,26 @@ inline constexpr bool kHoldsBlocks = 2 * Rows * Vecs <= kAccumulators;
 
 constexpr size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
+// Whether b is a plain row-major array, its panels neighbours in a row.
+template <class T>
+constexpr bool is_plain(const GemmArgs<T>& args) {
+  return args.b_panel == static_cast<ptrdiff_t>(kPanel);
+}
+
+// A length cut into parts of two neighbouring sizes, the larger ones first: 8 rows are 4 + 4, since
+// 6 + 2 would leave the second tile waiting for its few chains.
+struct Even {
+  size_t count, size, larger;  // parts 0 .. larger - 1 have size + 1
+  Even(size_t length, size_t limit) {
+    count = length <= limit ? 1 : (length + limit - 1) / limit;
+    size = count == 1 ? length : length / count;
+    larger = length - size * count;
+  }
+  size_t start(size_t part) const { return part * size + (part < larger ? part : larger); }
+  size_t length(size_t part) const { return size + (part < larger ? 1 : 0); }
+  size_t longest() const { return size + (larger > 0 ? 1 : 0); }
+};
+
 // Keeps a vector that several rows use in its register: GCC 12 otherwise repeats the load in every
 // multiplication, and the loads become the limit.
 template <class V>
@@ -90,12 +110,9 @@ struct TileArgs {
   ptrdiff_t a_row, a_k;
   const T* b;
   ptrdiff_t b_k, b_panel;
-  size_t k;        // terms of this K-block, of a piece of it, or all (kHoldsBlocks)
+  size_t k;        // terms of this K-block, or all (kHoldsBlocks)
   const T* ahead;  // fetched into the cache, ahead_k elements on with every k
   ptrdiff_t ahead_k;
-  const T* start;  // the chains so far, when this piece is not its K-block's first; else null
-  T* park;         // where they wait, when it is not the last; else null
-  size_t parked_row;
   bool resume;     // y holds the sum of the blocks before
   bool far_y;      // y is fetched into the cache while the terms are added up
   size_t columns;  // how many of the tile's exist in y, bias and residual
@@ -202,20 +219,10 @@ static void tile(const TileArgs<typename V::Scalar>& args) {
   constexpr size_t panels = (Vecs + panel_vecs - 1) / panel_vecs;
   static_assert(Rows * Vecs <= kAccumulators || (Rows == 1 && panels == 1));
   V sum[Rows][Vecs];
-  if (args.start) {
 #pragma GCC unroll 32
-    for (size_t i = 0; i < Rows; ++i) {
+  for (size_t i = 0; i < Rows; ++i) {
 #pragma GCC unroll 32
-      for (size_t v = 0; v < Vecs; ++v) {
-        sum[i][v] = V::load(args.start + i * args.parked_row + v * lanes);
-      }
-    }
-  } else {
-#pragma GCC unroll 32
-    for (size_t i = 0; i < Rows; ++i) {
-#pragma GCC unroll 32
-      for (size_t v = 0; v < Vecs; ++v) sum[i][v] = V::zero();
-    }
+    for (size_t v = 0; v < Vecs; ++v) sum[i][v] = V::zero();
   }
 
   // A far y comes in meanwhile: the end of a tile is too short to wait for it. NumPy's arrays seldom
@@ -232,17 +239,18 @@ static void tile(const TileArgs<typename V::Scalar>& args) {
     }
   }
 
-  // A pointer for every third row and panel, the two after it by the stride: with one for each, 14
-  // rows would not fit the general registers and the loop would reload them from the stack.
+  // A pointer for every third row and panel (fourth row of a tall tile), those after it by the stride:
+  // with one for each, the loop would reload them from the stack for want of general registers.
+  constexpr size_t kEvery = Rows > 12 ? 4 : 3;
   const auto bytes = [](ptrdiff_t elements) {
     return elements * static_cast<ptrdiff_t>(sizeof(T));
   };
-  const char* a[(Rows + 2) / 3];
+  const char* a[(Rows + kEvery - 1) / kEvery];
   const char* b[(panels + 2) / 3];
   const ptrdiff_t a_row = bytes(args.a_row), b_panel = bytes(args.b_panel);
 #pragma GCC unroll 32
-  for (size_t i = 0; i < Rows; i += 3) {
-    a[i / 3] = reinterpret_cast<const char*>(args.a) + static_cast<ptrdiff_t>(i) * a_row;
+  for (size_t i = 0; i < Rows; i += kEvery) {
+    a[i / kEvery] = reinterpret_cast<const char*>(args.a) + static_cast<ptrdiff_t>(i) * a_row;
   }
 #pragma GCC unroll 32
   for (size_t p = 0; p < panels; p += 3) {
@@ -254,7 +262,7 @@ static void tile(const TileArgs<typename V::Scalar>& args) {
   const auto multiply = [&](size_t terms) __attribute__((always_inline)) {
     for (; terms > 0; --terms) {
       const auto factor = [&](size_t i) {
-        const char* at = a[i / 3] + static_cast<ptrdiff_t>(i % 3) * a_row;
+        const char* at = a[i / kEvery] + static_cast<ptrdiff_t>(i % kEvery) * a_row;
         return V::broadcast(*reinterpret_cast<const T*>(at));
       };
       const auto load_column = [&](size_t v) {
@@ -293,7 +301,7 @@ static void tile(const TileArgs<typename V::Scalar>& args) {
         }
       }
 #pragma GCC unroll 32
-      for (size_t i = 0; i < Rows; i += 3) a[i / 3] += a_k;
+      for (size_t i = 0; i < Rows; i += kEvery) a[i / kEvery] += a_k;
 #pragma GCC unroll 32
       for (size_t p = 0; p < panels; p += 3) b[p / 3] += b_k;
     }
@@ -321,15 +329,6 @@ static void tile(const TileArgs<typename V::Scalar>& args) {
     multiply(args.k);
   }
 
-  if (args.park) {
-#pragma GCC unroll 32
-    for (size_t i = 0; i < Rows; ++i) {
-#pragma GCC unroll 32
-      for (size_t v = 0; v < Vecs; ++v)
-        sum[i][v].store(args.park + i * args.parked_row + v * lanes);
-    }
-    return;
-  }
   finish(sum, args);
 }
 
