@@ -171,7 +171,9 @@ def measure_row(
         if done >= FEWEST_ROUNDS and spent > PATIENCE * rounds * seconds * len(ready):
             break
         for name in ready:
-            time.sleep(SETTLE if row.threads > 1 else 0)
+            if row.threads > 1:
+                time.sleep(SETTLE)
+                workers[name].ask(measure=row.task, seconds=measure.SPREAD)
             start = time.monotonic()
             reply = workers[name].ask(measure=row.task, seconds=seconds)
             spent += time.monotonic() - start
