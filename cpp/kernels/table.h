@@ -124,7 +124,8 @@ struct GemmArgs {
   ptrdiff_t a_row, a_k;  // a[i, k] = a[i * a_row + k * a_k]
   // Column j lives in panel p = j / kPanel: b[k, j] = b[p * b_panel + k * b_k + j % kPanel].
   // Packed panels (pack_b) have b_k = kPanel and zero padding behind column n; plain row-major
-  // arrays have b_panel = kPanel and are only legal when n is a multiple of kPanel.
+  // arrays have b_panel = kPanel and are only legal when n is a multiple of kPanel. With b_k = 1
+  // b is column-major, its columns b_panel / kPanel apart.
   const T* b;
   ptrdiff_t b_k, b_panel;
   T* y;

@@ -154,6 +154,13 @@ MatMul<T>::MatMul(const kernels::KernelTable& table, const MatMulSpec& spec)
       args_.b_k = plan_.b_k;
       args_.b_panel = static_cast<ptrdiff_t>(kPanel);
       break;
+    case Form::columns:
+      args_.b_k = 1;
+      // Unsigned, because the array's extent is not checked yet.
+      args_.b_panel = static_cast<ptrdiff_t>(static_cast<size_t>(spec.b_col) * kPanel);
+      cost_ += 0.2 * static_cast<double>(spec.n) * static_cast<double>(spec.k) *
+               static_cast<double>(count_);
+      break;
     case Form::panels:
       args_.b_k = static_cast<ptrdiff_t>(kPanel);
       args_.b_panel = static_cast<ptrdiff_t>(kPanel * spec.k);
@@ -197,14 +204,14 @@ void MatMul<T>::attach(Product& product, const T* copy) const {
 }
 
 // A grid of members: the one whose largest part is smallest. Equal ones: a tall product is cut into
-// rows, another into columns, where each member keeps its own part of b in its own cache.
+// rows, another into columns, where each member keeps its own part of b in its own cache or packs it.
 template <class T>
 typename MatMul<T>::Part MatMul<T>::part_of(const base::Team& team) const {
   if (team.size <= 1) return {0, args_.m, 0, args_.n};
   const size_t size = static_cast<size_t>(team.size), index = static_cast<size_t>(team.index);
   const size_t grains = (args_.m + kRowGrain - 1) / kRowGrain;
   const size_t panels = count_panels(args_.n);
-  const bool tall = args_.m >= args_.n;
+  const bool tall = args_.m >= args_.n && plan_.form != Form::columns;
   size_t down = 1, largest = static_cast<size_t>(-1);
   for (size_t rows = 1; rows <= size; ++rows) {
     const size_t columns = size / rows;

@@ -190,9 +190,14 @@ def test_few_rows_of_a_far_matrix_agree_with_many(dtype, isa):
     n, k = 1040, 2060  # more than 8 MB
     a, b = values((32, k), dtype, 60), values((k, n), dtype, 61)
     want = programs.matmul(dtype, 32, n, k, constant=b).run([a])[0].copy()
+    columns = np.ascontiguousarray(b.T)
     for m in (1, 2, 3, 8, 9, 17, 24, 25):
         got = programs.matmul(dtype, m, n, k).run([a[:m].copy(), b])[0]
         assert digest(got) == digest(want[:m]), m
+        transposed = programs.matmul(dtype, m, n, k, transpose_b=True)
+        assert digest(transposed.run([a[:m].copy(), columns])[0]) == digest(want[:m]), m
+        both = programs.matmul(dtype, m, n, k, transpose_a=True, transpose_b=True)
+        assert digest(both.run([a[:m].T.copy(), columns])[0]) == digest(want[:m]), m
 
 
 @pytest.mark.parametrize("n", [3, 16, 40])

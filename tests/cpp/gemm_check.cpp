@@ -166,7 +166,7 @@ void check_kernel(const IsaRow& isa, const Case<T>& one, size_t m, size_t n, int
   const size_t k = one.k, panels = (n + kPanel - 1) / kPanel, gap = 3;
   const bool at_end = (variant & 64) == 0, narrow = n < kPanel && !(variant & 4);
   const bool b_rows = (variant & 2) == 0, in_place = (variant & 4) && n >= kPanel;
-  if (in_place && (!b_rows || n % kPanel != 0)) return;
+  if (in_place && (b_rows || k == 1) && n % kPanel != 0) return;
   GemmArgs<T> args{};
   args.m = m;
   args.n = n;
@@ -191,7 +191,7 @@ void check_kernel(const IsaRow& isa, const Case<T>& one, size_t m, size_t n, int
   }
   args.b = b;
   args.b_k = b_k;
-  args.b_panel = narrow ? b_n : static_cast<ptrdiff_t>(kPanel);
+  args.b_panel = narrow ? b_n : b_n * static_cast<ptrdiff_t>(kPanel);
   if (!narrow && !in_place) {
     T* packed = fences[2].place<T>(panels * kPanel * k, at_end);
     const size_t half = panels / 2;

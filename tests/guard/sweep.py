@@ -193,9 +193,11 @@ def matmul_runs(dtype: str) -> Iterator[Run]:
     for k in (255, 256, 257, 300):
         program = programs.matmul(dtype, 3, 17, k)
         yield f"matmul {dtype} 3x17x{k}", program, [numbers((3, k), dtype), numbers((k, 17), dtype)]
-    for m, n, k in ((1, 1040, 2060), (5, 16400, 129)):  # b is far: 8 MB of floats
-        inputs = [numbers((m, k), dtype), numbers((k, n), dtype)]
-        yield f"matmul {dtype} {m}x{n}x{k}", programs.matmul(dtype, m, n, k), inputs
+    # A far b: 8 MB of floats row by row, 1 MB column by column.
+    for m, n, k, t in ((1, 1040, 2060, False), (5, 16400, 129, False), (4, 333, 1010, True)):
+        inputs = [numbers((m, k), dtype), numbers((n, k) if t else (k, n), dtype)]
+        program = programs.matmul(dtype, m, n, k, transpose_b=t)
+        yield f"matmul {dtype} {m}x{n}x{k} {t}", program, inputs
 
 
 def update_runs(dtype: str) -> Iterator[Run]:

@@ -26,6 +26,9 @@ inline constexpr size_t kShortBlockBytes = 128 * 1024;
 inline constexpr size_t kCopiedBytes = 128 * 1024;
 template <class T>
 inline constexpr size_t kCopiedTiles = kCopiedBytes / (kTileRows<T> * kBlockK * sizeof(T));
+// Panels of a column-major b that are packed at a time: more for many rows, that read all of a for each
+// piece; for few rows b's columns are the streams to count.
+inline constexpr size_t kPieceBytes = 96 * 1024, kFewPanels = 3, kFewRows = 24;
 // A y beyond this is not expected in the second-level cache, and fetched while so many terms or more are
 // added up (4096 x 256 x 256 3 % sooner, 256 x 1024 x 1024 4 %, Zen 4; a near one 1 % later).
 inline constexpr size_t kNearBytes = 512 * 1024, kFetchTerms = 64;
@@ -75,10 +78,12 @@ template <class T>
 struct RowBlock {
   const GemmArgs<T>& args;
   Even tiles;
-  size_t origin;       // the row that tile 0 begins with
-  size_t first, last;  // its row tiles
-  size_t group;        // panels side by side in a tile
-  const T* copied;     // this K-block of a as copy_block left it, or null
+  size_t origin = 0;          // the row that tile 0 begins with
+  size_t first, last;         // its row tiles
+  size_t group;               // panels side by side in a tile
+  const T* copied = nullptr;  // this K-block of a as copy_block left it
+  const T* packed = nullptr;  // this K-block of b, panels packed_first and on, as pack_b left it
+  size_t packed_first = 0;
 
   size_t row(size_t tile) const { return origin + tiles.start(tile); }
   size_t rows() const { return tiles.start(last) - tiles.start(first); }
@@ -95,10 +100,16 @@ static void group_of_panels(const RowBlock<T>& block, size_t panel, size_t panel
   TileArgs<T> tile;
   tile.a_row = args.a_row;
   tile.a_k = args.a_k;
-  tile.b = args.b + static_cast<ptrdiff_t>(panel) * args.b_panel +
-           static_cast<ptrdiff_t>(k_first) * args.b_k;
-  tile.b_k = args.b_k;
-  tile.b_panel = args.b_panel;
+  if (block.packed) {
+    tile.b = block.packed + (panel - block.packed_first) * k * kPanel;
+    tile.b_k = static_cast<ptrdiff_t>(kPanel);
+    tile.b_panel = static_cast<ptrdiff_t>(k * kPanel);
+  } else {
+    tile.b = args.b + static_cast<ptrdiff_t>(panel) * args.b_panel +
+             static_cast<ptrdiff_t>(k_first) * args.b_k;
+    tile.b_k = args.b_k;
+    tile.b_panel = args.b_panel;
+  }
   tile.k = k;
   tile.resume = k_first > 0;
   tile.far_y = k >= kFetchTerms && args.m * args.n * sizeof(T) > kNearBytes;
@@ -183,7 +194,14 @@ static void narrow_panel(const RowBlock<T>& block, size_t panel, size_t k_first,
   if (block.copied) return group_of_panels<Narrow<T>>(block, panel, 1, k_first, k);
   // Tiles that get several K-blocks must hold them.
   const Even tiles(block.rows(), k > kBlockK ? kAccumulators / 2 : kTallRows);
-  const RowBlock<T> tall{block.args, tiles, block.row(block.first), 0, tiles.count, 1, nullptr};
+  const RowBlock<T> tall{.args = block.args,
+                         .tiles = tiles,
+                         .origin = block.row(block.first),
+                         .first = 0,
+                         .last = tiles.count,
+                         .group = 1,
+                         .packed = block.packed,
+                         .packed_first = block.packed_first};
   group_of_panels<Narrow<T>>(tall, panel, 1, k_first, k);
 }
 
@@ -247,8 +265,12 @@ static void row_blocks(const GemmArgs<T>& args, size_t block_tiles, T* room) {
   for (size_t p = 0; p < panels; p += kBlockPanels) {
     const size_t last = smaller(p + kBlockPanels, panels);
     for (size_t i = 0; i < blocks.count; ++i) {
-      const RowBlock<T> block{args,  tiles, 0, blocks.start(i), blocks.start(i) + blocks.length(i),
-                              group, room};
+      const RowBlock<T> block{.args = args,
+                              .tiles = tiles,
+                              .first = blocks.start(i),
+                              .last = blocks.start(i) + blocks.length(i),
+                              .group = group,
+                              .copied = room};
       column_block(block, p, last, room);
       activate_block(block, p, last);
     }
@@ -262,6 +284,40 @@ template <class T>
   row_blocks(args, kCopiedTiles<T>, room);
 }
 
+// A column-major b where it lies: a few panels of a K-block are packed at a time, and all rows use them
+// while they are near.
+template <class T>
+[[gnu::noinline]] static void pack_and_multiply(const GemmArgs<T>& args) {
+  constexpr size_t room = kPieceBytes / sizeof(T), most = room / (kBlockK * kPanel);
+  alignas(64) T packed[room];
+  const Even tiles(args.m, kTileRows<T>), blocks(tiles.count, kBlockTiles);
+  const size_t panels = (args.n + kPanel - 1) / kPanel;
+  const Even pieces(panels, args.m <= kFewRows ? kFewPanels : most);
+  const ptrdiff_t column = args.b_panel / static_cast<ptrdiff_t>(kPanel);
+  for (size_t piece = 0; piece < pieces.count; ++piece) {
+    const size_t first = pieces.start(piece), end = first + pieces.length(piece);
+    const T* b = args.b + static_cast<ptrdiff_t>(first) * args.b_panel;
+    RowBlock<T> block{.args = args,
+                      .tiles = tiles,
+                      .first = 0,
+                      .last = tiles.count,
+                      .group = tile_panels<T>(tiles.longest()),
+                      .packed = packed,
+                      .packed_first = first};
+    for (size_t k_first = 0; k_first < args.k; k_first += kBlockK) {
+      const size_t k = smaller(args.k - k_first, kBlockK);
+      pack_b<T, true>(b + k_first, 1, column, k, args.n - first * kPanel, 0, end - first, packed);
+      for (size_t i = 0; i < blocks.count; ++i) {
+        block.first = blocks.start(i);
+        block.last = block.first + blocks.length(i);
+        panel_groups(block, first, end, k_first, k);
+      }
+    }
+    block.first = 0;
+    activate_block(block, first, end);
+  }
+}
+
 template <class T>
 static bool worth_copying(const GemmArgs<T>& args) {
   return args.a_k != 1 && args.n > kCopyPanels * kPanel;
@@ -273,6 +329,8 @@ static void gemm(const GemmArgs<T>& args) {
   if (worth_sweeping(args)) {
     sweep(args);
     if (args.activation) activate_rows(args, 0, args.m, 0, args.n);
+  } else if (!is_plain(args) && args.b_k == 1) {
+    pack_and_multiply(args);
   } else if (worth_copying(args)) {
     row_blocks_copied(args);
   } else {
