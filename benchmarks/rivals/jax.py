@@ -57,7 +57,10 @@ class Jax:
         return self._ready(lambda x, w, b: relu(x @ w.T + b), arrays["x"], arrays["w"], arrays["b"])
 
     def matmul(self, task: MatMul, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
-        return self._ready(lambda a, b: a @ b, arrays["a"], arrays["b"])
+        a, b = arrays["a"], arrays["b"]
+        if task.by_columns:  # its own arrays are all row by row
+            return self._ready(lambda a, b: a @ b.T, a, b.T)
+        return self._ready(lambda a, b: a @ b, a, b)
 
     def activation(self, task: Activation, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
         return self._ready(self._function(task.function), arrays["x"])

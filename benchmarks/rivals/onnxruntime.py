@@ -117,8 +117,12 @@ class OnnxRuntime:
         return self._ready(nodes, weights, {"x": arrays["x"]}, (task.m, task.outputs))
 
     def matmul(self, task: MatMul, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
-        nodes = [self.onnx.helper.make_node("MatMul", ["a", "b"], ["y"])]
-        return self._ready(nodes, {}, arrays, (task.m, task.n))
+        node = self.onnx.helper.make_node
+        product = node("MatMul", ["a", "b"], ["y"])
+        if task.by_columns:  # its own arrays are all row by row
+            product = node("Gemm", ["a", "b"], ["y"], transB=1)
+            arrays = {"a": arrays["a"], "b": arrays["b"].T}
+        return self._ready([product], {}, arrays, (task.m, task.n))
 
     def activation(self, task: Activation, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
         return self._ready(self._activation(task.function, "x", "y"), {}, arrays, (task.size,))

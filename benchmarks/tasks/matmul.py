@@ -10,16 +10,17 @@ import numpy as np
 
 @dataclass(frozen=True)
 class MatMul:
-    """(m, k) times (k, n)."""
+    """(m, k) times (k, n), the second one row by row or, as `x @ w.T` has it, column by column."""
 
     m: int
     k: int
     n: int
+    by_columns: bool = False
     family: str = "matmul"
 
     @property
     def name(self) -> str:
-        return f"matmul {self.m}x{self.k}x{self.n}"
+        return f"matmul {self.m}x{self.k}x{self.n}" + (", b.T" if self.by_columns else "")
 
     @property
     def work(self) -> tuple[float, float, float]:
@@ -28,10 +29,9 @@ class MatMul:
 
     def data(self) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(3)
-        return {
-            "a": rng.standard_normal((self.m, self.k)).astype(np.float32),
-            "b": rng.standard_normal((self.k, self.n)).astype(np.float32),
-        }
+        a = rng.standard_normal((self.m, self.k)).astype(np.float32)
+        b = rng.standard_normal((self.k, self.n)).astype(np.float32)
+        return {"a": a, "b": np.ascontiguousarray(b.T).T if self.by_columns else b}
 
     def error(self, arrays: dict[str, np.ndarray], answer: np.ndarray) -> float:
         a, b = arrays["a"].astype(np.float64), arrays["b"].astype(np.float64)
@@ -50,6 +50,8 @@ TASKS = [
     MatMul(1, 4096, 4096),
     MatMul(4, 4096, 4096),
     MatMul(8, 2048, 512),
+    MatMul(1, 2048, 2048, by_columns=True),
+    MatMul(16, 2048, 2048, by_columns=True),
     MatMul(4096, 16, 64),
     MatMul(50000, 8, 8),
 ]
