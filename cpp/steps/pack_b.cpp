@@ -18,9 +18,8 @@ namespace {
 // From how many rows on copying a row-major b pays (measured on Zen 4, n and k from 64 to 4096).
 // Rows a multiple of 4 KB apart fall into one set of the first-level cache and are read again for
 // every tile, from 33 rows on often enough for a copy to pay; few rows of a far b are swept (sweep.h),
-// and a b that stays in the second-level cache is as quick where it lies. Of two
-// panels, the second one cut, packing both saves tiles for the second alone (64 x 20 with 32 terms
-// 1.7 -> 1.55 us, Zen 4).
+// and a b that stays in the second-level cache is as quick where it lies. Of two panels, the second one
+// cut, packing both saves tiles for the second alone (64 x 20 with 32 terms 1.7 -> 1.55 us, Zen 4).
 size_t rows_worth_packing(const MatMulSpec& spec) {
   constexpr size_t kFewTerms = 128, kSomeRows = 24;
   const size_t item = item_bytes(spec.dtype);
