@@ -17,8 +17,9 @@ import numpy as np
 # Half the distance from 1 to the next number: the unit of Higham's gamma_d.
 UNIT = {np.dtype(np.float32): 2.0**-24, np.dtype(np.float64): 2.0**-53}
 
-# Terms of one K-block of the library's sums (DESIGN.md, "Same bits").
+# Terms of one K-block and of one superblock of the library's sums (DESIGN.md, "Same bits").
 BLOCK_K = 256
+SUPERBLOCK_K = 4096
 
 
 class Mismatch(AssertionError):
@@ -142,10 +143,11 @@ def within_ulps(got: object, reference: np.ndarray, dtype: object, bound: float)
 def product_chain(k: int, extra: int = 3) -> int:
     """Longest chain of roundings in one element of a blocked sum of k products.
 
-    min(k, 256) inside a block, one for each block, and `extra`: the product's own rounding where
-    the ISA has no fused multiply-add, bias and residual.
+    min(k, 256) inside a block, one for each block of a superblock and for each superblock, and
+    `extra`: the product's own rounding where the ISA has no fused multiply-add, bias and residual.
     """
-    return min(k, BLOCK_K) + math.ceil(k / BLOCK_K) + extra
+    blocks = math.ceil(min(k, SUPERBLOCK_K) / BLOCK_K)
+    return min(k, BLOCK_K) + blocks + max(math.ceil(k / SUPERBLOCK_K) - 1, 0) + extra
 
 
 def within_scale(

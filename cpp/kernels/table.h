@@ -15,11 +15,12 @@ namespace lamella::kernels {
 using std::ptrdiff_t;
 using std::size_t;
 
-// Columns of one packed panel, lanes of every reduction, and terms of one K-block: constants of the
-// numerical contract, equal on every ISA (DESIGN.md, "Same bits").
+// Columns of one packed panel, lanes of every reduction, and terms of one K-block and of one superblock:
+// constants of the numerical contract, equal on every ISA (DESIGN.md, "Same bits").
 inline constexpr size_t kPanel = 16;
 inline constexpr size_t kReduceLanes = 16;
 inline constexpr size_t kBlockK = 256;
+inline constexpr size_t kSuperblockK = 4096;
 
 // y[i] = f(x[i]); y == x is allowed, any other overlap is not.
 // params: the activation's own numbers (slope, alpha, bounds), in the order of its Python row.
@@ -114,9 +115,9 @@ inline constexpr size_t kUpdateCommon = 2;
 
 // One product of a row block and a range of packed columns:
 //   y[i, j] = activation(sum_k a[i, k] * b[k, j] + bias[j] + residual[i, j])
-// The sum is the contract's: K-blocks of kBlockK added in order, each block one chain in
-// increasing k starting from zero. bias, residual and activation may be null. y overlaps no other
-// array: between two K-blocks it holds unfinished sums.
+// The sum is the contract's: superblocks of kSuperblockK terms added in order, each one K-blocks of
+// kBlockK added in order, each block one chain in increasing k starting from zero. bias, residual and
+// activation may be null. y overlaps no other array: between two K-blocks it holds unfinished sums.
 template <class T>
 struct GemmArgs {
   size_t m, n, k;
@@ -141,7 +142,7 @@ template <class T>
 struct GemmKernels {
   void (*gemm)(const GemmArgs<T>& args);
   // Narrow products, n < kPanel: b holds n rows of k contiguous terms (b[k, j] = b[j * b_panel + k],
-  // b_k unused); each element is a kReduceLanes-lane dot product with the fixed tree.
+  // b_k unused); each element is, by superblocks, a kReduceLanes-lane dot product with the fixed tree.
   void (*dot)(const GemmArgs<T>& args);
   // panels[p][k][j] = b[k * b_k + (p * kPanel + j) * b_n], zero for columns behind n.
   // Takes panels first..last so that threads can share the work.

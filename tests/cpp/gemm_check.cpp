@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Checks the product kernels and the matmul step against their definition, bit for bit.
 //
-// Every element is compared with a scalar loop that follows the numerical contract (K-blocks of 256,
-// one chain each; 16 lanes and a fixed tree for narrow ones), and, on whole numbers, with the exact sum.
+// Every element is compared with a scalar loop that follows the numerical contract (superblocks of
+// 4096 terms of K-blocks of 256, one chain each; 16 lanes and a fixed tree for narrow ones), and, on whole numbers, with the exact sum.
 // Operands lie against unreadable pages, alternately at their end and at their start; y starts as
 // NaN and lies in rows that are longer than n, whose rest must not change. Steps run with teams of
 // 1 to 5, strided, broadcast and constant operands. Prints the first difference and exits with 1.
@@ -32,6 +32,7 @@ using lamella::dispatch::IsaRow;
 using lamella::kernels::GemmArgs;
 using lamella::kernels::kBlockK;
 using lamella::kernels::kPanel;
+using lamella::kernels::kSuperblockK;
 using std::ptrdiff_t;
 using std::size_t;
 using Sizes = std::initializer_list<size_t>;
@@ -96,6 +97,18 @@ T lane_sum(const T* a, const T* b, size_t k, bool fused) {
   return lanes[0];
 }
 
+// Superblocks, each by `one`, in order.
+template <class T>
+T superblock_sum(T (*one)(const T*, const T*, size_t, bool), const T* a, const T* b, size_t k,
+                 bool fused) {
+  T total = 0;
+  for (size_t first = 0; first < k; first += kSuperblockK) {
+    const T sum = one(a + first, b + first, std::min(k - first, kSuperblockK), fused);
+    total = first == 0 ? sum : total + sum;
+  }
+  return total;
+}
+
 // a is (rows, k), b is (columns, k); want[form] is (rows, columns) for the two forms of sum, the second
 // one, of narrow products and batches of them, for four panels of columns.
 template <class T>
@@ -131,7 +144,7 @@ struct Case {
   T sum(int form, size_t i, size_t j, bool fused) const {
     const T* x = a.data() + i * k;
     const T* w = b.data() + j * k;
-    if (!whole) return form == 0 ? blocked_sum(x, w, k, fused) : lane_sum(x, w, k, fused);
+    if (!whole) return superblock_sum(form == 0 ? blocked_sum<T> : lane_sum<T>, x, w, k, fused);
     std::int64_t exact = 0;
     for (size_t t = 0; t < k; ++t) exact += static_cast<std::int64_t>(x[t] * w[t]);
     return static_cast<T>(exact);
@@ -271,6 +284,30 @@ size_t check_kernels(const IsaRow& isa, std::mt19937& random) {
       for (const size_t n : Sizes{528, 1040, 1088}) {
         check_kernel(isa, one, 1 + random() % 8, n, (variant & ~2) | 4);
       }
+    }
+  }
+  // Superblocks: of few elements, of more rows and columns than sums wait for at a time, and swept.
+  for (const size_t k : Sizes{4096, 4097, 8192, 8500, 12500}) {
+    const Case<T> one(33, 70, k, false, isa.table->fused_multiply_add, unsigned(k));
+    for (int repeat = 0; repeat < 60; ++repeat, ++count) {
+      const int variant = static_cast<int>(random() % 128);
+      check_kernel(isa, one, 1 + random() % 33, 1 + random() % 70, variant);
+      check_kernel(isa, one, 1 + random() % 33, 1 + random() % 15, variant);
+      check_kernel(isa, one, 1 + random() % 33, 16 * (1 + random() % 4), variant | 4);
+    }
+  }
+  {
+    const Case<T> wide(260, 304, 4100, false, isa.table->fused_multiply_add, 4100);
+    for (const int form : {0, 1, 2, 3, 4, 5, 6, 7}) {
+      check_kernel(isa, wide, 256 + random() % 5, form & 4 ? 304 : 290 + random() % 14,
+                   form | static_cast<int>(random() % 16 * 8));
+      check_kernel(isa, wide, 256 + random() % 5, 1 + random() % 15, form);
+      ++count;
+    }
+    const size_t n = (1 << 23) / sizeof(T) / 4200 / kPanel * kPanel + kPanel;
+    const Case<T> far(3, n, 4200, false, isa.table->fused_multiply_add, 4200);
+    for (size_t m = 1; m <= 3; ++m, ++count) {
+      check_kernel(isa, far, m, n, static_cast<int>((random() % 128 & ~size_t{2}) | 4));
     }
   }
   // A b too far for tiles (sweep.h), a little more than 8 MB, and about as many rows as are swept.

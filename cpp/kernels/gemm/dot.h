@@ -10,6 +10,7 @@
 
 #include "kernels/gemm/epilogue.h"
 #include "kernels/gemm/pack.h"
+#include "kernels/gemm/superblock.h"
 #include "kernels/gemm/tile.h"
 #include "kernels/table.h"
 #include "simd/vec.h"
@@ -50,8 +51,8 @@ constexpr size_t dot_rows_of(size_t columns) {
 inline constexpr size_t kBiasRows = 16;
 // Rows whose results are still in L1 when the activation gets them.
 inline constexpr size_t kDotRows = 256;
-// Terms of strided rows copied at a time, 16 KB of floats; a multiple of 16.
-inline constexpr size_t kCopiedTerms = 4096;
+// Terms of strided rows copied at a time, 16 KB of floats.
+inline constexpr size_t kCopiedTerms = kSuperblockK;
 
 // bias: args.bias again and again, as the sums of a tile's rows lie in a register, or null.
 template <class T>
@@ -234,36 +235,6 @@ static void dot_tile(const GemmArgs<T>& args, const T* bias, size_t row, size_t 
   finish_dots(sum, args, bias, row, column);
 }
 
-// One row of more strided terms than the copy has room for: piece by piece, the sums waiting in
-// memory between the pieces.
-template <class T>
-static void dot_long(const GemmArgs<T>& args, size_t row, T* room) {
-  Lanes16<T> sums[kPanel];
-  for (size_t j = 0; j < args.n; ++j) sums[j] = Lanes16<T>::broadcast(T(0));
-  const T* a = args.a + static_cast<ptrdiff_t>(row) * args.a_row;
-  for (size_t k = 0; k < args.k; k += kCopiedTerms) {
-    const size_t count = args.k - k < kCopiedTerms ? args.k - k : kCopiedTerms;
-    const size_t whole = count / kReduceLanes * kReduceLanes;
-    copy_rows(a + static_cast<ptrdiff_t>(k) * args.a_k, args.a_row, args.a_k, 1, count, room);
-    for (size_t j = 0; j < args.n; ++j) {
-      const T* b = args.b + static_cast<ptrdiff_t>(j) * args.b_panel + k;
-      Lanes16<T> sum[1][1] = {{sums[j]}};
-      const auto add = [&sum](const T* x, const T* w) {
-        add_terms<T, true, 1, 1>(sum, {x, 0}, {w, 0}, kReduceLanes);
-      };
-      for (size_t i = 0; i < whole; i += kReduceLanes) add(room + i, b + i);
-      if (whole < count) {
-        alignas(64) T tail[2][kReduceLanes];
-        copy_tail(room + whole, count - whole, tail[0]);
-        copy_tail(b + whole, count - whole, tail[1]);
-        add(tail[0], tail[1]);
-      }
-      sums[j] = sum[0][0];
-    }
-  }
-  for (size_t j = 0; j < args.n; ++j) finish_dot(args, row, j, sums[j].fold(Sum{}));
-}
-
 // Tiles of all widths, and of each the heights 1, 2, 4, ... and the full one.
 template <class T>
 struct DotTable {
@@ -327,10 +298,6 @@ template <class T>
   alignas(64) T room[kCopiedTerms];
   const size_t height = kCopiedTerms / args.k;
   for (size_t row = first; row < last;) {
-    if (height == 0) {
-      dot_long(args, row++, room);
-      continue;
-    }
     const size_t rows = last - row < height ? last - row : height;
     const ptrdiff_t i = static_cast<ptrdiff_t>(row);
     copy_rows(args.a + i * args.a_row, args.a_row, args.a_k, rows, args.k, room);
@@ -345,9 +312,9 @@ template <class T>
   }
 }
 
+// One superblock.
 template <class T>
-static void dot(const GemmArgs<T>& args) {
-  if (args.m == 0 || args.n == 0) return;
+static void dot_products(const GemmArgs<T>& args) {
   for (size_t first = 0; first < args.m; first += kDotRows) {
     const size_t last = args.m - first < kDotRows ? args.m : first + kDotRows;
     if (args.a_k == 1 || args.k == 0) {
@@ -357,6 +324,15 @@ static void dot(const GemmArgs<T>& args) {
     }
     if (args.activation) activate_rows(args, first, last, 0, args.n);
   }
+}
+
+template <class T>
+static void dot(const GemmArgs<T>& args) {
+  if (args.m == 0 || args.n == 0) return;
+  if (args.k > kSuperblockK) {
+    return multiply_long(args, 1, SuperblockWay<T>{dot_products<T>, kWaitingRows});
+  }
+  dot_products(args);
 }
 
 }  // namespace lamella::kernels::LAMELLA_ISA_NAMESPACE

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The blocked product: row blocks x column blocks x K-blocks of register tiles (tile.h).
 //
-// Loops, outermost first: columns (so that b's part stays in L3), rows (a's part of a K-block
+// Loops within a superblock (superblock.h), outermost first: columns (so that b's part stays in L3), rows (a's part of a K-block
 // stays in L2), K-blocks, panels (16 columns of a K-block stay in L1), row tiles. Short row blocks
 // exchange K-blocks and panels, so that the weights stream past once, in one piece. No order and no
 // block size changes a bit: an element's sum is that of tile.h.
@@ -9,6 +9,7 @@
 
 #include "kernels/gemm/epilogue.h"
 #include "kernels/gemm/pack.h"
+#include "kernels/gemm/superblock.h"
 #include "kernels/gemm/sweep.h"
 #include "kernels/gemm/tile.h"
 #include "kernels/table.h"
@@ -284,6 +285,11 @@ template <class T>
   row_blocks(args, kCopiedTiles<T>, room);
 }
 
+template <class T>
+static void row_blocks_in_place(const GemmArgs<T>& args) {
+  row_blocks(args, kBlockTiles, static_cast<T*>(nullptr));
+}
+
 // A column-major b where it lies: a few panels of a K-block are packed at a time, and all rows use them
 // while they are near.
 template <class T>
@@ -323,19 +329,21 @@ static bool worth_copying(const GemmArgs<T>& args) {
   return args.a_k != 1 && args.n > kCopyPanels * kPanel;
 }
 
+// The way of a superblock of args.
+template <class T>
+static SuperblockWay<T> way_of(const GemmArgs<T>& args) {
+  if (worth_sweeping(args)) return {sweep<T>, kWaitingRows};
+  if (!is_plain(args) && args.b_k == 1) return {pack_and_multiply<T>, kManyWaitingRows};
+  if (worth_copying(args)) return {row_blocks_copied<T>, kFewWaitingRows};
+  return {row_blocks_in_place<T>, kWaitingRows};
+}
+
 template <class T>
 static void gemm(const GemmArgs<T>& args) {
   if (args.m == 0 || args.n == 0) return;
-  if (worth_sweeping(args)) {
-    sweep(args);
-    if (args.activation) activate_rows(args, 0, args.m, 0, args.n);
-  } else if (!is_plain(args) && args.b_k == 1) {
-    pack_and_multiply(args);
-  } else if (worth_copying(args)) {
-    row_blocks_copied(args);
-  } else {
-    row_blocks(args, kBlockTiles, static_cast<T*>(nullptr));
-  }
+  const SuperblockWay<T> way = way_of(args);
+  if (args.k > kSuperblockK) return multiply_long(args, args.b_k, way);
+  way.multiply(args);
 }
 
 }  // namespace lamella::kernels::LAMELLA_ISA_NAMESPACE

@@ -6,6 +6,7 @@
 // the next one. The chains wait in a small array meanwhile. Each element's sum is that of tile.h.
 #pragma once
 
+#include "kernels/gemm/epilogue.h"
 #include "kernels/gemm/tile.h"
 #include "kernels/table.h"
 #include "simd/vec.h"
@@ -20,6 +21,9 @@ inline constexpr size_t kSweepRows = 24, kSweepTileRows = 8;
 // 4 KB), and a tile that comes back for the next columns would look each of them up again
 // (8 x 4096 x 4096 11 ms in tiles, 4.7 swept; 8 x 1024 x 1024 0.16 in tiles, 0.23 swept, Zen 4).
 inline constexpr size_t kFarBytes = 8 * 1024 * 1024;
+// Up to here, or to the width of a tile, b's rows are so short that tiles read them in one go
+// (8 x 128 x 65536 4.6 ms swept, 3.3 in tiles; 8 x 256 x 65536 7.4 and 10.9, Zen 4).
+inline constexpr size_t kTiledColumns = 128;
 inline constexpr size_t kParkedBytes = 64 * 1024;
 
 // Registers side by side: a line, for one row of a four, for two rows two, as far as they fit.
@@ -127,7 +131,6 @@ static void end_block(const GemmArgs<T>& args, bool resume, bool last, size_t fi
   finish_tail<Vec<T>>(chains, chain_row, args.m, end);
 }
 
-// The sums of all of y, without the activation.
 template <class T>
 [[gnu::noinline]] static void sweep(const GemmArgs<T>& args) {
   static_assert(kBlockK % kSweepTerms == 0);
@@ -155,11 +158,15 @@ template <class T>
       end_block(args, k_first > 0, end == args.k, first, columns, chains, chain_row);
     }
   }
+  if (args.activation) activate_rows(args, 0, args.m, 0, args.n);
 }
 
 template <class T>
 static bool worth_sweeping(const GemmArgs<T>& args) {
-  return args.m <= kSweepRows && is_plain(args) && args.n * args.k > kFarBytes / sizeof(T);
+  if (args.m > kSweepRows || !is_plain(args) || args.n * args.k <= kFarBytes / sizeof(T))
+    return false;
+  const size_t tile = tile_panels<T>(args.m) * kPanel;
+  return args.n > (tile < kTiledColumns ? kTiledColumns : tile);
 }
 
 }  // namespace lamella::kernels::LAMELLA_ISA_NAMESPACE

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Products: linear maps, bilinear forms, matrix products, and rows looked up in a table.
 
-An element of a product is a sum over fixed blocks of 256 terms, in order: a row of the input gives
-the same bits whatever rows stand around it. `out=` is written to and returned.
+An element of a product is a sum over fixed blocks of 256 terms and superblocks of 4096, in order: a
+row of the input gives the same bits whatever rows stand around it. `out=` is written to and
+returned.
 """
 
 from __future__ import annotations

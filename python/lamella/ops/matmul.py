@@ -3,7 +3,8 @@
 
 The last two axes are the matrices, leading axes are a batch and broadcast. When w is one matrix,
 all leading axes of x are rows of one product, so that weights are packed once and a row's bits do
-not depend on how rows are grouped. An element of y is a sum over K in fixed blocks of 256 terms.
+not depend on how rows are grouped. An element of y is a sum over K in fixed blocks of 256 terms and
+superblocks of 4096.
 """
 
 from __future__ import annotations
