@@ -112,7 +112,7 @@ asan: .venv/with-test
 	$(call configure,build/asan,-DLAMELLA_SANITIZE=address$(comma)undefined)
 	$(call site,build/asan)
 	rm -f build/asan/report*
-	PYTHONPATH=build/asan/site PYTHONMALLOC=malloc $(call PRELOAD,libasan.so) \
+	PYTHONPATH=$$PWD/build/asan/site PYTHONMALLOC=malloc $(call PRELOAD,libasan.so) \
 	  ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:log_path=$$PWD/build/asan/report \
 	  UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1:log_path=$$PWD/build/asan/report \
 	  $(PYTEST) -n $$(nproc) --max-worker-restart=0 --benchmark-disable --ignore=tests/house \
@@ -124,7 +124,7 @@ asan: .venv/with-test
 tsan: .venv/with-test
 	$(call configure,build/tsan,-DLAMELLA_SANITIZE=thread -DLAMELLA_THREADS=std)
 	$(call site,build/tsan)
-	PYTHONPATH=build/tsan/site $(call PRELOAD,libtsan.so) \
+	PYTHONPATH=$$PWD/build/tsan/site $(call PRELOAD,libtsan.so) \
 	  TSAN_OPTIONS=halt_on_error=1:die_after_fork=0 LAMELLA_NUM_THREADS=4 \
 	  setarch $$(uname -m) -R $(PYTEST) -s tests/runtime/test_threads.py tests/process/test_models.py \
 	  -k "not Fork and not child_process and not parameters_changed"
