@@ -8,7 +8,9 @@
 
 namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {
 
-constinit const GemmKernels<float> kGemmF32 = {gemm<float>, dot<float>, pack_b<float>};
-constinit const GemmKernels<double> kGemmF64 = {gemm<double>, dot<double>, pack_b<double>};
+constinit const GemmKernels<float> kGemmF32 = {gemm<float>, dot<float>, pack_b<float>,
+                                               pack_terms<float>};
+constinit const GemmKernels<double> kGemmF64 = {gemm<double>, dot<double>, pack_b<double>,
+                                                pack_terms<double>};
 
 }  // namespace lamella::kernels::LAMELLA_ISA_NAMESPACE

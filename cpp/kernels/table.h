@@ -148,6 +148,9 @@ struct GemmKernels {
   // Takes panels first..last so that threads can share the work.
   void (*pack_b)(const T* b, ptrdiff_t b_k, ptrdiff_t b_n, size_t k, size_t n, size_t first_panel,
                  size_t last_panel, T* panels);
+  // b as dot takes it: terms[j * k + i] = b[i * b_k + j * b_n], for terms i from first to last - 1.
+  void (*pack_terms)(const T* b, ptrdiff_t b_k, ptrdiff_t b_n, size_t k, size_t n, size_t first,
+                     size_t last, T* terms);
 };
 
 template <class Fn>

@@ -38,11 +38,12 @@ bool is_narrow(const MatMulSpec& spec) {
 // Whether a column-major b is packed piece by piece while it is multiplied: one that the second-level
 // cache does not hold would otherwise come from afar twice, and leave a copy of its size behind
 // (1 x 4096 x 4096 10.2 -> 4.5 ms, 64 x 2048 x 2048 6.7 -> 5.9, Zen 4). So many rows as 2048 read a
-// too often (4 % later).
+// too often (4 % later). For a few rows it is not even packed (columns.h).
 bool packs_pieces(const MatMulSpec& spec, size_t rows) {
-  constexpr size_t kNearBytes = 1024 * 1024, kManyRows = 512;
-  return !spec.b_constant && spec.b_k == 1 && spec.b_col != 1 && rows <= kManyRows &&
-         spec.n * spec.k * item_bytes(spec.dtype) > kNearBytes;
+  constexpr size_t kNearBytes = 1024 * 1024, kManyRows = 512, kFewRows = 4;
+  if (spec.b_constant || spec.b_k != 1 || spec.b_col == 1 || rows > kManyRows) return false;
+  if (rows <= kFewRows && spec.n >= kPanel && spec.k > 0) return true;
+  return spec.n * spec.k * item_bytes(spec.dtype) > kNearBytes;
 }
 
 // The batch dimensions b does not repeat over; their product counts the different matrices in b.
@@ -153,12 +154,7 @@ void copy_b(const kernels::GemmKernels<T>& kernels, const CopyPlan& plan, const 
             const base::Team& team) {
   if (plan.form == Form::packed_terms) {
     const auto [begin, end] = team.share(plan.k, kPanel);
-    for (size_t j = 0; j < plan.n; ++j) {
-      const T* column = b + static_cast<ptrdiff_t>(j) * plan.b_col;
-      for (size_t i = begin; i < end; ++i) {
-        room[j * plan.k + i] = column[static_cast<ptrdiff_t>(i) * plan.b_k];
-      }
-    }
+    kernels.pack_terms(b, plan.b_k, plan.b_col, plan.k, plan.n, begin, end, room);
   } else if (plan.form == Form::panels) {
     const auto [begin, end] = team.share(count_panels(plan.n));
     kernels.pack_b(b, plan.b_k, plan.b_col, plan.k, plan.n, begin, end, room);

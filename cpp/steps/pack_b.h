@@ -18,7 +18,7 @@ enum class Form {
   packed_terms,   // the same, copied
   rows,           // row-major where it lies, whole panels only
   rows_and_tail,  // row-major, the panel that n cuts is copied
-  columns,        // column-major where it lies: the kernel packs a piece at a time
+  columns,        // column-major where it lies: the kernel packs or transposes a piece at a time
   panels,         // copied into panels
 };
 

@@ -200,11 +200,15 @@ def test_few_rows_of_a_far_matrix_agree_with_many(dtype, isa):
         assert digest(both.run([a[:m].T.copy(), columns])[0]) == digest(want[:m]), m
 
 
+@pytest.mark.parametrize("underflow", [False, True])
 @pytest.mark.parametrize("k", [300, 5000])
 @pytest.mark.parametrize("n", [3, 16, 40])
-def test_packed_transposed_and_plain_products_agree(n, k, dtype, isa):
+def test_packed_transposed_and_plain_products_agree(n, k, underflow, dtype, isa):
     m = 21
     a, b = values((m, k), dtype, 58), values((k, n), dtype, 59)
+    if underflow:  # to -0, whose sign one more +0 would change
+        tiny = np.finfo(dtype).tiny
+        a, b = tiny * -np.abs(a), tiny * np.abs(b)
     want = digest(programs.matmul(dtype, m, n, k).run([a, b])[0])
     assert digest(programs.matmul(dtype, m, n, k, constant=b).run([a])[0]) == want
     stored = np.ascontiguousarray(b.T)

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // The blocked product: row blocks x column blocks x K-blocks of register tiles (tile.h).
 //
-// Loops within a superblock (superblock.h), outermost first: columns (so that b's part stays in L3), rows (a's part of a K-block
-// stays in L2), K-blocks, panels (16 columns of a K-block stay in L1), row tiles. Short row blocks
-// exchange K-blocks and panels, so that the weights stream past once, in one piece. No order and no
-// block size changes a bit: an element's sum is that of tile.h.
+// Loops within a superblock (superblock.h), outermost first: columns (so that b's part stays in L3),
+// rows (a's part of a K-block stays in L2), K-blocks, panels (16 columns of a K-block stay in L1), row
+// tiles. Short row blocks exchange K-blocks and panels, so that the weights stream past once, in one
+// piece. No order and no block size changes a bit: an element's sum is that of tile.h.
 #pragma once
 
+#include "kernels/gemm/columns.h"
 #include "kernels/gemm/epilogue.h"
 #include "kernels/gemm/pack.h"
 #include "kernels/gemm/superblock.h"
@@ -329,11 +330,14 @@ static bool worth_copying(const GemmArgs<T>& args) {
   return args.a_k != 1 && args.n > kCopyPanels * kPanel;
 }
 
-// The way of a superblock of args.
+// How one superblock of args is multiplied.
 template <class T>
 static SuperblockWay<T> way_of(const GemmArgs<T>& args) {
   if (worth_sweeping(args)) return {sweep<T>, kWaitingRows};
-  if (!is_plain(args) && args.b_k == 1) return {pack_and_multiply<T>, kManyWaitingRows};
+  if (!is_plain(args) && args.b_k == 1) {
+    if (worth_transposing(args)) return {columns_in_place<T>, kWaitingRows};
+    return {pack_and_multiply<T>, kManyWaitingRows};
+  }
   if (worth_copying(args)) return {row_blocks_copied<T>, kFewWaitingRows};
   return {row_blocks_in_place<T>, kWaitingRows};
 }

@@ -3,7 +3,7 @@
 //
 //   pack_b     panels[p][k][j]  16 columns side by side, k after k; zero behind column n
 //   copy_tile  [k][row]         the rows of one tile side by side
-//   copy_rows  [row][k]         rows whose terms are not neighbours, made so
+//   copy_rows  [row][k]         rows whose terms are not neighbours, made so (pack_terms: b's columns)
 //
 // Sources are read a cache line at a time whatever their orientation: a line of 16 rows a power of
 // two apart would not survive in an 8-way cache until its second use.
@@ -19,34 +19,48 @@ namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {
 // (1 x 2000 x 2048 1.05 -> 0.85 ms, Zen 4; a near one is a quarter slower).
 inline constexpr ptrdiff_t kFetchAhead = 128;
 
-// A line of each of `rows` rows.
+// A square of one register's side, or so many rows and columns of it.
+template <class T, bool Fetch>
+[[gnu::always_inline]] inline void transpose_square(const T* from, ptrdiff_t from_row, size_t rows,
+                                                    size_t columns, T* to, size_t to_row) {
+  constexpr size_t lanes = Vec<T>::lanes;
+  Vec<T> square[lanes];
+#pragma GCC unroll 16
+  for (size_t i = 0; i < lanes; ++i) {
+    const T* at = from + static_cast<ptrdiff_t>(i) * from_row;
+    if (i >= rows) {
+      square[i] = Vec<T>::zero();
+    } else {
+      square[i] = columns == lanes ? Vec<T>::load(at) : Vec<T>::load_partial(at, columns);
+    }
+    if constexpr (Fetch) __builtin_prefetch(at + kFetchAhead, 0, 2);
+  }
+  transpose(square);
+#pragma GCC unroll 16
+  for (size_t i = 0; i < lanes; ++i) {
+    if (i >= columns) continue;
+    T* at = to + i * to_row;
+    rows == lanes ? square[i].store(at) : square[i].store_partial(at, rows);
+  }
+}
+
+// `columns` columns, at most a line, of each of `rows` rows.
 template <class T, bool Fetch>
 [[gnu::always_inline]] inline void transpose_line(const T* from, ptrdiff_t from_row, size_t rows,
-                                                  T* to, size_t to_row) {
+                                                  size_t columns, T* to, size_t to_row) {
   constexpr size_t lanes = Vec<T>::lanes;
-  constexpr size_t line = 64 / sizeof(T);
-  size_t r = 0;
-  for (; r + lanes <= rows; r += lanes) {
-    const T* square_from = from + static_cast<ptrdiff_t>(r) * from_row;
-#pragma GCC unroll 8
-    for (size_t part = 0; part < line; part += lanes) {
-      Vec<T> square[lanes];
-#pragma GCC unroll 16
-      for (size_t i = 0; i < lanes; ++i) {
-        const T* at = square_from + static_cast<ptrdiff_t>(i) * from_row + part;
-        square[i] = Vec<T>::load(at);
-        if constexpr (Fetch) __builtin_prefetch(at + kFetchAhead, 0, 2);
-      }
-      transpose(square);
-      T* square_to = to + part * to_row + r;
-#pragma GCC unroll 16
-      for (size_t i = 0; i < lanes; ++i) square[i].store(square_to + i * to_row);
-    }
-  }
-  for (; r < rows; ++r) {
+  const auto squares = [&](size_t r, size_t height) __attribute__((always_inline)) {
     const T* row = from + static_cast<ptrdiff_t>(r) * from_row;
-    for (size_t i = 0; i < line; ++i) to[i * to_row + r] = row[i];
-  }
+#pragma GCC unroll 8
+    for (size_t part = 0; part < columns; part += lanes) {
+      const size_t width = smaller(columns - part, lanes);
+      transpose_square<T, Fetch>(row + part, from_row, height, width, to + part * to_row + r,
+                                 to_row);
+    }
+  };
+  size_t r = 0;
+  for (; r + lanes <= rows; r += lanes) squares(r, lanes);
+  if (r < rows) squares(r, rows - r);
 }
 
 // to[c * to_row + r] = from[r * from_row + c]: squares of one register's side at a time, a whole
@@ -59,16 +73,11 @@ static void transpose_into(const T* from, ptrdiff_t from_row, size_t rows, size_
                            size_t to_row) {
   constexpr size_t line = 64 / sizeof(T);
   if (columns < line) {
-    for (size_t c = 0; c < columns; ++c) {
-      for (size_t r = 0; r < rows; ++r) {
-        to[c * to_row + r] = from[static_cast<ptrdiff_t>(r) * from_row + static_cast<ptrdiff_t>(c)];
-      }
-    }
-    return;
+    return transpose_line<T, Fetch>(from, from_row, rows, columns, to, to_row);
   }
   const size_t skew = reinterpret_cast<size_t>(from) / sizeof(T) % line;
   for (size_t c = 0;;) {
-    transpose_line<T, Fetch>(from + c, from_row, rows, to + c * to_row, to_row);
+    transpose_line<T, Fetch>(from + c, from_row, rows, line, to + c * to_row, to_row);
     if (c + line >= columns) return;
     c = smaller(c + line - (c == 0 ? skew : 0), columns - line);
   }
@@ -126,9 +135,7 @@ static void pack_b(const T* b, ptrdiff_t b_k, ptrdiff_t b_n, size_t k, size_t n,
       continue;
     }
     if (columns < kPanel) {
-      for (size_t i = 0; i < k; ++i) {
-        for (size_t j = columns; j < kPanel; ++j) panel[i * kPanel + j] = T(0);
-      }
+      for (size_t i = 0; i < k * kPanel; i += Vec<T>::lanes) Vec<T>::zero().store(panel + i);
     }
     if (b_k == 1) {
       transpose_into<T, Fetch>(from, b_n, columns, k, panel, kPanel);
@@ -177,14 +184,21 @@ static void copy_tile(const T* a, ptrdiff_t a_row, ptrdiff_t a_k, size_t rows, s
   }
 }
 
-// to[row][k] = a[row * a_row + k * a_k].
+// to[row * to_row + k] = a[row * a_row + k * a_k].
 template <class T>
-static void copy_rows(const T* a, ptrdiff_t a_row, ptrdiff_t a_k, size_t rows, size_t k, T* to) {
-  if (a_row == 1) return transpose_into(a, a_k, k, rows, to, k);
-  for (size_t r = 0; r < rows; ++r, a += a_row) {
+static void copy_rows(const T* a, ptrdiff_t a_row, ptrdiff_t a_k, size_t rows, size_t k, T* to,
+                      size_t to_row) {
+  if (a_row == 1) return transpose_into(a, a_k, k, rows, to, to_row);
+  for (size_t r = 0; r < rows; ++r, a += a_row, to += to_row) {
     const T* from = a;
-    for (size_t i = 0; i < k; ++i, from += a_k) *to++ = *from;
+    for (size_t i = 0; i < k; ++i, from += a_k) to[i] = *from;
   }
+}
+
+template <class T>
+static void pack_terms(const T* b, ptrdiff_t b_k, ptrdiff_t b_n, size_t k, size_t n, size_t first,
+                       size_t last, T* terms) {
+  copy_rows(b + static_cast<ptrdiff_t>(first) * b_k, b_n, b_k, n, last - first, terms + first, k);
 }
 
 }  // namespace lamella::kernels::LAMELLA_ISA_NAMESPACE

@@ -163,8 +163,8 @@ template <class T>
 
 template <class T>
 static bool worth_sweeping(const GemmArgs<T>& args) {
-  if (args.m > kSweepRows || !is_plain(args) || args.n * args.k <= kFarBytes / sizeof(T))
-    return false;
+  const bool far = args.n * args.k > kFarBytes / sizeof(T);
+  if (!far || args.m > kSweepRows || !is_plain(args)) return false;
   const size_t tile = tile_panels<T>(args.m) * kPanel;
   return args.n > (tile < kTiledColumns ? kTiledColumns : tile);
 }

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+// Few rows times a column-major b where it lies.
+//
+// A register's worth of columns is transposed in registers, as many terms at a time, and multiplied at
+// once: packing it first would write and read it once more (1 x 2000 x 1000 257 -> 161 us, Zen 4). Each
+// element's sum is that of tile.h.
+#pragma once
+
+#include "kernels/gemm/epilogue.h"
+#include "kernels/gemm/tile.h"
+#include "kernels/table.h"
+#include "simd/vec.h"
+
+namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {
+
+// Rows whose sums find room beside a square of registers.
+inline constexpr size_t kColumnRows = kAccumulators < 24 ? 3 : 6;
+
+// `terms` terms, at most as many as a register has lanes, of the columns from b on.
+template <class T, size_t Rows, bool Whole>
+[[gnu::always_inline]] inline void add_square(Vec<T> (&sum)[Rows][1], const T* a, ptrdiff_t a_row,
+                                              ptrdiff_t a_k, const T* b, ptrdiff_t column,
+                                              size_t terms) {
+  using V = Vec<T>;
+  V square[V::lanes];
+#pragma GCC unroll 16
+  for (size_t j = 0; j < V::lanes; ++j) {
+    const T* at = b + static_cast<ptrdiff_t>(j) * column;
+    square[j] = Whole ? V::load(at) : V::load_partial(at, terms);
+  }
+  transpose(square);
+#pragma GCC unroll 16
+  for (size_t k = 0; k < V::lanes; ++k) {
+    if (!Whole && k == terms) break;
+#pragma GCC unroll 8
+    for (size_t i = 0; i < Rows; ++i) {
+      const T* x = a + static_cast<ptrdiff_t>(i) * a_row + static_cast<ptrdiff_t>(k) * a_k;
+      sum[i][0] = mul_add(V::broadcast(*x), square[k], sum[i][0]);
+    }
+  }
+}
+
+// A register's worth of columns from `first` on, all terms.
+template <class T, size_t Rows>
+static void multiply_columns(const GemmArgs<T>& args, size_t first) {
+  using V = Vec<T>;
+  constexpr size_t lanes = V::lanes, line = 64 / sizeof(T);
+  const ptrdiff_t column = args.b_panel / static_cast<ptrdiff_t>(kPanel);
+  const T* b = args.b + static_cast<ptrdiff_t>(first) * column;
+  // Whole squares begin with a line of the first column, often of all: columns a power of two apart
+  // would otherwise lose half of a line before its second use.
+  const size_t skew = (line - reinterpret_cast<size_t>(b) / sizeof(T) % line) % lanes;
+  const T* a = args.a;
+  TileArgs<T> end{};
+  end.columns = lanes;
+  end.y = args.y + first;
+  end.y_row = args.y_row;
+  end.residual_row = args.residual_row;
+  for (size_t k_first = 0; k_first < args.k; k_first += kBlockK) {
+    const size_t k = smaller(args.k - k_first, kBlockK);
+    V sum[Rows][1];
+#pragma GCC unroll 8
+    for (size_t i = 0; i < Rows; ++i) sum[i][0] = V::zero();
+    size_t terms = smaller(skew, k);
+    if (terms > 0) {
+      add_square<T, Rows, false>(sum, a, args.a_row, args.a_k, b, column, terms);
+      a += static_cast<ptrdiff_t>(terms) * args.a_k;
+      b += terms;
+    }
+    for (; terms + lanes <= k; terms += lanes) {
+      add_square<T, Rows, true>(sum, a, args.a_row, args.a_k, b, column, lanes);
+      a += static_cast<ptrdiff_t>(lanes) * args.a_k;
+      b += lanes;
+    }
+    if (terms < k) {
+      add_square<T, Rows, false>(sum, a, args.a_row, args.a_k, b, column, k - terms);
+      a += static_cast<ptrdiff_t>(k - terms) * args.a_k;
+      b += k - terms;
+    }
+    end.resume = k_first > 0;
+    if (k_first + k == args.k) {
+      if (args.bias) end.bias = args.bias + first;
+      if (args.residual) end.residual = args.residual + first;
+    }
+    finish(sum, end);
+  }
+}
+
+template <class T>
+struct ColumnTable {
+  void (*columns[kColumnRows])(const GemmArgs<T>& args, size_t first);
+};
+
+template <class T, size_t Rows = kColumnRows>
+constexpr void fill_columns(ColumnTable<T>& table) {
+  if constexpr (Rows > 0) {
+    table.columns[Rows - 1] = multiply_columns<T, Rows>;
+    fill_columns<T, Rows - 1>(table);
+  }
+}
+
+template <class T>
+constexpr ColumnTable<T> make_columns() {
+  ColumnTable<T> table{};
+  fill_columns(table);
+  return table;
+}
+
+template <class T>
+static constexpr ColumnTable<T> kColumns = make_columns<T>();
+
+// n is at least a panel. The last columns are computed once more where n cuts a register short.
+template <class T>
+static void columns_in_place(const GemmArgs<T>& args) {
+  constexpr size_t lanes = Vec<T>::lanes;
+  for (size_t first = 0; first < args.n; first += lanes) {
+    kColumns<T>.columns[args.m - 1](args, smaller(first, args.n - lanes));
+  }
+  if (args.activation) activate_rows(args, 0, args.m, 0, args.n);
+}
+
+template <class T>
+static bool worth_transposing(const GemmArgs<T>& args) {
+  return args.m <= kColumnRows && args.n >= Vec<T>::lanes && args.k > 0;
+}
+
+}  // namespace lamella::kernels::LAMELLA_ISA_NAMESPACE
