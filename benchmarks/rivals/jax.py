@@ -58,8 +58,10 @@ class Jax:
 
     def matmul(self, task: MatMul, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
         a, b = arrays["a"], arrays["b"]
-        if task.by_columns:  # its own arrays are all row by row
+        if task.by_columns == "b":  # its own arrays are all row by row
             return self._ready(lambda a, b: a @ b.T, a, b.T)
+        if task.by_columns == "a":
+            return self._ready(lambda a, b: a.T @ b, a.T, b)
         return self._ready(lambda a, b: a @ b, a, b)
 
     def activation(self, task: Activation, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:

@@ -120,8 +120,9 @@ class OnnxRuntime:
         node = self.onnx.helper.make_node
         product = node("MatMul", ["a", "b"], ["y"])
         if task.by_columns:  # its own arrays are all row by row
-            product = node("Gemm", ["a", "b"], ["y"], transB=1)
-            arrays = {"a": arrays["a"], "b": arrays["b"].T}
+            turned = {"transA": 1} if task.by_columns == "a" else {"transB": 1}
+            product = node("Gemm", ["a", "b"], ["y"], **turned)
+            arrays = {**arrays, task.by_columns: arrays[task.by_columns].T}
         return self._ready([product], {}, arrays, (task.m, task.n))
 
     def activation(self, task: Activation, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:

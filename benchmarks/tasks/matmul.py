@@ -10,17 +10,18 @@ import numpy as np
 
 @dataclass(frozen=True)
 class MatMul:
-    """(m, k) times (k, n), the second one row by row or, as `x @ w.T` has it, column by column."""
+    """(m, k) times (k, n), row by row or, as `x @ w.T` and `x.T @ y` have it, one by columns."""
 
     m: int
     k: int
     n: int
-    by_columns: bool = False
+    by_columns: str = ""  # a or b
     family: str = "matmul"
 
     @property
     def name(self) -> str:
-        return f"matmul {self.m}x{self.k}x{self.n}" + (", b.T" if self.by_columns else "")
+        suffix = f", {self.by_columns}.T" if self.by_columns else ""
+        return f"matmul {self.m}x{self.k}x{self.n}{suffix}"
 
     @property
     def work(self) -> tuple[float, float, float]:
@@ -31,7 +32,10 @@ class MatMul:
         rng = np.random.default_rng(3)
         a = rng.standard_normal((self.m, self.k)).astype(np.float32)
         b = rng.standard_normal((self.k, self.n)).astype(np.float32)
-        return {"a": a, "b": np.ascontiguousarray(b.T).T if self.by_columns else b}
+        arrays = {"a": a, "b": b}
+        if self.by_columns:
+            arrays[self.by_columns] = np.ascontiguousarray(arrays[self.by_columns].T).T
+        return arrays
 
     def error(self, arrays: dict[str, np.ndarray], answer: np.ndarray) -> float:
         a, b = arrays["a"].astype(np.float64), arrays["b"].astype(np.float64)
@@ -50,8 +54,11 @@ TASKS = [
     MatMul(1, 4096, 4096),
     MatMul(4, 4096, 4096),
     MatMul(8, 2048, 512),
-    MatMul(1, 2048, 2048, by_columns=True),
-    MatMul(16, 2048, 2048, by_columns=True),
+    MatMul(1, 2048, 2048, by_columns="b"),
+    MatMul(16, 2048, 2048, by_columns="b"),
+    MatMul(512, 1000, 1, by_columns="a"),
+    MatMul(784, 4096, 10, by_columns="a"),
+    MatMul(64, 65536, 64),
     MatMul(4096, 16, 64),
     MatMul(50000, 8, 8),
 ]
