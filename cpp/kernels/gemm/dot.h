@@ -57,7 +57,7 @@ inline constexpr size_t kDotRows = 256;
 inline constexpr size_t kLaneBytes = 64 * 1024;
 // Strided rows copied at a time: as many as stay in L1, or as are read from lines of a together.
 inline constexpr size_t kNearTerms = 4096, kRowsOfLine = 16;
-inline constexpr size_t kStridedBytes = 256 * 1024;
+inline constexpr size_t kStridedBytes = 128 * 1024;
 
 // bias: args.bias again and again, as the sums of a tile's rows lie in a register, or null.
 template <class T>
