@@ -42,7 +42,7 @@ bool is_narrow(const MatMulSpec& spec) {
 bool packs_pieces(const MatMulSpec& spec, size_t rows) {
   constexpr size_t kNearBytes = 1024 * 1024, kManyRows = 512, kFewRows = 4;
   if (spec.b_constant || spec.b_k != 1 || spec.b_col == 1 || rows > kManyRows) return false;
-  if (rows <= kFewRows && spec.n >= kPanel && spec.k > 0) return true;
+  if (rows <= kFewRows && spec.n >= kPanel) return true;
   return spec.n * spec.k * item_bytes(spec.dtype) > kNearBytes;
 }
 

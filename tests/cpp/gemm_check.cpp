@@ -2,8 +2,8 @@
 // Checks the product kernels and the matmul step against their definition, bit for bit.
 //
 // Every element is compared with a scalar loop that follows the numerical contract (superblocks of
-// 4096 terms of K-blocks of 256, one chain each; 16 lanes and a fixed tree for narrow ones), and, on whole numbers, with the exact sum.
-// Operands lie against unreadable pages, alternately at their end and at their start; y starts as
+// 4096 terms of K-blocks of 256, one chain each; 16 lanes and a fixed tree for narrow ones), and, on
+// whole numbers, with the exact sum. Operands lie against unreadable pages, alternately at their end and at their start; y starts as
 // NaN and lies in rows that are longer than n, whose rest must not change. Steps run with teams of
 // 1 to 5, strided, broadcast and constant operands. Prints the first difference and exits with 1.
 #include <algorithm>

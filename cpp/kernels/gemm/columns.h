@@ -17,7 +17,7 @@ namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {
 inline constexpr size_t kColumnRows = kAccumulators < 24 ? 3 : 6;
 
 // `terms` terms, at most as many as a register has lanes, of the columns from b on.
-template <class T, size_t Rows, bool Whole>
+template <class T, size_t Rows>
 [[gnu::always_inline]] inline void add_square(Vec<T> (&sum)[Rows][1], const T* a, ptrdiff_t a_row,
                                               ptrdiff_t a_k, const T* b, ptrdiff_t column,
                                               size_t terms) {
@@ -26,12 +26,12 @@ template <class T, size_t Rows, bool Whole>
 #pragma GCC unroll 16
   for (size_t j = 0; j < V::lanes; ++j) {
     const T* at = b + static_cast<ptrdiff_t>(j) * column;
-    square[j] = Whole ? V::load(at) : V::load_partial(at, terms);
+    square[j] = terms == V::lanes ? V::load(at) : V::load_partial(at, terms);
   }
   transpose(square);
 #pragma GCC unroll 16
   for (size_t k = 0; k < V::lanes; ++k) {
-    if (!Whole && k == terms) break;
+    if (k == terms) break;
 #pragma GCC unroll 8
     for (size_t i = 0; i < Rows; ++i) {
       const T* x = a + static_cast<ptrdiff_t>(i) * a_row + static_cast<ptrdiff_t>(k) * a_k;
@@ -61,22 +61,15 @@ static void multiply_columns(const GemmArgs<T>& args, size_t first) {
     V sum[Rows][1];
 #pragma GCC unroll 8
     for (size_t i = 0; i < Rows; ++i) sum[i][0] = V::zero();
-    size_t terms = smaller(skew, k);
-    if (terms > 0) {
-      add_square<T, Rows, false>(sum, a, args.a_row, args.a_k, b, column, terms);
+    const auto add = [&](size_t terms) __attribute__((always_inline)) {
+      add_square<T, Rows>(sum, a, args.a_row, args.a_k, b, column, terms);
       a += static_cast<ptrdiff_t>(terms) * args.a_k;
       b += terms;
-    }
-    for (; terms + lanes <= k; terms += lanes) {
-      add_square<T, Rows, true>(sum, a, args.a_row, args.a_k, b, column, lanes);
-      a += static_cast<ptrdiff_t>(lanes) * args.a_k;
-      b += lanes;
-    }
-    if (terms < k) {
-      add_square<T, Rows, false>(sum, a, args.a_row, args.a_k, b, column, k - terms);
-      a += static_cast<ptrdiff_t>(k - terms) * args.a_k;
-      b += k - terms;
-    }
+    };
+    size_t terms = smaller(skew, k);
+    if (terms > 0) add(terms);
+    for (; terms + lanes <= k; terms += lanes) add(lanes);
+    if (terms < k) add(k - terms);
     end.resume = k_first > 0;
     if (k_first + k == args.k) {
       if (args.bias) end.bias = args.bias + first;
@@ -121,7 +114,7 @@ static void columns_in_place(const GemmArgs<T>& args) {
 
 template <class T>
 static bool worth_transposing(const GemmArgs<T>& args) {
-  return args.m <= kColumnRows && args.n >= Vec<T>::lanes && args.k > 0;
+  return args.m <= kColumnRows && args.n >= Vec<T>::lanes;
 }
 
 }  // namespace lamella::kernels::LAMELLA_ISA_NAMESPACE

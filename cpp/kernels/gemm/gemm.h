@@ -334,7 +334,7 @@ static bool worth_copying(const GemmArgs<T>& args) {
 template <class T>
 static SuperblockWay<T> way_of(const GemmArgs<T>& args) {
   if (worth_sweeping(args)) return {sweep<T>, kWaitingRows};
-  if (!is_plain(args) && args.b_k == 1) {
+  if (!is_plain(args) && args.b_k == 1 && args.k > 0) {
     if (worth_transposing(args)) return {columns_in_place<T>, kWaitingRows};
     return {pack_and_multiply<T>, kManyWaitingRows};
   }
