@@ -94,20 +94,51 @@ def test_poisson_regression():
     close(lm.sklearn.from_sklearn(fitted, np.float64).predict(X), fitted.predict(X))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_element_type_is_the_estimators(dtype):
+    y = SCORES[:, 0]
+    fitted = MLPRegressor(hidden_layer_sizes=(8,), max_iter=30, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fitted.fit(X.astype(dtype), y.astype(dtype))
+    assert fitted.coefs_[0].dtype == dtype
+    assert lm.sklearn.from_sklearn(fitted).predict(X).dtype == dtype
+    ours = lm.sklearn.MLPRegressor(solver="lbfgs", tol=1.0).fit(X.astype(dtype), y)
+    assert lm.sklearn.from_sklearn(ours).predict(X).dtype == dtype
+    # Weights set by hand, in no type that nets have.
+    for given, want in ((np.float16, np.float32), (np.longdouble, np.float64)):
+        fitted.coefs_ = [coef.astype(given) for coef in fitted.coefs_]
+        fitted.intercepts_ = [intercept.astype(given) for intercept in fitted.intercepts_]
+        assert lm.sklearn.from_sklearn(fitted).predict(X).dtype == want
+
+
+def test_features_that_float32_does_not_resolve():
+    """Seconds since 1970: float32 knows multiples of 128 of them."""
+    scale, mean = 3600.0, 1.7e9
+    seconds = X.copy()
+    seconds[:, 0] = mean + scale * X[:, 0]
+    fitted = fit(MLPRegressor(hidden_layer_sizes=(8,), max_iter=200, random_state=0), X[:, 0])
+    fitted.coefs_[0][0] /= scale
+    fitted.intercepts_[0] -= mean * fitted.coefs_[0][0]
+    want = fitted.predict(seconds)
+    np.testing.assert_allclose(lm.sklearn.from_sklearn(fitted).predict(seconds), want, rtol=1e-8)
+    rounded = lm.sklearn.from_sklearn(fitted, "float32").predict(seconds)
+    assert np.abs(rounded - want).max() > 1e-3
+
+
 def test_the_net_is_an_ordinary_net():
     fitted = classifier("multiclass")
     net = lm.sklearn.from_sklearn(fitted)
     assert isinstance(net, nn.Sequential)
     assert [type(layer).__name__ for layer in net] == [
         "Linear", "ReLU", "Linear", "ReLU", "Linear", "Softmax"]  # fmt: skip
-    x = X.astype(np.float32)
-    same_bits(net(x).copy(), net.predict_proba(X))
-    logits = net[:-1](x)
+    same_bits(net(X).copy(), net.predict_proba(X))
+    logits = net[:-1](X)
     assert logits.shape == (60, 4)
     for twin in (pickle.loads(pickle.dumps(net)), copy.deepcopy(net)):
         same_bits(twin.predict_proba(X), net.predict_proba(X))
         assert (twin.predict(X) == net.predict(X)).all()
-    assert lm.sklearn.from_sklearn(classifier("binary"))(x).shape == (60, 1)
+    assert lm.sklearn.from_sklearn(classifier("binary"))(X).shape == (60, 1)
 
 
 def test_nothing_is_shared_with_the_estimator():
@@ -120,7 +151,7 @@ def test_nothing_is_shared_with_the_estimator():
 
 
 def test_inputs_as_scikit_learn_takes_them():
-    net = lm.sklearn.from_sklearn(classifier("binary"))
+    net = lm.sklearn.from_sklearn(classifier("binary"), dtype="float32")
     want = net.predict_proba(X)
     from scipy.sparse import csr_matrix
 

@@ -144,9 +144,10 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
 
         Parameters: X, (n_samples, n_features), float32 is trained in float32, all else in float64;
         sparse matrices are made dense; y, (n_samples,) or (n_samples, n_outputs); sample_weight,
-        (n_samples,), >= 0. Returns: self. Raises: ValueError for parameters or data that do not
-        fit, and for weights that became infinite or NaN. Warns: ConvergenceWarning when max_iter is
-        reached; UserWarning after Ctrl-C, which ends training at the last finished step.
+        (n_samples,), >= 0, where 0 leaves a sample out. Returns: self. Raises: ValueError for
+        parameters or data that do not fit, and for weights that became infinite or NaN. Warns:
+        ConvergenceWarning when max_iter is reached; UserWarning after Ctrl-C, which ends training
+        at the last finished step.
         """
         return self._fit(X, y, sample_weight, incremental=False)
 
@@ -169,6 +170,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         weight = self._weights_of_samples(y, sample_weight)
         if weight is not None:
             weight = _check_sample_weight(weight, X, dtype=X.dtype, ensure_non_negative=True)
+            _check_mass(name, "samples", weight)
         x = _dense(X)
         if target.dtype.kind == "f":
             target = target.astype(x.dtype, copy=False)
@@ -276,6 +278,8 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
                     )
                 )
             samples, held = samples.take(train), samples.take(test)
+            for part, chosen in (("samples of training", samples), ("samples set aside", held)):
+                _check_mass(type(self).__name__, part, chosen.weight)
         best: Mapping[str, Any] = self._network.trained.state_dict() if held is not None else {}
         run = self._epoch_of(samples, random, incremental)
         try:
@@ -322,7 +326,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
             )
         size = min(200 if self.batch_size == "auto" else int(self.batch_size), n)
         bounds = [*range(0, n, size), n]
-        shares = np.diff(bounds) / n
+        counts = np.diff(bounds)
         x, target, step = samples.x, samples.target, self._step
         columns = self.n_outputs_ if self._loss()[0] == "squared_error" else 1
         alpha = 0.0 if self.solver == "adamw" else float(self.alpha)
@@ -334,6 +338,11 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         def squares() -> float:
             return sum(float(w @ w) for w in weights) if alpha else 0.0
 
+        def masses() -> Array:
+            if samples.weight is None:
+                return counts
+            return np.add.reduceat(samples.weight[order], bounds[:-1], dtype=np.float64)
+
         penalty = squares()
 
         def epoch() -> float:
@@ -342,25 +351,28 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
                 order = order[random.permutation(n)]
             # Chunks of data come in all sizes: partial_fit compiles for sizes of batches only.
             chunk = samples.take(order) if incremental else None
-            losses, shrink = [], 0.0
-            for (a, b), share in zip(pairwise(bounds), shares, strict=True):
+            total, shrink, met = 0.0, 0.0, 0
+            for (a, b), mass in zip(pairwise(bounds), masses(), strict=True):
+                if not mass:
+                    # Samples of weight 0 are left out, and here are no others.
+                    continue
                 if alpha:
-                    weight = samples.weight
-                    total = b - a if weight is None else float(weight[order[a:b]].sum())
-                    decay = alpha / total if total else 0.0
-                    shrink += share * decay
+                    decay = alpha / float(mass)
+                    shrink += (b - a) * decay
                     if decaying["weight_decay"] != decay:
                         decaying["weight_decay"] = decay
                 if chunk is None:
-                    losses.append(step.rows(x, target, order[a:b]))
+                    loss = step.rows(x, target, order[a:b])
                 else:
                     part = chunk.take(slice(a, b))
-                    losses.append(step(part.x, part.target))
-            loss = float(shares @ np.asarray(losses, np.float64)) / columns
+                    loss = step(part.x, part.target)
+                total += (b - a) * float(loss)
+                met += b - a
+            mean = total / met / columns
             if alpha:
                 before, penalty = penalty, squares()
-                loss += shrink / 2 * (before + penalty) / 2
-            return loss
+                mean += shrink / met / 2 * (before + penalty) / 2
+            return mean
 
         return epoch
 
@@ -430,6 +442,20 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
         return tags
+
+
+def _check_mass(name: str, what: str, weight: Array | None) -> None:
+    """ValueError where every sample has weight 0: their mean loss would be 0 / 0."""
+    if weight is not None and not weight.any():
+        raise ValueError(
+            message(
+                name,
+                "every weight is 0",
+                {what: len(weight)},
+                "a sample_weight > 0 among them",
+                "class_weight counts as well" if what == "samples" else "",
+            )
+        )
 
 
 def _dense(X: Any) -> Array:
