@@ -83,6 +83,34 @@ def time_calls(
     return best
 
 
+def time_bursts(call: Callable[[], Any], count: int, idle: float, busy: float) -> list[list[float]]:
+    """Seconds of every call of `count` bursts of `busy` seconds, each after `idle` seconds."""
+    clock, bursts = time.perf_counter, []
+    for _ in range(count):
+        time.sleep(idle)
+        burst, start = [], clock()
+        end = start + busy
+        while True:
+            call()
+            stop = clock()
+            burst.append(stop - start)
+            if stop >= end:
+                break
+            start = clock()
+        bursts.append(burst)
+    return bursts
+
+
+def of_bursts(bursts: list[list[float]]) -> dict[str, float]:
+    """Median and 90th percentile of all calls, and the median of the first ones of the bursts."""
+    times = np.concatenate(bursts)
+    return {
+        "median": float(np.median(times)),
+        "percentile90": float(np.quantile(times, 0.9)),
+        "first": float(np.median([burst[0] for burst in bursts])),
+    }
+
+
 def _empty_call() -> float:
     x = np.zeros(8, np.float32)
     return time_call(lambda: callable(x), LIMIT_SECONDS)
@@ -218,15 +246,21 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def describe_machine(card: Mapping[str, Any]) -> str:
+    """The machine in one line."""
+    cores, isa, compiler = (card[name] for name in ("usable cores", "isa", "compiler"))
+    return f"{card['cpu']}, {cores} usable cores; ISA {isa}, {compiler}"
+
+
 def describe(card: Mapping[str, Any], limits: Mapping[str, float], threads: int) -> str:
     """The machine and its measured limits in two lines."""
     rate = format_rate
     levels = [name for name in (*LEVELS, "memory") if f"{name} read" in limits]
     reads = ", ".join(f"{name} {rate(limits[f'{name} read'], 'B/s')}" for name in levels)
     return (
-        f"{card['cpu']}, {card['usable cores']} usable cores, {threads} in use; "
-        f"ISA {card['isa']}, {card['compiler']}\n"
-        f"measured limits: {rate(limits['fma'], 'FLOP/s')} of multiply-adds; reading {reads}; "
+        f"{describe_machine(card)}\n"
+        f"limits of {threads} in use: {rate(limits['fma'], 'FLOP/s')} of multiply-adds; "
+        f"reading {reads}; "
         f"memory copy {rate(limits['memory copy'], 'B/s')}; "
         f"empty call {format_time(limits['call'])}"
     )

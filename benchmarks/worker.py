@@ -3,7 +3,9 @@
 
 Commands: {"prepare": task} answers {"error": ...} in units of the task's tolerance, or
 {"missing": reason}; with "file", the fields of a `tasks.model.OnnxModel`, the task is that one;
-{"measure": task, "seconds": s} answers {"time": seconds per call} for the task prepared last.
+{"measure": task, "seconds": s} answers {"time": seconds per call} for the task prepared last;
+{"bursts": task, "count": n, "idle": s, "busy": s} answers {"median", "percentile90", "first"}, of
+all calls of n bursts and of their first ones.
 Started by run.py with the rival's name and the number of threads as arguments.
 """
 
@@ -17,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from . import rivals, tasks
-from .measure import repeats_for_stretch, time_call
+from .measure import of_bursts, repeats_for_stretch, time_bursts, time_call
 
 
 def main() -> None:
@@ -44,6 +46,11 @@ def main() -> None:
         if "measure" in command:
             call, count = prepared[command["measure"]]
             answer(time=time_call(call, command["seconds"], count))
+            continue
+        if "bursts" in command:
+            call, _ = prepared[command["bursts"]]
+            bursts = time_bursts(call, command["count"], command["idle"], command["busy"])
+            answer(**of_bursts(bursts))
             continue
         prepared.clear()
         described = command.get("file")

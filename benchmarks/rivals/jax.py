@@ -53,8 +53,9 @@ class Jax:
         return self._ready(forward, arrays["x"], *weights)
 
     def dense(self, task: Dense, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
-        relu = self.jax.nn.relu
-        return self._ready(lambda x, w, b: relu(x @ w.T + b), arrays["x"], arrays["w"], arrays["b"])
+        activation = self._function(task.activation)
+        arguments = (arrays[name] for name in "xwb")
+        return self._ready(lambda x, w, b: activation(x @ w.T + b), *arguments)
 
     def matmul(self, task: MatMul, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
         a, b = arrays["a"], arrays["b"]

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -40,7 +39,7 @@ class Lamella:
 
     def dense(self, task: Dense, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
         weights = {"w0": arrays["w"], "b0": arrays["b"]}
-        net = sequential((task.inputs, task.outputs), ["relu"], weights)
+        net = sequential((task.inputs, task.outputs), [task.activation], weights)
         x = arrays["x"]
         return partial(net, x)
 
@@ -103,12 +102,4 @@ class Lamella:
         return call
 
     def fit(self, task: Fit, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
-        classifier, x, y = self.lm.sklearn.MLPClassifier, arrays["x"], arrays["y"]
-
-        def call() -> Any:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that thirty epochs do not converge
-                net = classifier(task.hidden, max_iter=task.epochs, random_state=0).fit(x, y)
-            return net.score(arrays["x_test"], arrays["y_test"])
-
-        return call
+        return task.call(getattr(self.lm.sklearn, task.estimator), arrays)

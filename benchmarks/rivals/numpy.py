@@ -64,7 +64,9 @@ class NumPy:
 
         return call
 
-    def dense(self, task: Dense, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
+    def dense(self, task: Dense, arrays: dict[str, np.ndarray]) -> Callable[[], Any] | None:
+        if task.activation != "relu":
+            return None
         x, w, b = arrays["x"], np.ascontiguousarray(arrays["w"].T), arrays["b"]
 
         def call() -> Any:

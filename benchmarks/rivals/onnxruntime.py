@@ -113,7 +113,7 @@ class OnnxRuntime:
     def dense(self, task: Dense, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
         gemm = self.onnx.helper.make_node("Gemm", ["x", "w", "b"], ["g"], transB=1)
         weights = {k: arrays[k] for k in "wb"}
-        nodes = [gemm, *self._activation("relu", "g", "y")]
+        nodes = [gemm, *self._activation(task.activation, "g", "y")]
         return self._ready(nodes, weights, {"x": arrays["x"]}, (task.m, task.outputs))
 
     def matmul(self, task: MatMul, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,13 +13,13 @@ from ..tasks.training import WARM, Training
 
 
 class ScikitLearn:
-    """MLPClassifier in float32, threads as the BLAS of its NumPy has them."""
+    """MLPClassifier and MLPRegressor, threads as the BLAS of its NumPy has them."""
 
     def __init__(self, threads: int) -> None:
         import sklearn
         import sklearn.neural_network as neural_network
 
-        self.classifier = neural_network.MLPClassifier
+        self.networks = neural_network
         self.version = sklearn.__version__  # threads: OPENBLAS_NUM_THREADS, set by the runner
 
     def training(self, task: Training, arrays: dict[str, np.ndarray]) -> Callable[[], Any] | None:
@@ -30,7 +29,7 @@ class ScikitLearn:
         x, classes = arrays["x"], task.sizes[-1]
         y = np.eye(classes, dtype=np.int64)[arrays["y"]]
         solver = {"solver": "adam"} if task.adam else {"solver": "sgd", "nesterovs_momentum": False}
-        net = self.classifier(
+        net = self.networks.MLPClassifier(
             task.sizes[1:-1],
             alpha=0.0,
             batch_size=task.batch,
@@ -60,13 +59,4 @@ class ScikitLearn:
         return call
 
     def fit(self, task: Fit, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
-        x, y = arrays["x"], arrays["y"]
-
-        def call() -> Any:
-            net = self.classifier(task.hidden, max_iter=task.epochs, random_state=0)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # that thirty epochs do not converge
-                net.fit(x, y)
-            return net.score(arrays["x_test"], arrays["y_test"])
-
-        return call
+        return task.call(getattr(self.networks, task.estimator), arrays)

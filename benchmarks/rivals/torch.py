@@ -69,7 +69,7 @@ class Torch:
 
     def dense(self, task: Dense, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:
         weights = {"w0": arrays["w"], "b0": arrays["b"]}
-        net = self._layers((task.inputs, task.outputs), ["relu"], weights)
+        net = self._layers((task.inputs, task.outputs), [task.activation], weights)
         return self._ready(net, self.torch.from_numpy(arrays["x"]))
 
     def matmul(self, task: MatMul, arrays: dict[str, np.ndarray]) -> Callable[[], Any]:

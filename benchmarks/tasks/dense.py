@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One dense layer with weights that stay: y = relu(x W^T + b)."""
+"""One dense layer with weights that stay: y = f(x W^T + b)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
+
+from .activation import EXACT as ACTIVATIONS
 
 
 @dataclass(frozen=True)
@@ -15,11 +17,13 @@ class Dense:
     m: int
     inputs: int
     outputs: int
+    activation: str = "relu"
     family: str = "dense"
 
     @property
     def name(self) -> str:
-        return f"dense {self.inputs}-{self.outputs}, batch {self.m}"
+        suffix = "" if self.activation == "relu" else f" {self.activation}"
+        return f"dense {self.inputs}-{self.outputs}{suffix}, batch {self.m}"
 
     @property
     def work(self) -> tuple[float, float, float]:
@@ -38,13 +42,16 @@ class Dense:
     def error(self, arrays: dict[str, np.ndarray], answer: np.ndarray) -> float:
         x, w, b = (arrays[k].astype(np.float64) for k in "xwb")
         scale = np.abs(x) @ np.abs(w).T + np.abs(b)
-        exact = np.maximum(x @ w.T + b, 0.0)
+        exact = ACTIVATIONS[self.activation](x @ w.T + b)
         return float(np.max(np.abs(answer - exact) / (2.0**-24 * self.inputs * scale)))
 
 
 TASKS = [
-    Dense(m, inputs, outputs)
-    for inputs, outputs in ((512, 512), (784, 512), (1024, 1024))
-    for m in (1, 2, 4, 8, 16, 32, 64, 256)
+    Dense(32, 512, 512, "gelu"),
+    *(
+        Dense(m, inputs, outputs)
+        for inputs, outputs in ((512, 512), (784, 512), (1024, 1024))
+        for m in (1, 2, 4, 8, 16, 32, 64, 256)
+    ),
 ]
 DEFAULT = [Dense(m, 512, 512) for m in (1, 8, 64, 256)]

@@ -69,6 +69,7 @@ DEFAULT = [
 TASKS = [
     *DEFAULT,
     Network("MLP 784-512-512-10, batch 1", (784, 512, 512, 10), "relu", "identity", 1),
+    Network("MLP 784-512-512-10, batch 32", (784, 512, 512, 10), "relu", "identity", 32),
     # He's gain keeps the size of what passes through relu; torch's would leave the biases alone.
     Network("32 layers of 64, batch 16", (64,) * 33, "relu", "relu", 16, gain=6.0**0.5),
     Network(
