@@ -13,9 +13,11 @@
 #include <chrono>
 #include <climits>
 #include <cstdint>
+#include <thread>
 
 #include <omp.h>
 #include <pthread.h>
+#include <system_error>
 
 #include "base/barrier.h"
 #include "base/fp_environment.h"
@@ -39,8 +41,23 @@ Seat seats[kSeats];
 std::atomic<bool> forked_while_busy{false};
 bool fork_holds_pool = false;  // between the fork handlers, in the forking thread only
 
-// omp_set_num_threads() lowers this for the calling thread; set_num_threads() may exceed it.
-const int initial_max_threads = omp_get_max_threads();
+// What omp_set_num_threads() lowers; set_num_threads() may exceed it. It lowers the number of the
+// thread that calls it alone, perhaps before this library was loaded, so a thread of its own is
+// asked. Not while the library is loaded, when the loader's lock is held, and without a guard that
+// a child forked meanwhile would wait for.
+int initial_max_threads() {
+  static std::atomic<int> known{0};
+  int count = known.load(std::memory_order_relaxed);
+  if (count == 0) {
+    try {
+      std::thread([&count] { count = omp_get_max_threads(); }).join();
+    } catch (const std::system_error&) {  // no thread to be had
+      count = omp_get_max_threads();
+    }
+    known.store(count, std::memory_order_relaxed);
+  }
+  return count;
+}
 
 // This thread's relation to libgomp; its address names the thread in a seat.
 struct Membership {
@@ -117,7 +134,7 @@ void run_alone(void (*body)(void*, const Team&), void* context) {
 int backend_limit() {
   if (forked_while_busy.load(std::memory_order_relaxed)) return 1;
   const int allowed = omp_get_max_threads();
-  return allowed < initial_max_threads ? allowed : INT_MAX;
+  return allowed < initial_max_threads() ? allowed : INT_MAX;
 }
 
 void run_team(int wanted, void (*body)(void* context, const Team& team), void* context) {

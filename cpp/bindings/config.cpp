@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Threads, caches, instruction sets, facts about the build, and hooks for tests.
+#include <climits>
 #include <stdexcept>
 #include <string>
 
@@ -10,6 +11,7 @@
 #include "base/cache.h"
 #include "base/fp_environment.h"
 #include "base/parallel.h"
+#include "base/team.h"
 #include "base/thread_count.h"
 #include "bindings/arrays.h"
 #include "bindings/register.h"
@@ -28,10 +30,12 @@ py::dict default_threads(const std::string& root) {
     if (count == 0) return py::none();
     return py::int_(count);
   };
+  const int allowed = base::backend_limit();
   return py::dict("affinity"_a = or_none(limits.affinity), "cgroup"_a = or_none(limits.cgroup),
                   "LAMELLA_NUM_THREADS"_a = or_none(limits.lamella_num_threads),
                   "OMP_NUM_THREADS"_a = or_none(limits.omp_num_threads),
                   "OMP_THREAD_LIMIT"_a = or_none(limits.omp_thread_limit),
+                  "omp_set_num_threads"_a = or_none(allowed == INT_MAX ? 0 : allowed),
                   "chosen"_a = limits.chosen, "reason"_a = limits.reason);
 }
 
@@ -66,7 +70,8 @@ void register_config(py::module_& module) {
              "Sets how many threads a large program uses, from 1 to 1024.");
   module.def("default_threads", &default_threads, "root"_a = "",
              "The limits the default number of threads is the smallest of, and which one it was; "
-             "`root` is put before /proc and /sys.");
+             "omp_set_num_threads, what OpenMP has been lowered to for this thread, bounds any "
+             "number. `root` is put before /proc and /sys.");
   module.def("cache_sizes", &cache_sizes, "root"_a = py::none(),
              "Sizes in bytes of the data caches of one core; `root` replaces the kernel's folder.");
   module.def("build_info", &build_info, "Compiler, flags, thread back end and version.");

@@ -44,8 +44,18 @@ def config() -> dict[str, Any]:
         "build": build,
         "instruction sets": {"in use": _core.isa(), "runnable here": ", ".join(_core.isas())},
         "caches": {level: _bytes(size) for level, size in _core.cache_sizes().items()},
-        "threads": {"in use": _core.num_threads(), **_core.default_threads()},
+        "threads": _threads(),
     }
+
+
+def _threads() -> dict[str, Any]:
+    """What limits threads; the reason is that of the number in use, not of the default."""
+    used, limits = _core.num_threads(), dict(_core.default_threads())
+    if used == limits["omp_set_num_threads"] != limits["chosen"]:
+        limits["reason"] = "OpenMP's number in this thread (torch.set_num_threads, threadpoolctl)"
+    elif used != limits["chosen"]:
+        limits["reason"] = "set_num_threads"
+    return {"in use": used, **limits}
 
 
 def _bytes(size: int) -> str:
@@ -66,6 +76,9 @@ def show_config() -> None:
 
 def set_num_threads(count: int) -> None:
     """Sets how many threads a large program may use; small ones run on one.
+
+    A lower number of OpenMP's in the calling thread (torch.set_num_threads, threadpoolctl) bounds
+    it, whether it was set before lamella was imported or after.
 
     Parameters: count >= 1. Raises: TypeError, ValueError.
 

@@ -359,6 +359,38 @@ print(_core.num_threads())
     assert run_python(code, OMP_NUM_THREADS="2").split() == ["1", "2"]
 
 
+@pytest.mark.skipif(_core.build_info()["backend"] != "openmp", reason="limits OpenMP")
+@pytest.mark.parametrize("first", ["OpenMP lowered", "lamella imported"])
+def test_lowering_openmp_counts_before_and_after_the_import(first):
+    """As torch.set_num_threads does it where both use one libgomp; for the calling thread."""
+    lower = "openmp.omp_set_num_threads(1)"
+    lines = [lower, "import lamella as lm"]
+    program = "\n".join(
+        [
+            "import ctypes, threading",
+            "openmp = ctypes.CDLL('libgomp.so.1')",
+            *(lines if first == "OpenMP lowered" else reversed(lines)),
+            "lm.set_num_threads(2)",
+            "print(lm.get_num_threads(), lm.config()['threads']['omp_set_num_threads'])",
+            "print(lm.config()['threads']['reason'].split()[0])",
+            "other = threading.Thread(target=lambda: print(lm.get_num_threads()))",
+            "other.start(), other.join()",
+            "openmp.omp_set_num_threads(2)",
+            "print(lm.get_num_threads(), lm.config()['threads']['omp_set_num_threads'])",
+        ]
+    )
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("LAMELLA_NUM")}
+    environment = {**kept, "OMP_NUM_THREADS": "2"}
+    told = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    ).stdout.split()
+    # On one processor the default is one too, and so nothing was lowered.
+    cores = len(os.sched_getaffinity(0))
+    reason = "OpenMP's" if cores > 1 else "affinity"
+    assert [told[0], told[1], *told[-3:]] == ["1", "1", "2", "2", "None"]
+    assert told[2] == reason
+
+
 def test_exit_while_a_thread_computes():
     code = """
 def forever():
