@@ -193,7 +193,7 @@ def fill(dtype: str, count: int, value: float) -> _core.Program:
     return builder.build()
 
 
-def gather(dtype: str, rows: int, cols: int, count: int) -> _core.Program:
+def gather(dtype: str, rows: int, cols: int, count: int, from_end: bool = False) -> _core.Program:
     """Inputs: table (rows, cols), indices (count,) int64."""
     builder = _core.ProgramBuilder(
         inputs=[(dtype, (rows, cols)), ("int64", (count,))],
@@ -207,6 +207,7 @@ def gather(dtype: str, rows: int, cols: int, count: int) -> _core.Program:
         count=count,
         indices=builder.input(1),
         y=builder.output(0),
+        from_end=from_end,
     )
     return builder.build()
 

@@ -227,17 +227,18 @@ void add_fill(ProgramBuilder& builder, const std::string& dtype, std::size_t cou
 }
 
 void add_gather(ProgramBuilder& builder, std::size_t row_bytes, std::size_t rows, Slot table,
-                std::size_t count, Slot indices, Slot y) {
+                std::size_t count, Slot indices, Slot y, bool from_end) {
   check_write(builder, contiguous(y, checked_mul(count, row_bytes), 1),
               {contiguous(table, checked_mul(rows, row_bytes), 1),
                contiguous(indices, count, sizeof(std::int64_t))});
-  builder.add(steps::make_gather({row_bytes, rows, count, table, indices, y}));
+  builder.add(steps::make_gather({row_bytes, rows, count, table, indices, y, from_end}));
 }
 
 void add_scatter_add(ProgramBuilder& builder, const std::string& dtype, std::size_t rows,
                      std::size_t cols, std::size_t count, Slot indices, Slot x, Slot y,
-                     std::int64_t skipped) {
-  const steps::ScatterAddSpec spec{dtype_named(dtype), rows, cols, count, indices, x, y, skipped};
+                     std::int64_t skipped, bool from_end) {
+  const steps::ScatterAddSpec spec{
+      dtype_named(dtype), rows, cols, count, indices, x, y, skipped, from_end};
   const std::size_t item = item_bytes(spec.dtype);
   check_write(builder, contiguous(y, checked_mul(rows, cols), item),
               {contiguous(x, checked_mul(count, cols), item),
@@ -330,13 +331,14 @@ void register_steps(py::module_& module, BuilderClass& builder) {
       .def("fill", &add_fill, py::kw_only(), "dtype"_a, "count"_a, "value"_a, "y"_a,
            "Adds the filling of an array with one value.")
       .def("gather", &add_gather, py::kw_only(), "row_bytes"_a, "rows"_a, "table"_a, "count"_a,
-           "indices"_a, "y"_a,
-           "Adds y[i] = table[indices[i]]; a run with an index outside [0, rows) raises "
-           "IndexError.")
+           "indices"_a, "y"_a, "from_end"_a = false,
+           "Adds y[i] = table[indices[i]], negative indices counting from the end where asked; a "
+           "run with an index outside [0, rows), or [-rows, rows), raises IndexError.")
       .def("scatter_add", &add_scatter_add, py::kw_only(), "dtype"_a, "rows"_a, "cols"_a, "count"_a,
-           "indices"_a, "x"_a, "y"_a, "skipped"_a = -1,
-           "Adds y = 0, then y[indices[i]] += x[i] in increasing i but for the index `skipped`; a "
-           "run with an index outside [0, rows) raises IndexError.")
+           "indices"_a, "x"_a, "y"_a, "skipped"_a = -1, "from_end"_a = false,
+           "Adds y = 0, then y[indices[i]] += x[i] in increasing i but for the index `skipped`; "
+           "negative indices count from the end where asked, and a run with one outside [0, rows), "
+           "or [-rows, rows), raises IndexError.")
       .def("dropout", &add_dropout, py::kw_only(), "dtype"_a, "count"_a, "p"_a, "stream"_a, "x"_a,
            "y"_a, "Adds y = x * keep / (1 - p); each run draws a new mask.");
   builder.attr("elementwise_registers") = steps::kElementwiseRegisters;

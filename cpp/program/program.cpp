@@ -235,8 +235,8 @@ void Program::throw_failure(Workspace& workspace) const {
   const int step = workspace.failed_step.load();
   const std::string text = std::string(steps_[static_cast<std::size_t>(step)]->name()) +
                            ": index out of range; got " + std::to_string(workspace.failure.value) +
-                           "; expected an index from 0 to " +
-                           std::to_string(workspace.failure.limit - 1);
+                           "; expected an index from " + std::to_string(workspace.failure.first) +
+                           " to " + std::to_string(workspace.failure.limit - 1);
   workspace.forget_failure();
   throw std::out_of_range(text);
 }

@@ -13,6 +13,12 @@ namespace lamella::steps {
 
 namespace {
 
+// What is added to a negative index: the rows where it counts from the end. Without that it stays
+// negative and is found to be outside, as one below -rows is.
+std::int64_t shift(bool from_end, std::size_t rows) {
+  return from_end ? static_cast<std::int64_t>(rows) : 0;
+}
+
 class Gather final : public Step {
  public:
   explicit Gather(const GatherSpec& spec) : spec_(spec) {
@@ -26,10 +32,12 @@ class Gather final : public Step {
     const auto* const indices = frame.at<std::int64_t>(spec_.indices);
     const std::byte* const table = frame.at<std::byte>(spec_.table);
     std::byte* const y = frame.at<std::byte>(spec_.y);
+    const std::int64_t shifted = shift(spec_.from_end, spec_.rows);
     for (std::size_t i = begin; i < end; ++i) {
-      const auto index = static_cast<std::size_t>(indices[i]);  // a negative one becomes huge
-      if (index >= spec_.rows) {
-        frame.failure->raise(indices[i], static_cast<std::int64_t>(spec_.rows));
+      const std::int64_t given = indices[i];
+      const auto index = static_cast<std::size_t>(given < 0 ? given + shifted : given);
+      if (index >= spec_.rows) {  // a negative one has become huge
+        frame.failure->raise(given, -shifted, static_cast<std::int64_t>(spec_.rows));
         return;
       }
       std::memcpy(y + i * spec_.row_bytes, table + index * spec_.row_bytes, spec_.row_bytes);
@@ -74,13 +82,16 @@ class ScatterAdd final : public Step {
     for (std::size_t r = rows.begin; r < rows.end; ++r) {
       std::fill_n(y + r * spec_.cols, width, T(0));
     }
+    const std::int64_t shifted = shift(spec_.from_end, spec_.rows);
     for (std::size_t i = 0; i < spec_.count; ++i) {
-      const auto index = static_cast<std::size_t>(indices[i]);  // a negative one becomes huge
-      if (index >= spec_.rows) {
-        frame.failure->raise(indices[i], static_cast<std::int64_t>(spec_.rows));
+      const std::int64_t given = indices[i];
+      const auto index = static_cast<std::size_t>(given < 0 ? given + shifted : given);
+      if (index >= spec_.rows) {  // a negative one has become huge
+        frame.failure->raise(given, -shifted, static_cast<std::int64_t>(spec_.rows));
         return;
       }
-      if (index < rows.begin || index >= rows.end || indices[i] == spec_.skipped) continue;
+      if (index < rows.begin || index >= rows.end) continue;
+      if (static_cast<std::int64_t>(index) == spec_.skipped) continue;
       T* const row = y + index * spec_.cols;
       add_(row, 1, x + i * spec_.cols, 1, row, width);
     }

@@ -2,8 +2,9 @@
 // Rows of a table picked by index, y[i] = table[indices[i]], and the sums that go the other way,
 // y[indices[i]] += x[i] in increasing i.
 //
-// Indices are int64 and read while running, so they are checked there: one outside [0, rows) is
-// reported through the frame's failure, and no byte outside the table is read for it.
+// Indices are int64 and read while running, so they are checked there: one outside [0, rows), or
+// [-rows, rows) where negative ones count from the end, is reported through the frame's failure, and
+// no byte outside the table is read for it.
 #pragma once
 
 #include <cstdint>
@@ -17,9 +18,10 @@ namespace lamella::steps {
 
 struct GatherSpec {
   std::size_t row_bytes = 0, rows = 0, count = 0;
-  Slot table;    // rows x row_bytes, contiguous
-  Slot indices;  // count int64
-  Slot y;        // count x row_bytes; overlaps neither
+  Slot table;             // rows x row_bytes, contiguous
+  Slot indices;           // count int64
+  Slot y;                 // count x row_bytes; overlaps neither
+  bool from_end = false;  // negative indices count from the end
 };
 
 struct ScatterAddSpec {
@@ -30,6 +32,7 @@ struct ScatterAddSpec {
   Slot y;        // rows x cols; overlaps neither
   // Rows of x with this index are left out; -1 for none.
   std::int64_t skipped = -1;
+  bool from_end = false;  // negative indices count from the end
 };
 
 // Both throw std::overflow_error for sizes beyond the address space.

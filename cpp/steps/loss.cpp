@@ -31,7 +31,7 @@ class ClassLoss final : public Step {
     for (std::size_t r = begin; r < end; ++r) {
       const auto index = static_cast<std::size_t>(target[r]);  // a negative one becomes huge
       if (target[r] != spec_.ignored && index >= spec_.cols) {
-        frame.failure->raise(target[r], static_cast<std::int64_t>(spec_.cols));
+        frame.failure->raise(target[r], 0, static_cast<std::int64_t>(spec_.cols));
         return;
       }
     }

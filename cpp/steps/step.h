@@ -25,11 +25,13 @@ struct Slot {
 struct Failure {
   std::atomic<int> raised{0};
   std::int64_t value = 0;  // the offending index
-  std::int64_t limit = 0;  // it had to be in [-limit, limit) or [0, limit)
-  bool raise(std::int64_t bad_value, std::int64_t bad_limit) {
+  std::int64_t first = 0;  // it had to be in [first, limit)
+  std::int64_t limit = 0;
+  bool raise(std::int64_t bad_value, std::int64_t bad_first, std::int64_t bad_limit) {
     int expected = 0;
     if (!raised.compare_exchange_strong(expected, 1)) return false;
     value = bad_value;
+    first = bad_first;
     limit = bad_limit;
     return true;
   }

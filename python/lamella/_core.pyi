@@ -221,10 +221,18 @@ class ProgramBuilder:
         Adds the filling of an array with one value.
         """
     def gather(
-        self, *, row_bytes: int, rows: int, table: Slot, count: int, indices: Slot, y: Slot
+        self,
+        *,
+        row_bytes: int,
+        rows: int,
+        table: Slot,
+        count: int,
+        indices: Slot,
+        y: Slot,
+        from_end: bool = False,
     ) -> None:
         """
-        Adds y[i] = table[indices[i]]; a run with an index outside [0, rows) raises IndexError.
+        Adds y[i] = table[indices[i]], negative indices counting from the end where asked; a run with an index outside [0, rows), or [-rows, rows), raises IndexError.
         """
     def guard(self, slot: Slot, nbytes: int) -> None:
         """
@@ -326,9 +334,10 @@ class ProgramBuilder:
         x: Slot,
         y: Slot,
         skipped: int = -1,
+        from_end: bool = False,
     ) -> None:
         """
-        Adds y = 0, then y[indices[i]] += x[i] in increasing i but for the index `skipped`; a run with an index outside [0, rows) raises IndexError.
+        Adds y = 0, then y[indices[i]] += x[i] in increasing i but for the index `skipped`; negative indices count from the end where asked, and a run with one outside [0, rows), or [-rows, rows), raises IndexError.
         """
     def softmax(self, *, dtype: str, rows: int, cols: int, log: bool, x: Slot, y: Slot) -> None:
         """

@@ -12,20 +12,26 @@ from lamella.ops.gather import Embedding, ScatterAdd
 SIZES = (((3,), 4, 5), ((), 2, 3), ((2, 3), 7, 1), ((0,), 4, 5), ((4,), 1, 33), ((3000,), 50, 64))
 
 
-def _case(shape: tuple[int, ...], rows: int, cols: int) -> Case:
+def _case(shape: tuple[int, ...], rows: int, cols: int, from_end: bool = False) -> Case:
     def inputs(rng: np.random.Generator, dtype: str) -> Arrays:
-        return rng.integers(0, rows, shape), rng.normal(size=(rows, cols)).astype(dtype)
+        first = -rows if from_end else 0
+        return rng.integers(first, rows, shape), rng.normal(size=(rows, cols)).astype(dtype)
 
     judge = exactly(lambda indices, table: table[indices])
-    return Case(f"embedding {shape} of ({rows}, {cols})", Embedding(), inputs, judge)
+    name = f"embedding {shape} of ({rows}, {cols}) from_end={from_end}"
+    return Case(name, Embedding(from_end=from_end), inputs, judge)
 
 
-def _scatter(count: int, rows: int, cols: int, padding: int | None = None) -> Case:
+def _scatter(
+    count: int, rows: int, cols: int, padding: int | None = None, from_end: bool = False
+) -> Case:
     def inputs(rng: np.random.Generator, dtype: str) -> Arrays:
-        return rng.integers(0, rows, count), rng.normal(size=(count, cols)).astype(dtype)
+        first = -rows if from_end else 0
+        return rng.integers(first, rows, count), rng.normal(size=(count, cols)).astype(dtype)
 
     def sums(indices: np.ndarray, x: np.ndarray) -> np.ndarray:
         y = np.zeros((rows, cols), x.dtype)
+        indices = indices % rows
         np.add.at(y, indices, np.where((indices == padding)[:, None], 0, x))
         return y
 
@@ -33,17 +39,20 @@ def _scatter(count: int, rows: int, cols: int, padding: int | None = None) -> Ca
     judge = scaled(
         sums,
         lambda indices, x: sums(indices, np.abs(x)),
-        lambda indices, x: np.bincount(indices, minlength=rows)[:, None],
+        lambda indices, x: np.bincount(indices % rows, minlength=rows)[:, None],
     )
-    name = f"scatter_add {count} into ({rows}, {cols}) padding={padding}"
-    return Case(name, ScatterAdd(rows, padding), inputs, judge)
+    name = f"scatter_add {count} into ({rows}, {cols}) padding={padding} from_end={from_end}"
+    return Case(name, ScatterAdd(rows, padding, from_end), inputs, judge)
 
 
 CASES = [
     *(_case(*sizes) for sizes in SIZES),
+    *(_case(*sizes, from_end=True) for sizes in SIZES[::2]),
     _scatter(3, 4, 5),
     _scatter(0, 4, 5),
     _scatter(40, 7, 1, 3),
     _scatter(3000, 50, 64),
     _scatter(3000, 9, 200, 0),
+    _scatter(40, 7, 1, 3, from_end=True),
+    _scatter(3000, 9, 200, from_end=True),
 ]

@@ -336,6 +336,17 @@ def test_gather(threads: int, rng: np.random.Generator, dtype: str) -> None:
         np.testing.assert_array_equal(y, table[indices])
 
 
+def test_gather_counts_from_the_end(threads: int) -> None:
+    table = np.arange(40, dtype=np.float32).reshape(10, 4)
+    program = programs.gather("float32", 10, 4, 5000, from_end=True)
+    indices = np.arange(5000) % 20 - 10
+    np.testing.assert_array_equal(program.run([table, indices])[0], table[indices])
+    for bad in (-11, 10, 2**62, -(2**63)):
+        indices[4999] = bad
+        with pytest.raises(IndexError, match=f"got {bad}; expected an index from -10 to 9"):
+            program.run([table, indices])
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_scatter_add_sums_in_order(threads: int, rng: np.random.Generator, dtype: str) -> None:
     # The order of the sum is that of the indices, bit by bit, however members share the work.

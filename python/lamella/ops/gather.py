@@ -28,18 +28,36 @@ def _judge_indices(op: str, indices: TensorType) -> None:
         raise DTypeError(message(op, "indices are not integers", {"input": indices.dtype}, "int64"))
 
 
+def _counted(op: str, indices: Array, rows: int, from_end: bool) -> Array:
+    """Indices counted from the front; IndexError for one outside."""
+    first = -rows if from_end else 0
+    if indices.size and not first <= indices.min() <= indices.max() < rows:
+        raise IndexError(
+            message(
+                op,
+                "index outside the table",
+                {"input": f"{indices.min()}..{indices.max()}", "rows": rows},
+                f"{first} <= input < {rows}",
+            )
+        )
+    return np.where(indices < 0, indices + rows, indices)
+
+
 @dataclass(frozen=True, slots=True)
 class Embedding(Op):
     """y[i..., :] = weight[input[i...], :]; operands input (int64) and weight, as torch orders them.
 
-    An index outside [0, rows) raises IndexError when the program runs. The row padding_idx gets no
-    gradient.
+    An index outside [0, rows), or with from_end outside [-rows, rows), raises IndexError when the
+    program runs. The row padding_idx gets no gradient.
     """
 
     padding_idx: int | None = None
+    from_end: bool = False
 
     def __str__(self) -> str:
-        return "embedding" if self.padding_idx is None else f"embedding(pad {self.padding_idx})"
+        pad = [] if self.padding_idx is None else [f"pad {self.padding_idx}"]
+        options = pad + ["from_end"] * self.from_end
+        return f"embedding({', '.join(options)})" if options else "embedding"
 
     def infer(self, inputs: Sequence[TensorType], /) -> tuple[TensorType, ...]:
         require_count("embedding", inputs, 2)
@@ -53,16 +71,7 @@ class Embedding(Op):
 
     def reference(self, arrays: Sequence[Array], /) -> tuple[Array, ...]:
         indices, weight = arrays
-        if indices.size and not 0 <= indices.min() <= indices.max() < len(weight):
-            raise IndexError(
-                message(
-                    "embedding",
-                    "index outside the table",
-                    {"input": f"{indices.min()}..{indices.max()}", "weight": weight.shape},
-                    f"0 <= input < {len(weight)}",
-                )
-            )
-        return (widened(weight)[indices],)
+        return (widened(weight)[_counted("embedding", indices, len(weight), self.from_end)],)
 
     def grad(
         self,
@@ -74,7 +83,8 @@ class Embedding(Op):
         indices, weight = inputs
         flat = place(Reshape((indices.type.size,)), indices)
         rows = place(Reshape((indices.type.size, weight.shape[1])), only(dys))
-        return None, place(ScatterAdd(weight.shape[0], self.padding_idx), flat, rows)
+        scatter = ScatterAdd(weight.shape[0], self.padding_idx, self.from_end)
+        return None, place(scatter, flat, rows)
 
     def lower(
         self,
@@ -92,6 +102,7 @@ class Embedding(Op):
             count=indices.type.size,
             indices=indices.slot,
             y=outputs[0].slot,
+            from_end=self.from_end,
         )
 
 
@@ -100,11 +111,13 @@ class ScatterAdd(Op):
     """y[r, :] = the sum of x[i, :] over input[i] = r, in increasing i; the gradient of a table.
 
     Operands input (count,) of int64 and x (count, D); y is (rows, D). The row padding_idx stays 0.
-    An index outside [0, rows) raises IndexError when the program runs.
+    An index outside [0, rows), or with from_end outside [-rows, rows), raises IndexError when the
+    program runs.
     """
 
     rows: int
     padding_idx: int | None = None
+    from_end: bool = False
 
     @property
     def label(self) -> str:
@@ -133,15 +146,7 @@ class ScatterAdd(Op):
         return (self._sums(*arrays),)
 
     def _sums(self, indices: Array, x: Array) -> Array:
-        if indices.size and not 0 <= indices.min() <= indices.max() < self.rows:
-            raise IndexError(
-                message(
-                    "scatter_add",
-                    "index outside the table",
-                    {"input": f"{indices.min()}..{indices.max()}", "rows": self.rows},
-                    f"0 <= input < {self.rows}",
-                )
-            )
+        indices = _counted("scatter_add", indices, self.rows, self.from_end)
         kept = indices != (-1 if self.padding_idx is None else self.padding_idx)
         y = np.zeros((self.rows, x.shape[1]))
         with np.errstate(all="ignore"):
@@ -151,7 +156,8 @@ class ScatterAdd(Op):
     def tolerance(self, arrays: Sequence[Array], results: Sequence[Array], /) -> tuple[Array, ...]:
         # A row's sum rounds once for each of its terms.
         indices, x = arrays
-        terms = np.bincount(indices, minlength=self.rows)[:, np.newaxis]
+        counted = _counted("scatter_add", indices, self.rows, self.from_end)
+        terms = np.bincount(counted, minlength=self.rows)[:, np.newaxis]
         bound = terms * unit(x.dtype) * self._sums(indices, np.abs(x))
         return (np.where(np.isfinite(bound), bound, 0.0),)
 
@@ -167,7 +173,7 @@ class ScatterAdd(Op):
             used = np.ones((self.rows, 1), dy.dtype.numpy)
             used[self.padding_idx] = 0
             dy = place(Binary("mul"), dy, Constant(used))
-        return None, place(Embedding(), inputs[0], dy)
+        return None, place(Embedding(None, self.from_end), inputs[0], dy)
 
     def lower(
         self,
@@ -187,4 +193,5 @@ class ScatterAdd(Op):
             x=x.slot,
             y=outputs[0].slot,
             skipped=-1 if self.padding_idx is None else self.padding_idx,
+            from_end=self.from_end,
         )

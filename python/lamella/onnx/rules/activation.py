@@ -109,9 +109,10 @@ def _clip(call: Call, x: Any, low: Any = None, high: Any = None) -> Any:
         )
     if is_array(low, high) and not is_array(x) and low.size == high.size == 1:
         return unary("hardtanh", x, call.scalar(low), call.scalar(high))
+    # By comparison, as its function's body does: a bound that is NaN bounds nothing.
     if low is not None:
-        x = binary(call, "maximum", x, low)
-    return x if high is None else binary(call, "minimum", x, high)
+        x = where(call, compare(call, "lt", x, low), low, x)
+    return x if high is None else where(call, compare(call, "lt", high, x), high, x)
 
 
 def softmax(call: Call, x: Any, axis: int, log: bool = False) -> Any:

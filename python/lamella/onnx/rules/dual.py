@@ -223,7 +223,7 @@ def pad(call: Call, x: Any, before: Sequence[int], after: Sequence[int], value: 
 
 
 def rows(call: Call, table: Any, indices: Any) -> Any:
-    """table[indices] along the first axis, no index negative."""
+    """table[indices] along the first axis; negative indices count from the end."""
     rest = tuple(table.shape[1:])
     if is_array(table, indices):
         call.room((*indices.shape, *rest), table.itemsize)
@@ -231,7 +231,7 @@ def rows(call: Call, table: Any, indices: Any) -> Any:
     flat = reshape(table, (table.shape[0], -1)) if 0 not in table.shape else table
     if len(flat.shape) != 2:
         raise call.unsupported("rows of nothing")
-    return reshape(apply(Embedding(), indices, flat), (*indices.shape, *rest))
+    return reshape(apply(Embedding(from_end=True), indices, flat), (*indices.shape, *rest))
 
 
 def gather(call: Call, x: Any, indices: Any, axis: int) -> Any:

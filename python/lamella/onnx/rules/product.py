@@ -81,17 +81,19 @@ def _einsum(call: Call, *operands: Any) -> Any:
     # Axes under an ellipsis get the letters of this alphabet, the last axis the last letter.
     spare = [chr(0x370 + i) for i in range(dots)]
     parts: list[tuple[str, Any]] = []
+    written = ""
     for term, x in zip(inputs, operands, strict=True):
         hidden = len(x.shape) - len(term.replace("...", ""))
         letters = term.replace("...", "".join(spare[dots - hidden :]) if hidden else "")
         if len(letters) != len(x.shape):
             raise call.malformed("a term has another number of axes than its operand")
+        written += letters
         parts.append(_diagonal(call, letters, x))
     if arrow:
         letters = result.replace("...", "".join(spare))
     else:
-        all_letters = "".join(term for term, _ in parts)
-        once = sorted(c for c in set(all_letters) if all_letters.count(c) == 1 and c not in spare)
+        # As written: a letter twice in one term is summed too.
+        once = sorted(c for c in set(written) if written.count(c) == 1 and c not in spare)
         letters = "".join(spare) + "".join(once)
     first = parts[0]
     for position, second in enumerate(parts[1:], 2):
