@@ -9,6 +9,7 @@ import pickle
 import numpy as np
 import pytest
 
+import lamella as lm
 from comparators import same_bits
 from lamella import functional as F
 from lamella import nn
@@ -48,13 +49,25 @@ def test_numbers_that_change_from_call_to_call():
         same_bits(F.add(X, X, alpha=i), X + X * np.float32(i))
 
 
+def test_halves_count_as_float32():
+    """As in networks; what comes out is float32."""
+    half = X.astype(np.float16)
+    same_bits(F.mul(half, X), half.astype(np.float32) * X)
+    same_bits(F.add(half, 0.1), half.astype(np.float32) + np.float32(0.1))
+    same_bits(F.add(half, X.astype(np.float64)), half + X.astype(np.float64))
+    same_bits(F.mul(X, np.float16(0.1)), X * np.float32(np.float16(0.1)))
+    same_bits(nn.ReLU()(half).copy(), F.relu(half))
+    inside = lm.compile(lambda x: x * half + np.float16(0.1), X)
+    same_bits(inside(X), X * half.astype(np.float32) + np.float32(np.float16(0.1)))
+
+
 def test_lists_are_arrays():
     same_bits(F.add([1.0, 2.0], [3.0, 4.0]), np.array([4.0, 6.0]))
     same_bits(F.cat([[1.0], [2.0]]), np.array([1.0, 2.0]))
 
 
 def test_other_types_say_what_to_do():
-    for bad in (X.astype(np.float16), X.astype(complex), X.astype(int), X > 1):
+    for bad in (X.astype(np.longdouble), X.astype(complex), X.astype(int), X > 1):
         with pytest.raises(DTypeError, match="float32"):
             F.relu(bad)
     with pytest.raises(DTypeError, match=r"astype\(np\.float32\)"):

@@ -15,8 +15,10 @@ import lamella as lm
 import lamella.functional as F
 from cases.functional import CALLS, arrays_in, replaced
 from comparators import Mismatch, same_bits
-from hostile.arrays import HUGE, OTHERS, SAME_VALUES, huge
+from hostile.arrays import HUGE, OTHERS, SAME_VALUES, huge, read_only
 from hostile.refusals import REFUSALS, check_refusal
+from lamella.errors import DTypeError, UnsupportedError
+from lamella.runtime.signature import flatten, unflatten
 
 DTYPES = ("float32", "float64")
 NAMES = sorted(F.__all__)
@@ -64,6 +66,58 @@ def test_other_forms_of_the_same_array(name, form):
             got = run(name, replaced(call, place, SAME_VALUES[form](value)))
             for a, b in zip(got, want, strict=True):
                 same_bits(a, b)
+
+
+@pytest.mark.parametrize("dtype", ["<f2", ">f2"])
+@pytest.mark.parametrize("name", NAMES)
+def test_halves_are_computed_as_float32(name, dtype):
+    """One of the arrays, and all of them; what comes out is float32 as it is from networks."""
+    call = every_half = CALLS[name]("float32")
+    for place, value in arrays_in(call):
+        if value.dtype != np.float32:
+            continue
+        half = value.astype(dtype)
+        want = run(name, replaced(call, place, half.astype(np.float32)))
+        for a, b in zip(run(name, replaced(call, place, half)), want, strict=True):
+            same_bits(a, b)
+        every_half = replaced(every_half, place, half)
+    every_float = every_half
+    for place, value in arrays_in(every_half):
+        if value.dtype == np.dtype(dtype):
+            every_float = replaced(every_float, place, value.astype(np.float32))
+    for a, b in zip(run(name, every_half), run(name, every_float), strict=True):
+        same_bits(a, b)
+
+
+@pytest.mark.parametrize("form", ["masked", "longdouble"])
+@pytest.mark.parametrize("name", NAMES)
+def test_what_would_lose_a_meaning_is_refused(name, form):
+    """A mask that would be forgotten; digits that would be dropped."""
+    call = CALLS[name]("float32")
+    for place, value in arrays_in(call):
+        thing = OTHERS[form](value) if form == "longdouble" else np.ma.masked_array(value, True)
+        if form == "longdouble" and value.dtype.kind != "f":
+            continue
+        with pytest.raises((DTypeError, UnsupportedError), match=r"astype\(np.float64\)|filled"):
+            run(name, replaced(call, place, thing))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_out_of_another_kind_is_refused(name):
+    args, kwargs = CALLS[name]("float32")
+    results, structure = flatten(getattr(F, name)(*args, **kwargs))
+    for spoil in (
+        lambda y: y.astype(np.float16 if y.dtype.kind == "f" else np.float32),
+        lambda y: y.astype(y.dtype.newbyteorder()) if y.dtype.itemsize > 1 else y.tolist(),
+        lambda y: np.ma.masked_array(y, True),
+        lambda y: y[None],
+        read_only,
+        lambda y: y.tolist(),
+    ):
+        out = unflatten(structure, [spoil(np.array(y)) for y in results])
+        with pytest.raises(REFUSALS, match="out") as error:
+            getattr(F, name)(*args, **kwargs, out=out)
+        check_refusal(error.value)
 
 
 @pytest.mark.parametrize("form", OTHERS)

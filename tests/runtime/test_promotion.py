@@ -74,8 +74,8 @@ def test_small_integers_and_swapped_floats_become_constants():
     assert graph.nodes[0].inputs[1].array.dtype == np.float32
     with pytest.raises(DTypeError, match="y=int64"):
         traced(lambda x: x + np.arange(3, dtype=np.int8), kind(3))
-    with pytest.raises(DTypeError, match="unknown element type; got dtype=float16"):
-        traced(lambda x: x + np.ones(3, np.float16), kind(3))
+    with pytest.raises(DTypeError, match="unknown element type; got dtype=float128"):
+        traced(lambda x: x + np.ones(3, np.longdouble), kind(3))
 
 
 def test_lists_promote_together():

@@ -7,8 +7,10 @@
 array([0., 2.], dtype=float32)
 
 Arrays in, new array out; `out=` writes into an array of yours. float32 and float64 are computed
-with, and mix as in NumPy; lists count as arrays; other element types raise DTypeError, or are cast
-where their meaning is plain (integers as indices). Inputs are never written to.
+with, and mix as in NumPy; float16 counts as float32, in which results then are, as in networks.
+Either byte order and any strides will do; lists count as arrays, pandas' and CPU tensors of torch
+too. Other element types raise DTypeError, or are cast where their meaning is plain (integers as
+indices); masked elements raise UnsupportedError. Inputs are never written to.
 """
 
 from lamella.functional.activation import (

@@ -26,7 +26,7 @@ from lamella.ir.graph import Graph
 from lamella.ir.types import Array, DType, TensorType
 from lamella.nn.parameter import Counter, Stored
 from lamella.runtime.session import Compiled, compile_call, trace
-from lamella.runtime.signature import Structure, flatten, is_ready, normalize, unflatten
+from lamella.runtime.signature import Structure, as_array, flatten, is_ready, normalize, unflatten
 from lamella.runtime.tensor import Operand, Tensor
 from lamella.runtime.trace import Trace, current, current_trace
 
@@ -201,7 +201,7 @@ def _is_array(leaf: Any) -> bool:
 
 def _array(module: Module, leaf: Any, number: int, dtype: DType | None) -> Array:
     """An input array as programs take it: float32 and float64 as they are, the rest converted."""
-    array = np.asarray(leaf)
+    array = as_array(leaf, type(module).__name__, f"input {number}")
     odd = array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8)
     return normalize(
         array,

@@ -17,6 +17,7 @@ from lamella import _core
 from lamella.errors import DTypeError, ShapeError, UnsupportedError, message
 from lamella.ir.graph import Value
 from lamella.ir.types import Array, DType, TensorType
+from lamella.runtime.signature import as_array
 from lamella.runtime.tensor import Operand
 from lamella.runtime.trace import Trace
 
@@ -54,7 +55,7 @@ def own(op: str, data: Any, dtype: Any = None) -> Array:
 
     Lists, numbers and float16 become float32, small integers int64; the rest keeps its dtype.
     """
-    array = data.array if isinstance(data, Stored) else np.asarray(data)
+    array = data.array if isinstance(data, Stored) else as_array(data, op, "data")
     if dtype is not None:
         target = DType.of(dtype).numpy
     elif array.dtype.kind == "f":
@@ -96,8 +97,9 @@ class Stored(Operand):
 
     @data.setter
     def data(self, value: Any) -> None:
-        array = value.array if isinstance(value, Stored) else np.asarray(value)
-        self.check(type(self).__name__, array)
+        name = type(self).__name__
+        array = value.array if isinstance(value, Stored) else as_array(value, name, "value")
+        self.check(name, array)
         self._write(array)
 
     def _write(self, array: Array) -> None:

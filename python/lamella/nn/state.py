@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import DTypeError, FormatError, ShapeError, message
+from lamella.errors import DTypeError, FormatError, ShapeError, UnsupportedError, message
 from lamella.ir.types import Array
 from lamella.nn.parameter import Buffer, Parameter, Stored
+from lamella.runtime.signature import as_array
 
 if TYPE_CHECKING:
     from lamella.nn.module import Module
@@ -61,10 +62,10 @@ def load(module: Module, given: Mapping[str, Any], strict: bool) -> tuple[list[s
     for name, stored in entries.items():
         if name in given:
             try:
-                array = np.asarray(given[name])
+                array = as_array(given[name], "load_state_dict", name)
                 stored.check(name, array)
                 arrays.append((stored, array))
-            except (ShapeError, DTypeError) as error:
+            except (ShapeError, DTypeError, UnsupportedError) as error:
                 wrong.append(str(error))
             except (TypeError, ValueError, RuntimeError) as error:
                 wrong.append(f"{name}: not an array ({error})")

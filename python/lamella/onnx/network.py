@@ -24,6 +24,7 @@ from lamella.onnx.model import ValueInfo, read
 from lamella.onnx.plan import Plan, make_plan
 from lamella.onnx.staged import Stages
 from lamella.onnx.walk import NotOneProgram, walk
+from lamella.runtime.signature import as_array
 from lamella.runtime.tensor import Operand
 from lamella.runtime.trace import current_trace
 
@@ -227,7 +228,7 @@ def _judge(info: ValueInfo, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Non
 
 def _array(info: ValueInfo, given: Any) -> Array:
     """An input as an array of its declared type."""
-    array = np.asarray(given)
+    array = as_array(given, "Model", info.name)
     if array.dtype.kind not in "fiub":
         raise DTypeError(message("Model", "not numbers", {info.name: array.dtype}))
     if not info.elem_type:

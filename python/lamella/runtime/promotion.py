@@ -17,6 +17,7 @@ from lamella.errors import DTypeError, message
 from lamella.ir.graph import Value
 from lamella.ir.types import Array, DType
 from lamella.ops.elementwise import Cast
+from lamella.runtime.signature import as_array, refuse_masked
 from lamella.runtime.trace import Symbol, Trace
 
 __all__ = ["place_constant", "place_values"]
@@ -40,7 +41,7 @@ def place_values(trace: Trace, operands: Sequence[Any], arithmetic: bool) -> lis
             values.append(None)
             continue
         else:
-            value = place_constant(trace, np.asarray(operand))
+            value = place_constant(trace, as_array(operand, "operand", "value"))
         values.append(value)
         dtype = value.type.dtype
         if dtype.is_floating and dtype is not floating:
@@ -66,10 +67,13 @@ def place_values(trace: Trace, operands: Sequence[Any], arithmetic: bool) -> lis
 
 
 def place_constant(trace: Trace, array: Array | np.generic) -> Value:
-    """An array as a leaf; integers of every width become int64."""
+    """An array as a leaf; integers of every width become int64, float16 becomes float32."""
+    refuse_masked(array, "constant", "value")
     dtype = array.dtype
     if dtype.kind in "iu":
         return trace.constant(array, DType.int64)
+    if dtype.kind == "f" and dtype.itemsize == 2:
+        return trace.constant(array, DType.float32)
     return trace.constant(array, DType.of(dtype.newbyteorder("=")))
 
 

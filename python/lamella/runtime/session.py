@@ -23,7 +23,15 @@ from lamella.passes import optimize
 from lamella.runtime.debug import Checker
 from lamella.runtime.emit import emit
 from lamella.runtime.promotion import place_values
-from lamella.runtime.signature import LEAF, Branch, Structure, flatten, normalize, unflatten
+from lamella.runtime.signature import (
+    LEAF,
+    Branch,
+    Structure,
+    flatten,
+    normalize,
+    refuse_masked,
+    unflatten,
+)
 from lamella.runtime.tensor import Tensor
 from lamella.runtime.trace import Trace, begin
 
@@ -120,6 +128,7 @@ class Compiled:
 def _check_out(op: str, target: Any, type: TensorType) -> None:
     if not isinstance(target, np.ndarray):
         raise TypeError(message(op, "out is not an array", {"out": target.__class__.__name__}))
+    refuse_masked(target, op, "out")
     if target.dtype != type.dtype.numpy:
         raise DTypeError(
             message(op, "out has another dtype", {"out": target.dtype}, f"{type.dtype}")

@@ -8,13 +8,14 @@ dicts of any depth, and None; everything else is a leaf.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from lamella.errors import DTypeError, message
+from lamella.errors import DTypeError, UnsupportedError, message
 from lamella.ir.types import Array, DType
 
 __all__ = [
@@ -22,9 +23,11 @@ __all__ = [
     "Branch",
     "Leaf",
     "Structure",
+    "as_array",
     "flatten",
     "is_ready",
     "normalize",
+    "refuse_masked",
     "turned_back",
     "unflatten",
 ]
@@ -47,6 +50,11 @@ class Branch:
 Structure: TypeAlias = Leaf | Branch
 LEAF = Leaf()
 
+_CURES = {
+    "f": "Convert with astype(np.float64)",
+    "c": "Pass the real and the imaginary part, x.real and x.imag",
+    "O": "Convert with astype(np.float32)",
+}
 _READY = frozenset(member.numpy for member in DType)
 
 
@@ -104,6 +112,28 @@ def turned_back(value: Any) -> Array | None:
     return array if is_ready(array) else None
 
 
+def refuse_masked(value: Any, op: str, name: str) -> None:
+    """Raises for an array with masked elements: what lies under a mask means nothing."""
+    # There is none before NumPy has imported their module, which takes milliseconds.
+    masked = sys.modules.get("numpy.ma")
+    if type(value) is not np.ndarray and masked is not None and masked.is_masked(value):
+        raise UnsupportedError(
+            message(
+                op,
+                "masked elements have no value",
+                {name: f"{masked.count_masked(value)} masked of {value.size}"},
+                "an array",
+                "Its .filled(0) puts a value in their place.",
+            )
+        )
+
+
+def as_array(value: Any, op: str, name: str) -> Array:
+    """np.asarray, which for a masked array would forget the mask."""
+    refuse_masked(value, op, name)
+    return np.asarray(value)
+
+
 def normalize(
     value: Any,
     *,
@@ -114,12 +144,13 @@ def normalize(
     """`value` as an array that a program can read in place; copied only where it has to be.
 
     floating: where given, floating arrays of every width are cast to it; else float32 and float64
-    stay and other widths raise DTypeError. Integers of every width become int64.
+    stay, float16 becomes float32 and wider ones raise DTypeError. Integers of every width become
+    int64.
     """
     if is_ready(value) and (floating is None or value.dtype.kind != "f"):
         ready: Array = value
         return ready
-    array = np.asarray(value)
+    array = as_array(value, op, name)
     kind = array.dtype.kind
     if kind in "iu":
         wanted: np.dtype[Any] = DType.int64.numpy
@@ -127,6 +158,8 @@ def normalize(
         wanted = DType.bool.numpy
     elif kind == "f" and floating is not None:
         wanted = floating.numpy
+    elif kind == "f" and array.dtype.itemsize == 2:
+        wanted = DType.float32.numpy
     elif kind == "f" and array.dtype.itemsize in (4, 8) and array.dtype.newbyteorder("=") in _READY:
         wanted = array.dtype.newbyteorder("=")
     else:
@@ -135,8 +168,8 @@ def normalize(
                 op,
                 "element type is not computed with",
                 {name: array.dtype},
-                "float32 or float64 (int64 and bool for indices and masks)",
-                "Convert with astype(np.float32)" if kind in "fc" else "",
+                "float16, float32 or float64 (integers and bool for indices and masks)",
+                _CURES.get(kind, "") if hasattr(value, "astype") else "",
             )
         )
     with np.errstate(over="ignore"):

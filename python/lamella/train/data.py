@@ -10,7 +10,6 @@ gathers rows of contiguous arrays of its own types, every other array is read ba
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
@@ -18,6 +17,7 @@ import numpy as np
 
 from lamella.errors import DTypeError, ShapeError, message
 from lamella.ir.types import Array
+from lamella.runtime.signature import refuse_masked
 
 __all__ = ["Arrays", "Stream", "leaves", "mapped", "mean_loss", "permutation"]
 
@@ -95,11 +95,7 @@ def as_array(name: str, value: Any) -> Array:
         got = {name: type(value).__name__}
         expected = "an array; or x an iterable of batches (x, y), and no y beside it"
         raise DTypeError(message("fit", "not an array", got, expected))
-    # There is none before NumPy has imported their module, which takes milliseconds.
-    masked = sys.modules.get("numpy.ma")
-    if masked is not None and isinstance(array, masked.MaskedArray):
-        advice = "sample_weight=0 leaves samples out"
-        raise DTypeError(message("fit", "a masked array", {name: array.shape}, "", advice))
+    refuse_masked(array, "fit", name)
     if array.dtype.kind not in "fiub":
         raise DTypeError(
             message("fit", "not numbers", {name: array.dtype}, "floating, integer or bool")
