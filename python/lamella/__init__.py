@@ -26,6 +26,7 @@ from lamella.config import (
     show_config,
 )
 from lamella.errors import DTypeError, FormatError, ShapeError, UnsupportedError
+from lamella.habits import unknown
 from lamella.nn.summary import summary
 from lamella.runtime.function import function
 from lamella.runtime.profile import Profile, profile
@@ -88,7 +89,7 @@ def __getattr__(name: str) -> Any:
         module = importlib.import_module(f"lamella.{_LATER[name]}")
         value = globals()[name] = getattr(module, name)
         return value
-    raise AttributeError(f"module 'lamella' has no attribute {name!r}")
+    raise unknown("module 'lamella'", "lamella", name)
 
 
 def __dir__() -> list[str]:

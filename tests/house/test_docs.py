@@ -9,6 +9,7 @@ import inspect
 import pkgutil
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -16,7 +17,7 @@ import pytest
 import lamella
 from house.tree import ROOT
 
-README = (ROOT / "README.md").read_text()
+PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 DOORS = ("lamella.onnx.backend", "lamella.torch", "lamella.sklearn")
 PUBLIC = (
     "lamella",
@@ -55,15 +56,19 @@ def test_docstring_examples_run(name: str) -> None:
     assert result.failed == 0
 
 
-def test_readme_examples_run(monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
-    """All Python blocks, from top to bottom, in one session."""
-    pytest.importorskip("sklearn")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_examples_of_pages_run(
+    page: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    """All Python blocks of a page, from top to bottom, in one session."""
+    if "sklearn" in page.read_text():
+        pytest.importorskip("sklearn")
     monkeypatch.chdir(str(tmp_path))
-    blocks = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
     assert len(blocks) >= 3
-    session: dict[str, object] = {"__name__": "readme"}
+    session: dict[str, object] = {"__name__": page.stem}
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), session)
+        exec(compile(block, page.name, "exec"), session)
 
 
 def test_commands_in_the_texts_exist() -> None:
@@ -75,12 +80,12 @@ def test_commands_in_the_texts_exist() -> None:
 
 def test_links_in_the_texts_lead_somewhere() -> None:
     links = [
-        (text.name, target)
-        for text in ROOT.glob("*.md")
+        (text.parent, target)
+        for text in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"))
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text.read_text())
         if not target.startswith("http")
     ]
-    assert [link for link in links if not (ROOT / link[1]).exists()] == []
+    assert [link for link in links if not (link[0] / link[1]).exists()] == []
 
 
 @pytest.mark.parametrize("name", PUBLIC)

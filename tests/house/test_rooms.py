@@ -18,6 +18,7 @@ CPP_ROOMS = ("base", "simd", "kernels", "dispatch", "steps", "program", "binding
 # A room may import rooms of a lower floor; rooms of one floor do not know each other.
 PYTHON_FLOORS = (
     ("errors",),
+    ("habits",),
     ("storage",),
     ("loading",),
     ("ir",),

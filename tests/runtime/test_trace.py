@@ -22,7 +22,7 @@ def test_no_trace_outside():
 
 
 def test_a_weight_outside_says_what_to_do():
-    with pytest.raises(UnsupportedError, match="Outside, work on NumPy arrays"):
+    with pytest.raises(UnsupportedError, match="Outside, compute with arrays"):
         Weight(np.ones(3)) + 1
 
 

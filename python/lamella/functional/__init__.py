@@ -13,6 +13,8 @@ too. Other element types raise DTypeError, or are cast where their meaning is pl
 indices); masked elements raise UnsupportedError. Inputs are never written to.
 """
 
+from typing import TYPE_CHECKING
+
 from lamella.functional.activation import (
     celu,
     elu,
@@ -157,6 +159,7 @@ from lamella.functional.similarity import (
     cosine_similarity,
     hinge_embedding_loss,
 )
+from lamella.habits import settle, unknown
 
 __all__ = [
     "abs",
@@ -280,3 +283,10 @@ __all__ = [
     "var",
     "where",
 ]
+
+settle("functional", __all__)
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        raise unknown("module 'lamella.functional'", "functional", name)

@@ -10,6 +10,11 @@ A model's forward runs once per input signature, on symbolic tensors; each call 
 native program.
 """
 
+import sys
+from typing import TYPE_CHECKING
+
+from lamella import functional
+from lamella.habits import settle, unknown
 from lamella.nn import init, parameter
 from lamella.nn.activation import (
     CELU,
@@ -119,6 +124,16 @@ __all__ = [
     "Tanhshrink",
     "Threshold",
     "Unflatten",
+    "functional",
     "init",
     "parameter",
 ]
+
+settle("nn", __all__)
+# `import lamella.nn.functional as F`, as one writes it for torch.
+sys.modules[f"{__name__}.functional"] = functional
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        raise unknown("module 'lamella.nn'", "nn", name)

@@ -16,6 +16,7 @@ import numpy as np
 
 from lamella import _core
 from lamella.errors import UnsupportedError, message
+from lamella.habits import is_device, unknown
 from lamella.nn import compiled, state
 from lamella.nn.parameter import Buffer, Parameter, Stored, floating
 from lamella.runtime.tensor import Tensor
@@ -159,7 +160,7 @@ class Module(_core.Callable):
         for table in _TABLES:
             if name in attributes[table]:
                 return attributes[table][name]
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        raise unknown(type(self).__name__, "module", name)
 
     def __delattr__(self, name: str) -> None:
         for table in _TABLES:
@@ -411,22 +412,23 @@ class Module(_core.Callable):
         fn(self)
         return self
 
-    def to(self: T, dtype: Any) -> T:
+    def to(self: T, *targets: Any, device: Any = None, dtype: Any = None) -> T:
         """Converts the floating parameters and buffers, in place, to float32 or float64.
 
-        'cpu' is accepted and changes nothing. Raises: DTypeError, UnsupportedError.
+        The device 'cpu' is accepted and changes nothing. Raises: DTypeError, UnsupportedError.
 
         >>> from lamella import nn
         >>> nn.Linear(2, 3).to("float64").weight.data.dtype
         dtype('float64')
         """
-        if isinstance(dtype, str) and dtype.split(":")[0] in ("cpu", "cuda", "mps", "xpu", "meta"):
-            if dtype == "cpu":
-                return self
-            raise UnsupportedError(message("to", "only CPUs", {"device": dtype}, "'cpu'"))
-        target = floating("to", dtype)
-        for stored in [*self.parameters(), *self.buffers()]:
-            stored.cast(target)
+        given = [one for one in (*targets, device, dtype) if one is not None]
+        for target in [floating("to", one) for one in given if not is_device("to", one)]:
+            for stored in [*self.parameters(), *self.buffers()]:
+                stored.cast(target)
+        return self
+
+    def cpu(self: T) -> T:
+        """The module itself: it is on the CPU."""
         return self
 
     def float(self: T) -> T:

@@ -9,12 +9,13 @@ therefore seen through read-only views (`p.data`, `np.asarray(p)`) and changed b
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lamella import _core
 from lamella.errors import DTypeError, ShapeError, UnsupportedError, message
+from lamella.habits import is_device, unknown
 from lamella.ir.graph import Value
 from lamella.ir.types import Array, DType, TensorType
 from lamella.runtime.signature import as_array
@@ -39,7 +40,7 @@ def new_array(op: str, shape: tuple[int, ...], device: Any, dtype: Any) -> Array
     >>> nn.parameter.new_array("Linear", (2, 3), None, None).dtype
     dtype('float32')
     """
-    if device is not None and str(device) != "cpu":
+    if device is not None and not is_device(op, device):
         raise UnsupportedError(message(op, "only CPUs", {"device": device}, "None or 'cpu'"))
     if any(isinstance(size, bool) or not hasattr(size, "__index__") for size in shape):
         raise DTypeError(message(op, "sizes are integers", {"sizes": shape}, "int"))
@@ -153,6 +154,28 @@ class Stored(Operand):
                 )
             )
         return self.array.astype(dtype)
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            raise unknown(type(self).__name__, "parameter", name)
+
+        def __setattr__(self, name, value):
+            try:
+                object.__setattr__(self, name, value)
+            except AttributeError:
+                raise unknown(type(self).__name__, "parameter", name) from None
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise TypeError(
+            message(
+                type(self).__name__,
+                "no element can be assigned",
+                None,
+                "an assignment of all",
+                "Change a copy: `a = p.numpy().copy()`, and then `p.data = a`.",
+            )
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__} containing:\n{self.data!r}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lamella.habits import unknown
 from lamella.onnx.network import Model, TensorInfo, load
 from lamella.onnx.writer import encode, save
 
@@ -23,4 +24,4 @@ def __getattr__(name: str) -> Any:
         from lamella.onnx.backend import Backend
 
         return Backend
-    raise AttributeError(f"module 'lamella.onnx' has no attribute {name!r}")
+    raise unknown("module 'lamella.onnx'", "onnx", name)

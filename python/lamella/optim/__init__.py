@@ -5,6 +5,9 @@ Updates are ops with native kernels. In a training step they are part of the sam
 forward and backward; `step(gradients)` runs them alone.
 """
 
+from typing import TYPE_CHECKING
+
+from lamella.habits import settle, unknown
 from lamella.optim import lr_scheduler
 from lamella.optim.clipping import clip_norm, clip_value
 from lamella.optim.optimizer import Optimizer
@@ -21,3 +24,10 @@ __all__ = [
     "clip_value",
     "lr_scheduler",
 ]
+
+settle("optim", __all__)
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        raise unknown("module 'lamella.optim'", "optim", name)

@@ -9,12 +9,13 @@ have made the same number of steps, as all have unless some got no gradient in s
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from lamella import _core
 from lamella.errors import DTypeError, ShapeError, UnsupportedError, message
+from lamella.habits import unknown
 from lamella.ir.graph import Value
 from lamella.ir.types import Array, DType, TensorType
 from lamella.nn.parameter import Buffer, Parameter
@@ -226,13 +227,14 @@ class Optimizer:
             if active:
                 self._place_group(trace, group, active, given)
 
-    def step(self, gradients: Mapping[str, Any] | Sequence[Any]) -> None:
+    def step(self, gradients: Mapping[str, Any] | Sequence[Any] | None = None) -> None:
         """Changes the parameters by gradients that were computed elsewhere: one native call.
 
         Parameters: gradients, one array (or None: skipped) for each parameter in the order of
         `parameters`; or a mapping from names, where the optimiser was made of named parameters.
         Floating arrays are cast to their parameter's dtype.
-        Raises: ShapeError, DTypeError, ValueError; nothing is changed then.
+        Raises: ShapeError, DTypeError, ValueError, and TypeError without gradients: parameters keep
+        none that it could use. Nothing is changed then.
 
         >>> import numpy as np
         >>> from lamella import nn, optim
@@ -305,6 +307,11 @@ class Optimizer:
             key = (id(entry.group), step)
             entry.counter = counters.setdefault(key, _buffer("step", np.array(step)))
         self._restructure()
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            raise unknown(type(self).__name__, "optimizer", name)
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]
@@ -395,9 +402,19 @@ class Optimizer:
         if moved:
             self._restructure()
 
-    def _aligned(self, gradients: Mapping[str, Any] | Sequence[Any]) -> list[Array | None]:
+    def _aligned(self, gradients: Mapping[str, Any] | Sequence[Any] | None) -> list[Array | None]:
         """One array or None for each parameter, ready for a program."""
         label = f"{type(self).__name__}.step"
+        if gradients is None or callable(gradients):
+            raise TypeError(
+                message(
+                    label,
+                    "parameters keep no gradients",
+                    {"gradients": gradients},
+                    "their gradients, in the order of the parameters",
+                    "`lm.TrainStep(net, loss, optimizer)(x, y)` is forward, backward and step",
+                )
+            )
         if isinstance(gradients, Mapping):
             names = [name for group in self.param_groups for name in group.get("param_names", ())]
             unknown = [name for name in gradients if name not in names]

@@ -8,6 +8,7 @@ A Session holds its program and is not picklable; what it was made from may be.
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -294,4 +295,24 @@ def compile(
     Returns: a Session.
     Raises: ShapeError, DTypeError, UnsupportedError where the target does not fit.
     """
+    if not examples and not named and _takes_arguments(getattr(target, "forward", target)):
+        raise TypeError(
+            message(
+                "compile",
+                "no examples of the arguments",
+                {"target": type(target).__name__},
+                "compile(net, x)",
+                "A module compiles itself when it is called.",
+            )
+        )
     return Session(target, examples, named, debug)
+
+
+def _takes_arguments(body: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(body).bind()
+    except TypeError:
+        return True
+    except ValueError:  # a builtin that does not tell
+        pass
+    return False

@@ -10,11 +10,12 @@ float32 next to float64 becomes float64 by a Cast. Shapes are judged by the ops,
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 
 from lamella.errors import UnsupportedError, message
+from lamella.habits import is_device, unknown
 from lamella.ir.graph import Value
 from lamella.ir.types import Array, DType, Shape, TensorType
 from lamella.ops import composites
@@ -201,8 +202,10 @@ class Operand(Symbol):
 
     # Element types.
 
-    def to(self, dtype: Any) -> Tensor:
-        """The same values as another dtype."""
+    def to(self, dtype: Any) -> Operand:
+        """The same values as another dtype; the device 'cpu' changes nothing."""
+        if is_device("to", dtype):
+            return self
         return apply(Cast(DType.of(dtype)), self)
 
     def float(self) -> Tensor:
@@ -355,6 +358,17 @@ class Tensor(Operand):
     @property
     def dtype(self) -> DType:
         return self.value.type.dtype
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name):
+            raise unknown("Tensor", "tensor", name)
+
+    def clone(self) -> Tensor:
+        """The tensor itself, which nothing changes in place; so is `contiguous()`."""
+        return self
+
+    contiguous = clone
 
     def __repr__(self) -> str:
         return f"Tensor({self.value.type.dtype}, {self.value.type.shape})"

@@ -143,7 +143,7 @@ def current() -> Trace:
                 "no function is being traced",
                 None,
                 "parameters and symbolic tensors to be used inside forward() or a traced function",
-                "Outside, work on NumPy arrays: parameter.numpy()" + user_line(),
+                "Outside, compute with arrays, and assign: p.data = 0.5 * p.numpy()" + user_line(),
             )
         )
     return _stack.traces[-1]
