@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lamella.errors import DTypeError, ShapeError
-from lamella.train.data import Arrays, Stream, mean_loss, permutation, sorted_by
+from lamella.train.data import Arrays, Stream, permutation, sorted_by
 
 F32 = np.dtype(np.float32)
 
@@ -128,7 +128,7 @@ def test_trees_of_arrays() -> None:
 def test_drop_last_leaves_the_rest_out() -> None:
     source = Arrays(np.ones((9, 1)), np.arange(9), None, dtype=F32, batch_size=4, drop_last=True)
     assert [b[1].tolist() for b in batches(source)] == [[0, 1, 2, 3], [4, 5, 6, 7]]
-    assert source.masses(2).tolist() == [4.0, 4.0]
+    assert source.rest == 0
     with pytest.raises(ShapeError, match="drop_last=True leaves nothing"):
         Arrays(np.ones((3, 1)), np.arange(3), None, dtype=F32, batch_size=4, drop_last=True)
 
@@ -144,7 +144,6 @@ def test_samples_of_weight_zero_are_left_out(shuffle: bool, kind: Any) -> None:
     seen = np.concatenate([b[1] for b in got])
     assert sorted(seen) == [0, 2, 4, 5]
     assert np.concatenate([b[2] for b in got]).tolist() == weight[seen].tolist()
-    assert source.masses(2).tolist() == weight[seen].reshape(2, 2).sum(axis=1).tolist()
 
 
 @pytest.mark.parametrize(
@@ -191,11 +190,16 @@ def test_batches_of_an_iterable() -> None:
     assert (source.batches, source.once, source.native) == (3, False, False)
     first, second, third = source.epoch(0)
     assert first[1].dtype == np.int64
-    assert (second[1].tolist(), second[2].dtype) == ([0, 1, 2], F32)
+    assert (len(second[0]), second[1].tolist(), second[2].tolist()) == (2, [0, 2], [1, 2])
+    assert second[2].dtype == F32
     assert isinstance(third[0], tuple)
-    assert source.masses(3).tolist() == [2.0, 3.0, 1.0]
     assert [y.tolist() for _, y, _ in source.epoch(0, 2)] == [[5]]
-    assert source.masses(3).tolist() == [2.0, 3.0, 1.0]
+
+
+def test_weights_of_one_are_none() -> None:
+    for weight, samples in (([1, 1, 1], 3), ([1, 0, 1], 2)):
+        source = Arrays(np.ones((3, 1)), np.arange(3), np.array(weight), dtype=F32, batch_size=2)
+        assert (source.weight, source.samples, source.rest) == (None, samples, samples % 2)
 
 
 def test_a_batch_of_no_weight_is_skipped() -> None:
@@ -218,15 +222,3 @@ def test_wrong_batches(item: Any, error: type[Exception]) -> None:
     source = Stream([item], lambda y, weight: weight, dtype=F32)
     with pytest.raises(error, match="fit"):
         list(source.epoch(0))
-
-
-def test_the_mean_loss_is_that_of_the_samples() -> None:
-    source = Arrays(np.ones((5, 1)), np.arange(5), None, dtype=F32, batch_size=2)
-
-    class Sum:
-        reduction = "sum"
-
-    list(source.epoch(0))
-    assert mean_loss(None, [1.0, 2.0, 8.0], source) == (2 * 1 + 2 * 2 + 8) / 5
-    assert mean_loss(None, [1.0, 0.0, 8.0], source, lost=[1]) == (2 * 1 + 8) / 3
-    assert mean_loss(Sum(), [1.0, 2.0, 8.0], source) == 11.0

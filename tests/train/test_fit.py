@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import tracemalloc
@@ -16,6 +17,7 @@ import pytest
 import lamella as lm
 from lamella import functional as F
 from lamella import nn, optim
+from lamella.train import Callback
 from lamella.train.data import permutation
 
 N = 70
@@ -280,21 +282,40 @@ def test_a_weight_of_zero_takes_a_sample_out() -> None:
     assert weighted == fitted(X[used], T[used], sample_weight=np.ones(used.sum()))[0]
 
 
-def test_modes_are_put_back() -> None:
+def test_a_trained_net_is_ready_to_predict() -> None:
     net = classifier(0.5)
     net.eval()
     net[2].train()
+    before = [module.training for module in net.modules()]
 
     def failing(output: Any, target: Any) -> Any:
         raise ArithmeticError
 
-    for loss in (nn.CrossEntropyLoss(), failing):
+    def train(loss: Any) -> list[bool]:
         optimizer = optim.SGD(net.parameters(), lr=0.1)
-        try:
+        with contextlib.suppress(ArithmeticError):
             lm.fit(net, X, T, loss=loss, optimizer=optimizer, validation_split=0.5)
-        except ArithmeticError:
-            assert loss is failing
-        assert [module.training for module in net.modules()] == [False, False, False, True, False]
+        return [module.training for module in net.modules()]
+
+    assert train(failing) == before
+    assert not any(train(nn.CrossEntropyLoss()))
+    net.train()
+    assert not any(train(F.cross_entropy))
+
+
+def test_a_part_in_inference_mode_stays_so() -> None:
+    net = classifier(0.5)
+    net[2].eval()
+    seen = []
+
+    class Look(Callback):
+        def on_batch_end(self, fit: Any) -> None:
+            seen.append([module.training for module in net.modules()])
+
+    optimizer = optim.SGD(net.parameters(), lr=0.1)
+    lm.fit(net, X, T, loss=nn.CrossEntropyLoss(), optimizer=optimizer, validation_split=0.5,
+           epochs=2, callbacks=Look())  # fmt: skip
+    assert all(modes == [True, True, True, False, True] for modes in seen)
 
 
 def test_several_batches_make_one_update() -> None:
@@ -303,6 +324,8 @@ def test_several_batches_make_one_update() -> None:
     step = lm.TrainStep(net, nn.CrossEntropyLoss(), optimizer, accumulate=2, clip_norm=0.5)
     for first in range(0, N, 16):
         step(X[first : first + 16], T[first : first + 16])
+    assert step.held == 1  # left over
+    step.flush()
     want, net = bits(net), classifier()
     optimizer = optim.SGD(net.parameters(), lr=0.1)
     lm.fit(

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 from lamella.errors import ShapeError, message
-from lamella.functional.loss import reduced, require_reduction, require_same_shape
+from lamella.functional.loss import require_same_shape
+from lamella.functional.mass import reduced, require_reduction
 from lamella.ir.types import DType
 from lamella.ops.base import require_floating
 from lamella.ops.elementwise import unary
@@ -139,16 +139,7 @@ def _class_loss(
     classes = input.shape[-1]
     operands = (input.reshape(math.prod(samples), classes), target.reshape(math.prod(samples)))
     losses, _, weights = apply_all(op, *operands, *(() if weight is None else (weight,)))
-    if reduction == "mean":
-        return _mean(losses.sum(), weights.sum())
-    return losses.sum() if reduction == "sum" else losses.reshape(samples)
-
-
-def _mean(total: Operand, weight: Any) -> Operand:
-    """total / weight; NaN where no sample counts, but with a gradient of 0 as torch has it."""
-    none = weight == 0.0
-    mean: Operand = where(none, math.nan, total / where(none, 1.0, weight))
-    return mean
+    return reduced(op.label, losses.reshape(samples), reduction, weights.reshape(samples))
 
 
 def _soft_cross_entropy(
@@ -298,15 +289,15 @@ def kl_div(
     >>> F.kl_div(np.log(np.float32([[0.5, 0.5]])), np.float32([[1, 0]]), reduction="batchmean")
     array(0.6931472, dtype=float32)
     """
-    require_reduction("kl_div", reduction, "mean batchmean sum none")
+    words = "mean batchmean sum none"
+    require_reduction("kl_div", reduction, words)
     require_same_shape("kl_div", {"input": input, "target": target})
     if log_target:
         losses: Operand = target.exp() * (target - input)
     else:
         losses = target * (where(target.eq(0.0), 1.0, target).log() - input)
-    if reduction == "batchmean":
-        return losses.sum() / (input.shape[0] if input.ndim else 1)
-    return reduced("kl_div", losses, reduction)
+    batch = input.shape[0] if input.ndim else 1
+    return reduced("kl_div", losses, reduction, batch if reduction == "batchmean" else None, words)
 
 
 @function

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lamella.errors import ShapeError, message
+from lamella.functional.mass import reduced
 from lamella.ir.types import DType
 from lamella.ops.base import require_floating
 from lamella.runtime.function import function
@@ -28,27 +29,6 @@ __all__ = [
     "poisson_nll_loss",
     "smooth_l1_loss",
 ]
-
-
-def reduced(op: str, losses: Operand, reduction: str) -> Operand:
-    """The losses' mean, their sum, or they themselves."""
-    require_reduction(op, reduction)
-    if reduction == "mean":
-        return losses.mean()
-    return losses.sum() if reduction == "sum" else losses
-
-
-def require_reduction(op: str, reduction: object, words: str = "mean sum none") -> None:
-    """Raises ValueError unless `reduction` is one of `words`."""
-    if not isinstance(reduction, str) or reduction not in words.split():
-        raise ValueError(
-            message(
-                op,
-                "no such reduction",
-                {"reduction": repr(reduction)},
-                ", ".join(f"'{word}'" for word in words.split()),
-            )
-        )
 
 
 def require_same_shape(op: str, operands: Mapping[str, Operand | None]) -> None:
@@ -79,10 +59,7 @@ def _weighted(
     """Reduced losses times weight; by_weight: the mean divides by the weights' sum."""
     if weight is None:
         return reduced(op, losses, reduction)
-    losses = losses * weight
-    if by_weight and reduction == "mean":
-        return losses.sum() / weight.sum()
-    return reduced(op, losses, reduction)
+    return reduced(op, losses * weight, reduction, weight if by_weight else None)
 
 
 @function

@@ -8,7 +8,8 @@ reductions, shapes and torch's deprecated arguments holds here.
 from __future__ import annotations
 
 from lamella.errors import ShapeError, message
-from lamella.functional.loss import as_labels, reduced, require_same_shape
+from lamella.functional.loss import as_labels, require_same_shape
+from lamella.functional.mass import reduced
 from lamella.ops.base import require_floating
 from lamella.ops.elementwise import unary
 from lamella.runtime.function import function

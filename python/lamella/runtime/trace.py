@@ -55,11 +55,13 @@ class Symbol:
 class Trace:
     """A graph under construction and the path of the module that is running."""
 
-    __slots__ = ("_path", "_streams", "builder", "updates")
+    __slots__ = ("_path", "_streams", "builder", "notes", "updates")
 
     def __init__(self) -> None:
         self.builder = GraphBuilder()
         self.updates: list[tuple[Source, Value]] = []
+        # What a function wants known of its result by those who trace it.
+        self.notes: dict[Value, object] = {}
         self._path: list[str] = []
         self._streams = 0
 

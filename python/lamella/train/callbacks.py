@@ -50,7 +50,7 @@ class Callback:
     #: Whether the hooks run after those of all other callbacks.
     last: bool = False
 
-    #: Whether the hooks for batches, where a subclass has them, are to be called in this run.
+    #: Whether the hooks for batches and updates that a subclass has are to be called in this run.
     batch_hooks: bool = True
 
     def on_train_begin(self, fit: Fit) -> None:
@@ -67,6 +67,13 @@ class Callback:
 
     def on_batch_begin(self, fit: Fit) -> None:
         """Before each batch."""
+
+    def on_update(self, fit: Fit) -> None:
+        """After each update of the parameters, before on_batch_end: what schedules count.
+
+        Every batch makes one, or with accumulate=k every k-th, and the last ones of an epoch, fewer
+        than k, behind their on_batch_end.
+        """
 
     def on_batch_end(self, fit: Fit) -> None:
         """After each batch: `fit.last_loss` is its loss."""
@@ -287,13 +294,14 @@ class ModelCheckpoint(Callback):
 
 
 class LRScheduler(Callback):
-    """Steps a scheduler of lamella.optim after every epoch or batch.
+    """Steps a scheduler of lamella.optim after every epoch or update.
 
     A scheduler whose step takes a value (ReduceLROnPlateau) gets the monitored one. Its state is
     part of checkpoints.
 
-    Parameters: scheduler; monitor, a column of the history; every, "epoch" or "batch", by default
-    "batch" for OneCycleLR, as its formula counts them, and "epoch" for all others.
+    Parameters: scheduler; monitor, a column of the history; every, "epoch" or "update", by default
+    "update" for OneCycleLR, as its formula counts them, and "epoch" for all others; "batch" is
+    another word for "update". With accumulate=k an epoch of b batches has ceil(b / k) updates.
     Raises: TypeError, ValueError; when training begins also for another optimiser's scheduler.
 
     >>> from lamella import nn, optim
@@ -310,15 +318,15 @@ class LRScheduler(Callback):
                         "an object with step(), of lamella.optim")
             )  # fmt: skip
         if every is None:
-            every = "batch" if isinstance(scheduler, OneCycleLR) else "epoch"
-        if every not in ("epoch", "batch"):
+            every = "update" if isinstance(scheduler, OneCycleLR) else "epoch"
+        if every not in ("epoch", "update", "batch"):
             raise ValueError(
-                message("LRScheduler", "when?", {"every": repr(every)}, "'epoch' or 'batch'")
+                message("LRScheduler", "when?", {"every": repr(every)}, "'epoch' or 'update'")
             )
         self.scheduler = scheduler
         self.monitor = monitor
         self.every = every
-        self.batch_hooks = every == "batch"
+        self.batch_hooks = every != "epoch"
         self._judges = isinstance(scheduler, ReduceLROnPlateau)
 
     def on_train_begin(self, fit: Fit) -> None:
@@ -330,7 +338,7 @@ class LRScheduler(Callback):
             rule, expected = "a scheduler of another optimiser", "one made for fit's optimizer"
             raise ValueError(message("LRScheduler", rule, got, expected))
 
-    def on_batch_end(self, fit: Fit) -> None:
+    def on_update(self, fit: Fit) -> None:
         """Steps."""
         self.scheduler.step()
 

@@ -21,7 +21,6 @@ import numpy as np
 from lamella.errors import FormatError, message
 from lamella.ir.types import Array
 from lamella.storage import checkpoint
-from lamella.train import ledger
 
 if TYPE_CHECKING:
     from lamella.train.loop import Fit
@@ -125,11 +124,12 @@ def save(fit: Fit, path: str | os.PathLike[str]) -> None:
         "elapsed": perf_counter() - fit.started if fit.batch and fit.started else 0.0,
         # As tensors: the JSON beside them is short, and a training may be long.
         "history": {n: np.array(c[: fit.epoch]) for n, c in fit.history.to_dict().items()},
-        "step": ledger.state(fit.step),
+        "step": fit.step.state_dict(),
         "optimizer": fit.optimizer.state_dict(),
         "callbacks": [[type(c).__name__, c.state_dict()] for c in fit.callbacks],
         # Between epochs there is nothing to finish.
         "losses": np.array(fit.losses if fit.batch else [], np.float64),
+        "masses": np.array(fit.masses if fit.batch else [], np.float64),
         "lost": fit.lost if fit.batch else [],
         "metrics": [m.state for m in fit.metrics] if fit.batch else [],
     }
@@ -190,17 +190,17 @@ def load(fit: Fit, saved: Saved) -> None:
             rule = f"training cannot continue with another {', '.join(changed)}"
             expected = ", ".join(f"{name}={saved.plan.get(name)}" for name in changed)
             raise kind(message("fit", rule, {name: here[name] for name in changed}, expected))
-    net, optimizer, step = fit.net.state_dict(), fit.optimizer.state_dict(), ledger.state(fit.step)
+    net, optimizer, step = fit.net.state_dict(), fit.optimizer.state_dict(), fit.step.state_dict()
     try:
         named = saved.tensors.items()
         fit.net.load_state_dict({n[4:]: array for n, array in named if n.startswith("net.")})
         fit.optimizer.load_state_dict(saved.state["optimizer"])
-        ledger.load_state(fit.step, saved.state["step"])
+        fit.step.load_state_dict(saved.state["step"])
         _place(fit, saved.state)
     except BaseException as error:
         fit.net.load_state_dict(net)
         fit.optimizer.load_state_dict(optimizer)
-        ledger.load_state(fit.step, step)
+        fit.step.load_state_dict(step)
         if isinstance(error, KeyError | IndexError | AttributeError | TypeError):
             raise _lacking(saved.path, error) from error
         raise
@@ -211,6 +211,7 @@ def _place(fit: Fit, state: dict[str, Any]) -> None:
     fit.epoch, fit.batch = state["epoch"], state["batch"]
     fit.started = perf_counter() - float(state["elapsed"])
     fit.losses, fit.lost = state["losses"].tolist(), state["lost"]
+    fit.masses = state["masses"].tolist() if fit.batch else []
     for metric, saved in zip(fit.metrics, state["metrics"], strict=False):
         metric.state = saved
     # Callbacks are told apart by their class and, of one class, their order.

@@ -2,15 +2,15 @@
 """Where batches come from: whole data sets, shuffled and gathered, or an iterable of batches.
 
 A source has `epoch(number, start)`, an iterator over the arguments of one call of a TrainStep per
-batch, and `masses(count)`, what each of those batches weighs in the epoch's mean loss. Data sets
-are never copied as a whole, except small ones of another element type (_CAST_ONCE): the step itself
-gathers rows of contiguous arrays of its own types, every other array is read batch by batch.
+batch. A sample of weight 0 is one that is not there: no batch has it. Data sets are never copied as
+a whole, except small ones of another element type (_CAST_ONCE): the step itself gathers rows of
+contiguous arrays of its own types, every other array is read batch by batch.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sized
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from lamella.errors import DTypeError, ShapeError, message
 from lamella.ir.types import Array
 from lamella.runtime.signature import refuse_masked
 
-__all__ = ["Arrays", "Stream", "leaves", "mapped", "mean_loss", "permutation"]
+__all__ = ["Arrays", "Stream", "leaves", "mapped", "permutation"]
 
 # A data set of another type than the net's is converted as a whole up to this many bytes, so that
 # the step can gather from it: little beside a training process, much for a table of a million rows.
@@ -212,6 +212,9 @@ class Arrays:
         self.kept = None
         if self.weight is not None and not self.weight.all():
             self.kept = np.flatnonzero(self.weight)
+        if self.weight is not None and np.isin(self.weight, (0, 1)).all():
+            # Weights of one are none: the same programs, and the same bits.
+            self.weight = None
         self.samples = lengths[0] if self.kept is None else len(self.kept)
         self.batch_size, self.shuffle, self.drop_last = batch_size, shuffle, drop_last
         self.seed = seed
@@ -225,8 +228,9 @@ class Arrays:
         for part, name in numbers.items():
             for leaf in leaves(self.x if part == "x" else self.y):
                 leaf.require_numbers(name, self.kept)
+        #: Samples of a smaller last batch.
+        self.rest = 0 if drop_last else self.samples % batch_size
         self.native = rows and all(leaf.native for leaf in every)
-        self._order = np.empty(0, np.int64)
         whole = lambda rows: rows.array  # noqa: E731
         self._whole = (mapped(whole, self.x), mapped(whole, self.y))
 
@@ -237,7 +241,6 @@ class Arrays:
         else:
             order = np.arange(self.samples, dtype=np.int64)
         order = order if self.kept is None else self.kept[order]
-        self._order = order
         return self._rows(order, start) if self.native else self._gathered(order, start)
 
     def _rows(self, order: Array, start: int) -> Generator[tuple[Any, ...], None, None]:
@@ -264,6 +267,8 @@ class Arrays:
             found.update(np.ascontiguousarray(leaf.array[index], leaf.dtype).tobytes())
             if self.weight is not None:
                 found.update(self.weight[index].tobytes())
+            elif self.kept is not None:
+                found.update(np.isin(index, self.kept).tobytes())
         return found.hexdigest()[:16]
 
     def targets(self, arguments: tuple[Any, ...]) -> Any:
@@ -272,13 +277,14 @@ class Arrays:
             return arguments[1]
         return mapped(lambda y: y[arguments[2]], arguments[1])
 
-    def masses(self, count: int) -> Array:
-        """Samples, or the sum of their weights, of the first `count` batches of this epoch."""
-        starts = np.arange(count, dtype=np.int64) * self.batch_size
-        if self.weight is None:
-            return np.minimum(self.samples - starts, self.batch_size).astype(np.float64)
-        used = self.weight[self._order[: self.batches * self.batch_size]].astype(np.float64)
-        return np.add.reduceat(used, starts) if count else np.zeros(0)
+    def example(self, count: int) -> tuple[Any, ...]:
+        """The arguments of a call for a batch of so many samples; their values do not matter."""
+        index = np.arange(count) if self.kept is None else self.kept[:count]
+        weight = self.weight
+        if self.native:
+            return (*self._whole, index.astype(np.int64, copy=False), weight)
+        x, y = (mapped(lambda rows: rows.take(index), tree) for tree in (self.x, self.y))
+        return x, y, None if weight is None else weight[index]
 
 
 def _shapes(tree: Any) -> Any:
@@ -302,8 +308,8 @@ class Stream:
     """Batches that an iterable gives: items (x, y) or (x, y, weight).
 
     Parameters: iterable, a list, generator, torch DataLoader, ...; weigh, a function from y and the
-    weight of a batch to its weight; dtype, the net's; numbers, as of Arrays. A batch whose weights
-    are all 0 is skipped.
+    weight of a batch to its weight; dtype, the net's; numbers, as of Arrays. Samples of weight 0
+    are left out, and batches without a sample are skipped.
     """
 
     native = False
@@ -323,22 +329,21 @@ class Stream:
         self.numbers = numbers
         self.once = isinstance(iterable, Iterator)
         self.batches = len(iterable) if isinstance(iterable, Sized) else None
-        self._masses: list[float] = []
+        self._read = 0
 
     def epoch(self, number: int, start: int = 0) -> Generator[tuple[Any, ...], None, None]:
         """The arguments of a call for each batch; the first `start` are read and passed over."""
         del number
-        self._masses = []
+        self._read = 0
         for item in self.iterable:
             x, y, weight = self._batch(item)
-            mass = float(len(leaves(y)[0]) if weight is None else weight.sum(dtype=np.float64))
-            if mass > 0.0:
-                self._masses.append(mass)
-                if len(self._masses) > start:
+            if len(leaves(y)[0]):
+                self._read += 1
+                if self._read > start:
                     yield x, y, weight
-        if len(self._masses) < start:
+        if self._read < start:
             rule = "the data end before the position of the checkpoint"
-            got = {"batches": len(self._masses)}
+            got = {"batches": self._read}
             raise ValueError(message("fit", rule, got, f"at least {start}"))
 
     def digest(self) -> str | None:
@@ -352,7 +357,7 @@ class Stream:
                 message("fit", "not a batch", {"item": found}, "(x, y) or (x, y, weight)")
             )
         x, y = (
-            mapped(lambda leaf: self._converted(name, leaf), _tuples(tree))  # noqa: B023
+            mapped(lambda leaf: _converted(name, leaf), _tuples(tree))  # noqa: B023
             for name, tree in zip("xy", item[:2], strict=True)
         )
         lengths = {len(leaf) for leaf in [*leaves(x), *leaves(y)]}
@@ -363,25 +368,28 @@ class Stream:
         if given is not None:
             given = weights(given, lengths.pop(), self.dtype)
         weight = self.weigh(y, given)
+        if weight is not None and not weight.all():
+            kept = np.flatnonzero(weight)
+            x, y, weight = (mapped(lambda leaf: leaf[kept], tree) for tree in (x, y, weight))
+        self._require_numbers(x, y)
         return x, y, None if weight is None else weight.astype(self.dtype, copy=False)
 
-    def _converted(self, name: str, value: Any) -> Array:
-        array = as_array(name, value)
-        if name in self.numbers and array.dtype.kind == "f" and np.isnan(array).any():
-            got = {self.numbers[name]: "NaN", "batch": len(self._masses) + 1}
-            advice = "One would turn every parameter into NaN"
-            raise ValueError(message("fit", "not a number", got, "numbers", advice))
-        if array.dtype.kind in "iu" and array.dtype != np.int64:
-            array = array.astype(np.int64)
-        return array
+    def _require_numbers(self, x: Any, y: Any) -> None:
+        for part, name in self.numbers.items():
+            for leaf in leaves(x if part == "x" else y):
+                if leaf.dtype.kind == "f" and np.isnan(leaf).any():
+                    got = {name: "NaN", "batch": self._read + 1}
+                    advice = "One would turn every parameter into NaN"
+                    raise ValueError(message("fit", "not a number", got, "numbers", advice))
 
     def targets(self, arguments: tuple[Any, ...]) -> Any:
         """y of the batch that has these arguments."""
         return arguments[1]
 
-    def masses(self, count: int) -> Array:
-        """Samples, or the sum of their weights, of the first `count` batches of this epoch."""
-        return np.array(self._masses[:count], np.float64)
+
+def _converted(name: str, value: Any) -> Array:
+    array = as_array(name, value)
+    return array.astype(np.int64) if array.dtype.kind in "iu" else array
 
 
 def _tuples(tree: Any) -> Any:
@@ -389,16 +397,3 @@ def _tuples(tree: Any) -> Any:
     if isinstance(tree, list) and tree and all(hasattr(leaf, "__array__") for leaf in tree):
         return tuple(tree)
     return tree
-
-
-def mean_loss(
-    loss: Any, losses: Sequence[float], source: Arrays | Stream, lost: Sequence[int] = ()
-) -> float:
-    """The loss of an epoch from those of its batches: the mean over samples, or the sum."""
-    values = np.array(losses, np.float64)
-    if getattr(loss, "reduction", "mean") == "sum":
-        return float(values.sum())
-    masses = source.masses(len(losses))
-    masses[list(lost)] = 0.0
-    total = masses.sum()
-    return float((values * masses).sum() / total) if total else float("nan")

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Evaluation: loss and metrics of data that is not trained on, net in inference mode.
 
-Forward and loss of a batch are one program. The net's mode is the caller's to restore.
+Forward and loss of a batch are one program. Of all batches together, sums are divided by masses:
+how the data were cut does not show. The net's mode is the caller's to restore.
 """
 
 from __future__ import annotations
@@ -9,16 +10,37 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lamella.nn.module import Module
-from lamella.train.data import Arrays, Stream, mean_loss
-from lamella.train.metrics import Metric
-from lamella.train.objective import batch_loss
+import numpy as np
 
-__all__ = ["Evaluation"]
+from lamella.nn.module import Module
+from lamella.runtime.trace import current
+from lamella.train.data import Arrays, Stream
+from lamella.train.metrics import Metric
+from lamella.train.objective import objective
+
+__all__ = ["Evaluation", "whole_loss"]
+
+
+def whole_loss(losses: Sequence[float], masses: Sequence[float]) -> float:
+    """The loss of all batches together, from the loss and the mass of each.
+
+        sum(loss * mass) / sum(mass), or sum(loss) where nothing is divided: the masses are NaN
+
+    A batch without mass adds nothing; the loss of no mass at all is NaN.
+
+    >>> from lamella.train.evaluation import whole_loss
+    >>> whole_loss([1.0, 0.0, 4.0], [4.0, 0.0, 2.0])
+    2.0
+    """
+    loss, mass = np.array(losses, np.float64), np.array(masses, np.float64)
+    if np.isnan(mass).any():
+        return float(loss.sum())
+    total = mass.sum()
+    return float((loss * mass).sum() / total) if total else float("nan")
 
 
 class Evaluation(Module):
-    """Called with x, y and weights of a batch: (loss, output); `over` takes whole data."""
+    """Called with x, y and weights of a batch: (loss, output, mass); `over` takes whole data."""
 
     def __init__(self, net: Module, loss: Any, metrics: Sequence[Metric]) -> None:
         super().__init__()
@@ -27,12 +49,13 @@ class Evaluation(Module):
         self.metrics = list(metrics)
 
     def forward(self, x: Any, y: Any, weight: Any) -> Any:
-        """The loss of a batch, and what the net gave."""
+        """The loss of a batch, what the net gave, and the mass of the loss."""
         if isinstance(x, Mapping):
             output = self.net(**x)
         else:
             output = self.net(*x) if isinstance(x, tuple | list) else self.net(x)
-        return batch_loss(self.loss, output, y, weight), output
+        found = objective(self.loss, x, output, y, weight)
+        return found.loss, output, found.measure(current())
 
     def over(self, data: Arrays | Stream) -> dict[str, float]:
         """The loss and every metric over all batches of `data`, by name."""
@@ -40,11 +63,12 @@ class Evaluation(Module):
             self.net.eval()
         for metric in self.metrics:
             metric.reset()
-        losses = []
+        losses, masses = [], []
         for x, y, weight in data.epoch(0):
-            loss, output = self(x, y, weight)
+            loss, output, mass = self(x, y, weight)
             losses.append(float(loss))
+            masses.append(float(mass))
             for metric in self.metrics:
                 metric.update(y, output)
-        values = {"loss": mean_loss(self.loss, losses, data)}
+        values = {"loss": whole_loss(losses, masses)}
         return values | {metric.name: metric.result() for metric in self.metrics}

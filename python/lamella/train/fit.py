@@ -64,41 +64,49 @@ def fit(
 
         for epoch, for batch:  parameters <- optimizer(parameters, d loss(net(x), y) / d parameters)
 
-    The same seed gives the same bits at any number of threads. Every batch runs in training mode,
-    validation in inference mode; modules end in the modes they had. An exception or Ctrl-C leaves
-    net and optimiser at the last finished step; as `error.fit` it has the history, the position and
-    `save(path)`, and training resumes from what that writes.
+    The same seed gives the same bits at any number of threads. A net in inference mode is put into
+    training mode first; validation runs in inference mode, and there the net ends, ready to
+    predict. An exception or Ctrl-C puts the modes back and leaves net and optimiser at the last
+    finished step; as `error.fit` it has the history, the position and `save(path)`, and training
+    resumes from what that writes.
 
     Parameters:
     x, y: arrays of one length along their first axis, or tuples (arguments of forward) or dicts
     (named arguments) of arrays; any type, strides, memory maps: rows are read batch by batch.
     Or x an iterable of batches (x, y) or (x, y, weight), such as a torch DataLoader, and no y.
-    loss: function (output, target) -> a number, of nn or your own; optimizer: of optim.
+    loss: function (output, target) -> a number, of nn or your own; optimizer: of optim. Losses of
+    lamella say what they divide by (elements, weights of classes); of another function the losses
+    of batches count by their samples, unless its `reduction` is "sum".
     epochs >= 1: how many in all, those before a `resume` included.
     batch_size >= 1: samples a step; drop_last: leave out a smaller last batch (it costs a second
-    compilation of some milliseconds). shuffle: a new order of samples in each epoch, from `seed`
-    (0 <= seed < 2**63, of `lamella.manual_seed`'s generator if None), as is dropout.
+    compilation of some milliseconds, and batch norm cannot take one sample). shuffle: a new order
+    of samples in each epoch, from `seed` (0 <= seed < 2**63, of `lamella.manual_seed`'s generator
+    if None), as is dropout.
     validation_data: (x, y), (x, y, weight) or an iterable of batches, measured after each epoch;
     or validation_split: that fraction of the samples, 0 <= f < 1, taken from the end.
     metrics: names ("accuracy", "top_k_accuracy", "precision", "recall", "f1", "mae", "mse", "r2"),
     objects of lamella.train, or functions (y_true, y_pred) -> float, of outputs in training mode.
     callbacks: of lamella.train or your own; scheduler: of optim, stepped each epoch (OneCycleLR:
-    each batch; ReduceLROnPlateau: with "val_loss", or "loss" if there is none).
+    each update; ReduceLROnPlateau: with "val_loss", or "loss" if there is none).
     sample_weight: float (N,), >= 0; class_weight: {class: weight}, others 1, or "balanced" for
     N / (classes * samples of the class), for targets that are classes (N,). They are multiplied;
-    the loss is sum(w * l) / sum(w), and a sample of weight 0 is left out.
+    the loss is sum(w * l) / sum(w), times weights of the loss itself, and a sample of weight 0 is
+    left out.
     verbose: False quiet; True a line an epoch, or a bar on a terminal with tqdm; None only the bar.
     resume: a checkpoint of ModelCheckpoint or `error.fit.save`, continued bit for bit, also within
     an epoch; data and arguments must be those it was written with. Iterables are read up to there.
-    clip_norm, clip_value, accumulate: as TrainStep's.
+    clip_norm, clip_value, accumulate: as TrainStep's; batches left over at the end of an epoch make
+    an update of their own.
 
     NaN in x or y is refused where only lamella's layers or losses read them, memory maps apart.
 
-    Returns: History; its "loss" is the mean over samples (the sum for reduction="sum") of the
-    losses met in training.
-    Raises: ShapeError, DTypeError, TypeError, ValueError for arguments that do not fit, FormatError
-    for a checkpoint that does not; net and optimiser are then as they were. IndexError for a class
-    that does not exist; FloatingPointError when a parameter has become NaN.
+    Returns: History; its "loss" and "val_loss" are the sums of the losses over what all batches
+    divide by (the sums for reduction="sum"), however the data were cut; those of training are as
+    met in training. NaN where nothing counted.
+    Raises: ShapeError, DTypeError, TypeError, ValueError for arguments that do not fit, for a last
+    batch that the net cannot train on, for a weight of a class that does not exist; FormatError for
+    a checkpoint that does not fit; net and optimiser are then as they were. IndexError for a target
+    that is no class; FloatingPointError when a parameter has become NaN.
     Source: the arguments are Keras's Model.fit's, where PyTorch has no word.
 
     >>> import numpy as np, lamella as lm
@@ -155,8 +163,10 @@ def fit(
 
     step = TrainStep(
         net, loss, optimizer, clip_norm=clip_norm, clip_value=clip_value, accumulate=accumulate,
-        outputs=bool(found), seed=seed,
+        outputs=bool(found), seed=seed, mass=True,
     )  # fmt: skip
+    if isinstance(class_weight, Mapping):
+        step.classes = tuple(int(one) for one in class_weight)
     validation = None
     if held is not None or validation_data is not None:
         given = validation_data if held is None else held

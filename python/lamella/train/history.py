@@ -57,7 +57,7 @@ class History:
 
     @property
     def loss(self) -> list[float]:
-        """The mean loss over the samples of each epoch, as they were trained on."""
+        """The loss of each epoch's samples together, as they were trained on."""
         return self._columns.get("loss", [])
 
     @property

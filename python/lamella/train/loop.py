@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from lamella.errors import message
+from lamella.errors import ShapeError, UnsupportedError, message
 from lamella.nn.module import Module
 from lamella.train.callbacks import Callback
 from lamella.train.checkpoint import save
-from lamella.train.data import Arrays, Stream, mean_loss
-from lamella.train.evaluation import Evaluation
+from lamella.train.data import Arrays, Stream
+from lamella.train.evaluation import Evaluation, whole_loss
 from lamella.train.history import History
 from lamella.train.ledger import Ledger
 from lamella.train.metrics import Metric
@@ -73,11 +73,13 @@ class Fit:
         self.last_loss = float("nan")
         self.stop = False
         self.diverged = False
-        # Of the running epoch: losses by batch, those lost to an interrupt, when it would have
-        # begun had it not been interrupted.
+        # Of the running epoch: losses and masses by batch, those lost to an interrupt, and when it
+        # would have begun had it not been interrupted.
         self.losses: list[float] = []
+        self.masses: list[float] = []
         self.lost: list[int] = []
         self.started: float | None = None
+        self._prepared = False
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a checkpoint of this position, from which `fit(..., resume=path)` continues.
@@ -102,21 +104,19 @@ class Fit:
             raise ValueError(message("fit", "no such value", got, f"one of {names}", advice))
 
     def run(self) -> History:
-        """Trains from the present position to the end."""
-        modes = [(module, module.training) for module in self.net.modules()]
+        """Trains from the present position to the end; the net is then ready to predict."""
+        modes = _modes(self.net)
         try:
             self._call("on_train_begin")
             while self.epoch < self.epochs and not self.stop:
                 self._epoch()
             self._call("on_train_end")
+            self.net.eval()
         except BaseException as error:
             error.fit = self  # type: ignore[attr-defined]
             self._interrupted(error)
+            _put_back(modes)
             raise
-        finally:
-            for module, mode in modes:
-                if module.training is not mode:
-                    module.training = mode
         return self.history
 
     def _call(self, hook: str) -> None:
@@ -147,30 +147,42 @@ class Fit:
         if self.batch == 0 or self.started is None:
             self.started = perf_counter()
         if self.batch == 0:
-            self.losses, self.lost = [], []
+            self.losses, self.masses, self.lost = [], [], []
             for metric in self.metrics:
                 metric.reset()
             self._call("on_epoch_begin")
         if not self.net.training:
             self.net.train()
+        self._prepare()
         batches = self.source.epoch(self.epoch, self.batch)
-        hooks = self._hooks("on_batch_begin"), self._hooks("on_batch_end")
+        updates = self._hooks("on_update")
+        hooks = self._hooks("on_batch_begin"), updates, self._hooks("on_batch_end")
         if self.metrics or any(hooks):
             self._watched(batches, *hooks)
         else:
             self._plain(batches)
         if self.stop:
             return
+        if self.step.held:
+            # Batches left over at the end of an epoch are a step too.
+            self.step.flush()
+            for hook in updates:
+                hook(self)
         self._check(range(len(self.losses)))
         if not self.losses:
             raise ValueError(
                 message("fit", "no batches", {"x": type(self.source).__name__}, "at least one",
                         "A generator can be used up; give what can be iterated over again.")
             )  # fmt: skip
-        logs = {"loss": self._mean_loss(), **{m.name: m.result() for m in self.metrics}}
+        logs = {
+            "loss": whole_loss(self.losses, self.masses),
+            **{m.name: m.result() for m in self.metrics},
+        }
         if self.validation is not None:
             evaluation, data = self.validation
+            modes = _modes(self.net)
             logs |= {f"val_{name}": value for name, value in evaluation.over(data).items()}
+            _put_back(modes)
         logs["lr"] = float(self.optimizer.param_groups[0]["lr"])
         logs["seconds"] = perf_counter() - self.started
         self.history.append(logs)
@@ -182,11 +194,13 @@ class Fit:
     def _plain(self, batches: Generator[tuple[Any, ...], None, None]) -> None:
         """The loop when nobody looks at batches: as little Python as can be."""
         call = self.step.rows if self.source.native else self.step
-        losses, append = self.losses, self.losses.append
+        losses, append, weigh = self.losses, self.losses.append, self.masses.append
         ledger, first = Ledger(self.step), self.batch
         try:
             for arguments in batches:
-                append(float(call(*arguments)))
+                loss, mass = call(*arguments)
+                weigh(float(mass))
+                append(float(loss))
             self.batch = len(losses)
         except BaseException:
             # A generator that has ended, by itself or by an error, has left no call unfinished.
@@ -198,6 +212,7 @@ class Fit:
         self,
         batches: Generator[tuple[Any, ...], None, None],
         begins: list[Callable[[Fit], None]],
+        updates: list[Callable[[Fit], None]],
         ends: list[Callable[[Fit], None]],
     ) -> None:
         """The loop with metrics and hooks for batches."""
@@ -210,8 +225,9 @@ class Fit:
                 break
             ledger = Ledger(self.step)
             try:
-                result = call(*arguments)
-                self.losses.append(float(result[0] if metrics else result))
+                loss, *output, mass = call(*arguments)
+                self.masses.append(float(mass))
+                self.losses.append(float(loss))
                 self.batch = len(self.losses)
             except BaseException:
                 self._settle(self.batch, ledger, 1)
@@ -220,18 +236,39 @@ class Fit:
             if metrics:
                 target = source.targets(arguments)
                 for metric in metrics:
-                    metric.update(target, result[1])
+                    metric.update(target, output[0])
             self.last_loss = self.losses[-1]
+            if not self.step.held:
+                for hook in updates:
+                    hook(self)
             for hook in ends:
                 hook(self)
             if self._stopped():
                 break
 
-    def _check(self, batches: Sequence[int]) -> None:
-        """Raises FloatingPointError if a loss is NaN and a parameter is: no step mends that.
+    def _prepare(self) -> None:
+        """Before the first step: compiles for the last batch too, where it is a smaller one.
 
-        Of a batch in which no sample counts the loss alone is NaN.
+        What a net cannot take of that size is then told before anything has trained.
         """
+        source, done, self._prepared = self.source, self._prepared, True
+        if done or not isinstance(source, Arrays) or not 0 < source.rest < source.samples:
+            return
+        self.step.find(source.native, *source.example(source.batch_size))
+        try:
+            self.step.find(source.native, *source.example(source.rest))
+        except (ShapeError, UnsupportedError) as error:
+            got = {
+                "samples": source.samples,
+                "batch_size": source.batch_size,
+                "last batch": source.rest,
+            }
+            rule = f"the last batch of an epoch cannot be trained on: {error}"
+            advice = "drop_last=True leaves it out; so does another batch_size"
+            raise type(error)(message("fit", rule, got, "", advice)) from error
+
+    def _check(self, batches: Sequence[int]) -> None:
+        """Raises FloatingPointError if a loss is NaN and a parameter is: no step mends that."""
         bad = next((batch for batch in batches if math.isnan(self.losses[batch])), None)
         if bad is None:
             return
@@ -253,13 +290,21 @@ class Fit:
         """Makes the position agree with the parameters after an exception.
 
         Python raises KeyboardInterrupt when the native call is over but before its result is
-        stored: the step counts, and its loss is lost to the mean of its epoch.
+        stored: the step counts, and its loss, of no mass, is lost to the mean of its epoch.
         """
-        finished = ledger.settle(most)
+        finished, known = ledger.settle(most), len(self.losses)
         while len(self.losses) < first + finished:
             self.lost.append(len(self.losses))
             self.losses.append(0.0)
         self.batch = len(self.losses)
+        self.masses[known:] = [0.0] * (self.batch - known)
 
-    def _mean_loss(self) -> float:
-        return mean_loss(self.loss, self.losses, self.source, self.lost)
+
+def _modes(net: Module) -> list[tuple[Module, bool]]:
+    return [(module, module.training) for module in net.modules()]
+
+
+def _put_back(modes: list[tuple[Module, bool]]) -> None:
+    for module, mode in modes:
+        if module.training is not mode:
+            module.training = mode
