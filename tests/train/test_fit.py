@@ -342,7 +342,7 @@ WRONG: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"y": None}, TypeError, "y is missing"),
     ({"x": 3, "y": None}, TypeError, "no data"),
     ({"x": np.array(["a"] * N)}, lm.DTypeError, "not numbers"),
-    ({"x": np.ma.masked_array(X, X > 1)}, lm.DTypeError, "masked array"),
+    ({"x": np.ma.masked_array(X, X > 1)}, lm.UnsupportedError, "masked elements"),
     ({"x": [[1.0, 2.0], [3.0]], "y": [0, 1]}, lm.DTypeError, "not an array; got x=list"),
     ({"x": iter([(X, T)])}, lm.DTypeError, "x=list_iterator.*no y beside it"),
     ({"x": iter([(X, None)]), "y": None}, lm.DTypeError, "got y=NoneType"),
