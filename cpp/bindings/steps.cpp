@@ -293,6 +293,7 @@ std::vector<std::string> reduce_names() {
   append_names(names, dispatch::selected().f32.rows->reduce_rows);
   append_names(names, dispatch::selected().f32.rows->arg_reduce);
   names.emplace_back("var");
+  names.emplace_back("std");
   return names;
 }
 

@@ -194,6 +194,50 @@ struct Values {
   }
 };
 
+// Powers of two that bring the largest finite values to where their squares can be summed, and
+// leave what is too small to matter beside them: overflow begins near 2^44 (2^480 in double) even
+// for a row of 2^40 columns.
+template <class T>
+inline constexpr T kDownScale = T(0x1p-100);
+template <>
+inline constexpr double kDownScale<double> = 0x1p-600;
+template <class T>
+inline constexpr T kUpScale = T(1) / kDownScale<T>;
+// Below this a sum of squares has lost digits to underflow: its numbers are below 2^-45 (2^-450), so
+// that scaled up their squares can be summed.
+template <class T>
+inline constexpr T kSmallSquares = T(0x1p-90);
+template <>
+inline constexpr double kSmallSquares<double> = 0x1p-900;
+
+template <class T>
+[[gnu::always_inline]] inline bool is_finite(T x) {
+  return x - x == T(0);
+}
+
+enum class Scale { none, down, up };
+template <Scale kScale, class T>
+inline constexpr T kScaleOf = kScale == Scale::none   ? T(1)
+                              : kScale == Scale::down ? kDownScale<T>
+                                                      : kUpScale<T>;
+template <Scale kScale, class T>
+[[gnu::always_inline]] inline Vec<T> scaled(Vec<T> x) {
+  if constexpr (kScale == Scale::none) return x;
+  return x * Vec<T>::broadcast(kScaleOf<kScale, T>);
+}
+
+// The scaled x of each row, as it is summed.
+template <class T, Scale kScale>
+struct ScaledValues {
+  const T* x;
+  ptrdiff_t row_step;
+  template <bool Full>
+  [[gnu::always_inline]] void operator()(size_t row, size_t column, size_t n,
+                                         Vec<T> (&value)[1]) const {
+    value[0] = scaled<kScale>(load<Full>(x + static_cast<ptrdiff_t>(row) * row_step + column, n));
+  }
+};
+
 // Folds columns 0 .. n of `Streams` streams into 16 lanes for each value.
 template <class T, class Op, size_t Count, size_t Streams, class Map>
 [[gnu::always_inline]] inline void fold_lanes16(const Map& map, size_t n,

@@ -21,6 +21,8 @@ constexpr Entry<BinaryFn<T>> kBinaryEntries[] = {
     {"div", 0, binary<T, Quotient>},
     {"maximum", 0, binary<T, Larger>},
     {"minimum", 0, binary<T, Smaller>},
+    {"clamp_min", 0, binary<T, Larger>},
+    {"clamp_max", 0, binary<T, Smaller>},
     {"pow", 0, binary<T, LaneByLane<PowerOfScalars>>},
     {"remainder", 0, binary<T, LaneByLane<RemainderOfScalars>>},
     {"floor_divide", 0, binary<T, LaneByLane<FloorQuotientOfScalars>>},

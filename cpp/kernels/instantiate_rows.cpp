@@ -16,6 +16,7 @@ constexpr Entry<ReduceRowsFn<T>> kReduceRowEntries[] = {
     {"min", 0, extreme_rows<T, Minimum, MinimumOfNumbers>},
     {"prod", 0, reduce_rows<T, Multiply>},
     {"logsumexp", 0, logsumexp_rows<T>},
+    {"norm", 0, norm_rows<T>},
 };
 
 template <class T>
@@ -42,6 +43,7 @@ constexpr RowKernels<T> kRowKernels = {
     .reduce_columns = family(kReduceColumnEntries<T>),
     .arg_reduce = family(kArgEntries<T>),
     .variance = variance_rows<T>,
+    .deviation = deviation_rows<T>,
     .softmax = softmax_rows<T>,
     .log_softmax = log_softmax_rows<T>,
     .layer_norm = layer_norm_rows<T>,

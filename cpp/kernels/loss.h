@@ -6,7 +6,8 @@
 //   slope = exp(x - m) (hit w[t] + spread sum(w)) / sum(exp(x - m)) - spread w - hit w[t] [c = t]
 //
 // Sums are in fold.h's fixed order. No term of a loss is negative, so that nothing cancels, and
-// m - x[c] overflows only where the loss does. The exponentials are stored where the slopes will be:
+// m - x[c] overflows only where the loss does. Where one class has most of the sum, what the others
+// add makes the loss, and the slope of that class if it is the target. The exponentials are stored where the slopes will be:
 // one pass of exp serves both. NaN and +inf in a row make its loss NaN, whatever the target.
 // Short rows lie side by side in the lanes of a register, class by class: the same sums.
 #pragma once
@@ -78,6 +79,22 @@ inline void ignore_row(const ClassLossArgs<T>& a, size_t r) {
   }
 }
 
+// The sum of a row of raised exponentials but for its largest, 1, which is one alone.
+template <class T>
+struct OtherStored {
+  const T* exponentials;
+  template <bool Full>
+  [[gnu::always_inline]] void operator()(size_t, size_t column, size_t n,
+                                         Vec<T> (&value)[1]) const {
+    const Vec<T> e = load<Full>(exponentials + column, n);
+    value[0] = select(e == Vec<T>::broadcast(vec::kRaised<T>), Vec<T>::zero(), e);
+  }
+};
+template <class T>
+[[gnu::noinline]] T sum_of_other_stored(const T* exponentials, size_t cols) {
+  return fold_one<T>(OtherStored<T>{exponentials}, cols) * vec::kLowered<T>;
+}
+
 template <bool Slopes, class T>
 inline void cross_entropy_of(const ClassLossArgs<T>& a) {
   T all_weights = static_cast<T>(a.cols);
@@ -90,7 +107,15 @@ inline void cross_entropy_of(const ClassLossArgs<T>& a) {
     const T* const x = a.x + r * a.cols;
     const T weight = a.weight != nullptr ? a.weight[target] : T(1);
     const T hit = a.hit * weight;
-    const T log_sum = scalar(sum, [](Vec<T> v) { return vec::log(v); });
+    const bool near = sum < kNearOne<T>;
+    T others = T(0), log_sum;
+    if (near) {
+      others = Slopes ? sum_of_other_stored(a.slopes + r * a.cols, a.cols)
+                      : sum_of_others(x, a.cols, top);
+      log_sum = scalar(others, [](Vec<T> v) { return vec::log1p(v); });
+    } else {
+      log_sum = scalar(sum, [](Vec<T> v) { return vec::log(v); });
+    }
     T loss = hit * (log_sum + (top - x[target]));
     if (a.spread != T(0)) {
       const T distances = sum_distances(x, a.weight, top, a.cols);
@@ -103,7 +128,10 @@ inline void cross_entropy_of(const ClassLossArgs<T>& a) {
       const T factor = (hit + a.spread * all_weights) / sum * vec::kLowered<T>;
       // Computed before the row is written: a number of a vector just stored is slow to read.
       const T share = a.spread != T(0) ? a.spread * weight : T(0);
-      const T own = slopes[target] * factor - share - hit;
+      // 1 less the largest share is the others' share.
+      const T own = near && x[target] == top && a.spread == T(0)
+                        ? -hit * (others / sum)
+                        : slopes[target] * factor - share - hit;
       finish_slopes(slopes, a.weight, a.cols, factor, a.spread);
       slopes[target] = own;
     }
@@ -146,6 +174,21 @@ inline void store_columns(const Vec<T> (&column)[kReduceLanes], size_t count, si
   }
 }
 
+// f of each class's raised exponentials, summed by fold.h's tree over the classes; what lies behind
+// the last one would add zeros.
+template <class T, class F>
+[[gnu::always_inline]] inline Vec<T> sum_classes(const Vec<T> (&value)[kReduceLanes], size_t cols,
+                                                 F f) {
+  Vec<T> sums[kReduceLanes];
+  for (size_t c = 0; c < cols; ++c) sums[c] = f(value[c]);
+  size_t left = cols;
+  for (size_t half = kReduceLanes / 2; half > 0; half /= 2) {
+    for (size_t c = 0; c + half < left; ++c) sums[c] = sums[c] + sums[c + half];
+    left = left < half ? left : half;
+  }
+  return sums[0] * Vec<T>::broadcast(vec::kLowered<T>);
+}
+
 // At most a register's lanes of rows of at most kReduceLanes classes, without smoothing.
 template <bool Slopes, class T>
 [[gnu::noinline]] void cross_entropy_columns(const ClassLossArgs<T>& a, size_t first,
@@ -168,16 +211,15 @@ template <bool Slopes, class T>
   Vec<T> high = Vec<T>::broadcast(-kInfinity<T>);
   for (size_t c = 0; c < a.cols; ++c) high = max_or_second(value[c], high);
   for (size_t c = 0; c < a.cols; ++c) value[c] = vec::exp_raised(value[c] - high);
-  // fold.h's tree over the classes; what lies behind the last one would add zeros.
-  Vec<T> sums[kReduceLanes];
-  for (size_t c = 0; c < a.cols; ++c) sums[c] = value[c];
-  size_t left = a.cols;
-  for (size_t half = kReduceLanes / 2; half > 0; half /= 2) {
-    for (size_t c = 0; c + half < left; ++c) sums[c] = sums[c] + sums[c + half];
-    left = left < half ? left : half;
-  }
-  const Vec<T> sum = sums[0] * Vec<T>::broadcast(vec::kLowered<T>);
   const Vec<T> zero = Vec<T>::zero(), targets = Vec<T>::load(place);
+  const Vec<T> sum = sum_classes(value, a.cols, [](Vec<T> e) { return e; });
+  const Mask<T> near = sum < Vec<T>::broadcast(kNearOne<T>);
+  Vec<T> log_sum = vec::log(sum), others = zero;
+  if (any(near)) {
+    const Vec<T> raised = Vec<T>::broadcast(vec::kRaised<T>);
+    others = sum_classes(value, a.cols, [=](Vec<T> e) { return select(e == raised, zero, e); });
+    log_sum = select(near, vec::log1p(others), log_sum);
+  }
   const Vec<T> weights = Vec<T>::load(weight);
   const Mask<T> kept = targets >= zero;
   const Vec<T> hit = Vec<T>::broadcast(a.hit) * weights;
@@ -185,15 +227,19 @@ template <bool Slopes, class T>
     count < kWidth ? v.store_partial(y, count) : v.store(y);
   };
   if (a.losses != nullptr) {
-    const Vec<T> loss = hit * (vec::log(sum) + (high - Vec<T>::load(own)));
+    const Vec<T> loss = hit * (log_sum + (high - Vec<T>::load(own)));
     store(select(kept, loss, zero), a.losses + first);
   }
   if (a.weights != nullptr) store(weights, a.weights + first);
   if constexpr (Slopes) {
     const Vec<T> factor = (hit + zero) / sum * Vec<T>::broadcast(vec::kLowered<T>);
+    // 1 less the largest share is the others' share.
+    const Mask<T> by_others = near & (Vec<T>::load(own) == high);
+    const Vec<T> rest = -hit * (others / sum);
     for (size_t c = 0; c < a.cols; ++c) {
       Vec<T> slope = value[c] * factor;
-      slope = select(targets == Vec<T>::broadcast(static_cast<T>(c)), slope - hit, slope);
+      const Vec<T> hit_slope = select(by_others, rest, slope - hit);
+      slope = select(targets == Vec<T>::broadcast(static_cast<T>(c)), hit_slope, slope);
       value[c] = select(kept, slope, zero);
     }
     store_columns(value, count, a.cols, a.slopes + first * a.cols);

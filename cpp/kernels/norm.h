@@ -1,50 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// Variance, layer normalisation and root-mean-square normalisation of rows.
+// Variance, deviation, norm, layer normalisation and root-mean-square normalisation of rows.
 //
 // Sums are in fold.h's fixed order. Moments take two passes: the mean, then the deviations d from
 // it, corrected for the mean's own rounding error (Chan, Golub and LeVeque, "Algorithms for
 // computing the sample variance", 1983):
 //   sum of squares = sum(d^2) - sum(d)^2 / n,   true mean = mean + sum(d) / n
 // A row of equal values therefore has variance 0 and normalises to 0 exactly, however large they
-// are. When the squares or the sum overflow, the row is done again scaled by a power of two; rows
-// with NaN or an infinity give NaN (rms_norm: 0 beside an infinity).
+// are. When the squares or the sum overflow, the row is done again scaled by a power of two, and so
+// are deviations and norms whose squares underflow; rows with NaN or an infinity give NaN (rms_norm:
+// 0 beside an infinity).
 #pragma once
 
 #include "kernels/fold.h"
 
 namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {
 
-// Powers of two that bring the largest finite values to where their squares can be summed, and
-// leave what is too small to matter beside them: overflow begins near 2^44 (2^480 in double) even
-// for a row of 2^40 columns.
-template <class T>
-inline constexpr T kDownScale = T(0x1p-100);
-template <>
-inline constexpr double kDownScale<double> = 0x1p-600;
-template <class T>
-inline constexpr T kUpScale = T(1) / kDownScale<T>;
-
-// x, scaled down or not.
-template <bool Scaled, class T>
-[[gnu::always_inline]] inline Vec<T> scaled(Vec<T> x) {
-  if constexpr (Scaled) return x * Vec<T>::broadcast(kDownScale<T>);
-  return x;
-}
-
-// The scaled x of each row, as it is summed.
-template <class T, bool Scaled>
-struct ScaledValues {
-  const T* x;
-  ptrdiff_t row_step;
-  template <bool Full>
-  [[gnu::always_inline]] void operator()(size_t row, size_t column, size_t n,
-                                         Vec<T> (&value)[1]) const {
-    value[0] = scaled<Scaled>(load<Full>(x + static_cast<ptrdiff_t>(row) * row_step + column, n));
-  }
-};
-
 // d = scaled x - mean, twice: it is summed, and so are its squares.
-template <class T, bool Scaled, size_t Rows>
+template <class T, Scale kScale, size_t Rows>
 struct Deviations {
   const T* x;
   ptrdiff_t row_step;
@@ -53,7 +25,20 @@ struct Deviations {
   [[gnu::always_inline]] void operator()(size_t row, size_t column, size_t n,
                                          Vec<T> (&value)[2]) const {
     const T* at = x + static_cast<ptrdiff_t>(row) * row_step + column;
-    value[1] = value[0] = scaled<Scaled>(load<Full>(at, n)) - mean[row];
+    value[1] = value[0] = scaled<kScale>(load<Full>(at, n)) - mean[row];
+  }
+};
+
+// The same of one row whose deviations are small, scaled up.
+template <class T>
+struct RaisedDeviations {
+  const T* x;
+  Vec<T> mean;
+  template <bool Full>
+  [[gnu::always_inline]] void operator()(size_t, size_t column, size_t n,
+                                         Vec<T> (&value)[2]) const {
+    const Vec<T> d = load<Full>(x + column, n) - mean;
+    value[1] = value[0] = d * Vec<T>::broadcast(kUpScale<T>);
   }
 };
 
@@ -75,7 +60,7 @@ struct Asking {
 template <class T>
 struct Moments {
   T mean, correction, squares;
-  bool finite() const { return squares - squares == T(0); }
+  bool finite() const { return is_finite(squares); }
   static Moments of(T mean, T deviations, T squares, T n) {
     const T correction = deviations / n, corrected = squares - deviations * correction;
     // Rounding may leave a few units below zero; NaN stays.
@@ -85,13 +70,13 @@ struct Moments {
 
 // The moments of `Rows` rows at once; one if they are longer than a chunk. The second pass asks for
 // as many rows at `asked`.
-template <class T, bool Scaled, size_t Rows>
+template <class T, Scale kScale, size_t Rows>
 [[gnu::noinline]] void row_moments(const T* x, ptrdiff_t row_step, size_t cols, const T* asked,
                                    Moments<T> (&moments)[Rows]) {
-  const ScaledValues<T, Scaled> values{x, row_step};
+  const ScaledValues<T, kScale> values{x, row_step};
   const T n = static_cast<T>(cols);
   T sum[Rows][1], sums[Rows][2];
-  Deviations<T, Scaled, Rows> deviations{x, row_step, {}};
+  Deviations<T, kScale, Rows> deviations{x, row_step, {}};
   const bool is_long = Rows == 1 && cols > kChunk;
   if (is_long) {
     fold_long_row<T, Add, 1, streams<T, 1>()>(values, cols, sum[0]);
@@ -103,7 +88,7 @@ template <class T, bool Scaled, size_t Rows>
     moments[i].mean = sum[i][0] / n;
     deviations.mean[i] = Vec<T>::broadcast(moments[i].mean);
   }
-  const Asking<T, Deviations<T, Scaled, Rows>> asking{deviations, asked, row_step};
+  const Asking<T, Deviations<T, kScale, Rows>> asking{deviations, asked, row_step};
   if (is_long) {
     fold_long_row<T, AddSquares<1>, 2, streams<T, 2>()>(asking, cols, sums[0]);
   } else {
@@ -116,13 +101,13 @@ template <class T, bool Scaled, size_t Rows>
 }
 
 // The sums of squares of `Rows` rows; a row longer than a chunk asks for the one at `asked`.
-template <class T, bool Scaled, size_t Rows>
+template <class T, Scale kScale, size_t Rows>
 [[gnu::noinline]] void row_squares(const T* x, ptrdiff_t row_step, size_t cols, const T* asked,
                                    T (&squares)[Rows]) {
-  const ScaledValues<T, Scaled> values{x, row_step};
+  const ScaledValues<T, kScale> values{x, row_step};
   T sum[Rows][1];
   if (Rows == 1 && cols > kChunk) {
-    const Asking<T, ScaledValues<T, Scaled>> asking{values, asked, row_step};
+    const Asking<T, ScaledValues<T, kScale>> asking{values, asked, row_step};
     fold_long_row<T, AddSquares<0>, 1, streams<T, 1>()>(asking, cols, sum[0]);
   } else {
     fold_short_rows<T, AddSquares<0>>(values, cols, sum);
@@ -147,13 +132,77 @@ void variance_rows(const T* x, ptrdiff_t row_step, size_t rows, size_t cols, T d
     const T* row = x + static_cast<ptrdiff_t>(r) * row_step;
     Moments<T> moments[group.value];
     const size_t ahead = next_group<group.value>(r, rows, static_cast<size_t>(row_step));
-    row_moments<T, false>(row, row_step, cols, row + ahead, moments);
+    row_moments<T, Scale::none>(row, row_step, cols, row + ahead, moments);
     for (size_t i = 0; i < group.value; ++i, row += row_step) {
       y[r + i] = moments[i].squares / divisor;
       if (moments[i].finite()) continue;
       Moments<T> again[1];
-      row_moments<T, true>(row, 0, cols, row, again);
+      row_moments<T, Scale::down>(row, 0, cols, row, again);
       y[r + i] = again[0].squares / divisor * kUpScale<T> * kUpScale<T>;
+    }
+  });
+}
+
+template <class T>
+[[gnu::always_inline]] inline T root_of(T x) {
+  return scalar(x, [](Vec<T> v) { return sqrt(v); });
+}
+
+// The sum of squared deviations from the mean, which may be rounded, scaled up twice.
+template <class T>
+[[gnu::noinline]] T raised_squares(const T* x, size_t cols, T mean) {
+  const RaisedDeviations<T> map{x, Vec<T>::broadcast(mean)};
+  T sums[1][2];
+  if (cols > kChunk) {
+    fold_long_row<T, AddSquares<1>, 2, 1>(map, cols, sums[0]);
+  } else {
+    fold_short_rows<T, AddSquares<1>>(map, cols, sums);
+  }
+  return Moments<T>::of(T(0), sums[0][0], sums[0][1], static_cast<T>(cols)).squares;
+}
+
+// sqrt(variance), right wherever it is representable itself.
+template <class T>
+void deviation_rows(const T* x, ptrdiff_t row_step, size_t rows, size_t cols, T divisor, T* y) {
+  by_streams<T, 2>(rows, cols, [&](size_t r, auto group) {
+    const T* row = x + static_cast<ptrdiff_t>(r) * row_step;
+    Moments<T> moments[group.value];
+    const size_t ahead = next_group<group.value>(r, rows, static_cast<size_t>(row_step));
+    row_moments<T, Scale::none>(row, row_step, cols, row + ahead, moments);
+    for (size_t i = 0; i < group.value; ++i, row += row_step) {
+      T squares = moments[i].squares, scale = T(1);
+      if (!moments[i].finite()) {
+        Moments<T> again[1];
+        row_moments<T, Scale::down>(row, 0, cols, row, again);
+        squares = again[0].squares;
+        scale = kUpScale<T>;
+      } else if (squares < kSmallSquares<T>) {
+        squares = raised_squares(row, cols, moments[i].mean);
+        scale = kDownScale<T>;
+      }
+      y[r + i] = root_of(squares / divisor) * scale;
+    }
+  });
+}
+
+// sqrt(sum of squares), likewise; infinite beside an infinity, NaN where there is one.
+template <class T>
+void norm_rows(const T* x, ptrdiff_t row_step, size_t rows, size_t cols, T* y) {
+  by_streams<T, 1>(rows, cols, [&](size_t r, auto group) {
+    const T* row = x + static_cast<ptrdiff_t>(r) * row_step;
+    T squares[group.value];
+    const size_t ahead = next_group<group.value>(r, rows, static_cast<size_t>(row_step));
+    row_squares<T, Scale::none>(row, row_step, cols, row + ahead, squares);
+    for (size_t i = 0; i < group.value; ++i, row += row_step) {
+      T sum[1] = {squares[i]}, scale = T(1);
+      if (!is_finite(squares[i])) {
+        row_squares<T, Scale::down>(row, 0, cols, row, sum);
+        scale = kUpScale<T>;
+      } else if (squares[i] < kSmallSquares<T>) {
+        row_squares<T, Scale::up>(row, 0, cols, row, sum);
+        scale = kDownScale<T>;
+      }
+      y[r + i] = root_of(sum[0]) * scale;
     }
   });
 }
@@ -162,7 +211,7 @@ void variance_rows(const T* x, ptrdiff_t row_step, size_t rows, size_t cols, T d
 template <class T>
 [[gnu::always_inline]] inline T inverse_root(T squares, size_t n, T epsilon) {
   const T mean = squares / static_cast<T>(n) + epsilon;
-  return T(1) / scalar(mean, [](Vec<T> v) { return sqrt(v); });
+  return T(1) / root_of(mean);
 }
 
 // v * weight + bias, of which there may be neither.
@@ -214,26 +263,36 @@ template <class T, bool Weight, bool Bias, size_t Rows>
 template <class T, bool Weight, bool Bias>
 void layer_norm_with(const T* x, T* y, size_t rows, size_t cols, const T* weight, const T* bias,
                      T epsilon) {
+  // A row so small that its squares lose digits, which no epsilon covers. Beside a larger mean no
+  // deviation but 0 is as small.
+  const auto is_small = [epsilon](const Moments<T>& m) {
+    return m.squares < kSmallSquares<T> && epsilon < kSmallSquares<T> &&
+           m.mean * m.mean < kSmallSquares<T>;
+  };
   const auto normalise = [&](size_t r, auto group) {
     const T* row = x + r * cols;
     T* to = y + r * cols;
     const size_t ahead = next_group<group.value>(r, rows, cols);
     Moments<T> moments[group.value];
-    row_moments<T, false>(row, static_cast<ptrdiff_t>(cols), cols, to, moments);
-    bool finite = true;
-    for (size_t i = 0; i < group.value; ++i) finite = finite && moments[i].finite();
-    if (finite) {
+    row_moments<T, Scale::none>(row, static_cast<ptrdiff_t>(cols), cols, to, moments);
+    bool plain = true;
+    for (size_t i = 0; i < group.value; ++i) {
+      plain = plain && moments[i].finite() && !is_small(moments[i]);
+    }
+    if (plain) {
       return normalise_rows<T, Weight, Bias>(row, to, cols, ahead, moments, epsilon, weight, bias);
     }
     for (size_t i = 0; i < group.value; ++i, row += cols, to += cols) {
       Moments<T> own[1] = {moments[i]};
       const T* from = row;
       T own_epsilon = epsilon;
-      if (!own[0].finite()) {
-        map_row(row, to, cols, [](Vec<T> v) { return scaled<true>(v); });
-        row_moments<T, false>(to, 0, cols, to, own);
+      if (!own[0].finite() || is_small(own[0])) {
+        const T scale = own[0].finite() ? kUpScale<T> : kDownScale<T>;
+        const Vec<T> step = Vec<T>::broadcast(scale);
+        map_row(row, to, cols, [step](Vec<T> v) { return v * step; });
+        row_moments<T, Scale::none>(to, 0, cols, to, own);
         from = to;
-        own_epsilon = epsilon * kDownScale<T> * kDownScale<T>;
+        own_epsilon = epsilon * scale * scale;
       }
       normalise_rows<T, Weight, Bias>(from, to, cols, 0, own, own_epsilon, weight, bias);
     }
@@ -289,20 +348,22 @@ void rms_norm_with(const T* x, T* y, size_t rows, size_t cols, const T* weight, 
     T* to = y + r * cols;
     const size_t ahead = next_group<group.value>(r, rows, cols);
     T squares[group.value];
-    row_squares<T, false>(row, static_cast<ptrdiff_t>(cols), cols, to, squares);
+    row_squares<T, Scale::none>(row, static_cast<ptrdiff_t>(cols), cols, to, squares);
     for (size_t i = 0; i < group.value; ++i, row += cols, to += cols) {
-      const bool finite = squares[i] - squares[i] == T(0);
+      const bool finite = is_finite(squares[i]);
+      const bool small = squares[i] < kSmallSquares<T> && epsilon < kSmallSquares<T>;
       T sum[1] = {squares[i]};
-      if (!finite) row_squares<T, true>(row, 0, cols, to, sum);
-      const T scale = finite ? T(1) : kDownScale<T>;
-      const Vec<T> down = Vec<T>::broadcast(scale);
+      if (!finite) row_squares<T, Scale::down>(row, 0, cols, to, sum);
+      if (small) row_squares<T, Scale::up>(row, 0, cols, to, sum);
+      const T scale = small ? kUpScale<T> : finite ? T(1) : kDownScale<T>;
+      const Vec<T> step = Vec<T>::broadcast(scale);
       const Vec<T> factor = Vec<T>::broadcast(inverse_root(sum[0], cols, epsilon * scale * scale));
-      // The factor of a row that was scaled down would underflow if it were scaled in turn.
-      if (finite) {
+      // The factor of a row that was scaled would leave the range if it were scaled in turn.
+      if (finite && !small) {
         weighted_row<T, Weight>(row, to, cols, ahead, weight, [&](Vec<T> v) { return v * factor; });
       } else {
         weighted_row<T, Weight>(row, to, cols, ahead, weight,
-                                [&](Vec<T> v) { return v * down * factor; });
+                                [&](Vec<T> v) { return v * step * factor; });
       }
     }
   });

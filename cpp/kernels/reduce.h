@@ -32,10 +32,26 @@ void reduce_rows(const T* x, ptrdiff_t row_step, size_t rows, size_t cols, T* y)
   });
 }
 
+// The mean of a row whose sum overflows.
+template <class T>
+[[gnu::noinline]] T scaled_mean(const T* x, size_t cols) {
+  const ScaledValues<T, Scale::down> values{x, 0};
+  T sum[1][1];
+  if (cols > kChunk) {
+    fold_long_row<T, Add, 1, 1>(values, cols, sum[0]);
+  } else {
+    fold_short_rows<T, Add>(values, cols, sum);
+  }
+  return sum[0][0] / static_cast<T>(cols) * kUpScale<T>;
+}
+
 template <class T>
 void mean_rows(const T* x, ptrdiff_t row_step, size_t rows, size_t cols, T* y) {
   reduce_rows<T, Add>(x, row_step, rows, cols, y);
-  for (size_t r = 0; r < rows; ++r) y[r] = y[r] / static_cast<T>(cols);
+  for (size_t r = 0; r < rows; ++r) {
+    y[r] = y[r] / static_cast<T>(cols);
+    if (!is_finite(y[r])) y[r] = scaled_mean(x + static_cast<ptrdiff_t>(r) * row_step, cols);
+  }
 }
 
 // ---- columns
@@ -112,10 +128,33 @@ void reduce_columns(const T* x, ptrdiff_t row_step, size_t rows, size_t cols, T*
   }
 }
 
+// The mean of a column whose sum overflows; chunk by chunk, as columns are summed.
+template <class T>
+[[gnu::noinline]] T scaled_column_mean(const T* x, ptrdiff_t row_step, size_t rows) {
+  T sum = T(0);
+  for (size_t r = 0; r < rows; r += kGroupRows) {
+    const size_t group_end = rows - r < kGroupRows ? rows : r + kGroupRows;
+    T group = T(0);
+    for (size_t q = r; q < group_end; q += kChunkRows) {
+      const size_t end = group_end - q < kChunkRows ? group_end : q + kChunkRows;
+      T chunk = T(0);
+      for (size_t i = q; i < end; ++i) {
+        chunk += x[static_cast<ptrdiff_t>(i) * row_step] * kDownScale<T>;
+      }
+      group += chunk;
+    }
+    sum += group;
+  }
+  return sum / static_cast<T>(rows) * kUpScale<T>;
+}
+
 template <class T>
 void mean_columns(const T* x, ptrdiff_t row_step, size_t rows, size_t cols, T* y) {
   reduce_columns<T, Add>(x, row_step, rows, cols, y);
-  for (size_t j = 0; j < cols; ++j) y[j] = y[j] / static_cast<T>(rows);
+  for (size_t j = 0; j < cols; ++j) {
+    y[j] = y[j] / static_cast<T>(rows);
+    if (!is_finite(y[j])) y[j] = scaled_column_mean(x + j, row_step, rows);
+  }
 }
 
 // ---- extremes

@@ -5,6 +5,8 @@
 //   log_softmax: y = (x - m) - log(sum(exp(x - m)))
 //   logsumexp:   y = m + log(sum(exp(x - m)))
 //
+// Where the largest number has most of the sum, its logarithm is log1p of what the others add: the
+// sum itself would round that off.
 // Sums are in fold.h's fixed order. Since x - m <= 0 nothing overflows, whatever finite values a row
 // holds; NaN comes out only of a row with NaN or +inf in it, or with nothing but -inf (0 / 0), and
 // then fills the row. A logarithm below the type's range is -inf. Exponentials are kept raised
@@ -106,6 +108,36 @@ template <bool Store, class T, class F>
   f(rows - 1, top_before, sum_before);
 }
 
+// Below this a sum of exponentials, of which the largest adds 1, is too near to 1 for its logarithm.
+template <class T>
+inline constexpr T kNearOne = T(1.25);
+
+// exp(x - top), raised, but 0 for the top itself, which is one number alone.
+template <class T>
+struct OtherExp {
+  const T* x;
+  Vec<T> top;
+  template <bool Full>
+  [[gnu::always_inline]] void operator()(size_t, size_t column, size_t n,
+                                         Vec<T> (&value)[1]) const {
+    const Vec<T> v = load<Full>(x + column, n);
+    value[0] = select(v == top, Vec<T>::zero(), vec::exp_raised(v - top));
+  }
+};
+template <class T>
+[[gnu::noinline]] T sum_of_others(const T* x, size_t cols, T top) {
+  return sum_exp<T>(OtherExp<T>{x, Vec<T>::broadcast(top)}, cols) * vec::kLowered<T>;
+}
+
+// log(sum) of a row, whose largest number is top.
+template <class T>
+[[gnu::always_inline]] inline T log_of_sum(T sum, const T* x, size_t cols, T top) {
+  if (sum < kNearOne<T>) {
+    return scalar(sum_of_others(x, cols, top), [](Vec<T> v) { return vec::log1p(v); });
+  }
+  return scalar(sum, [](Vec<T> v) { return vec::log(v); });
+}
+
 template <class T>
 void softmax_rows(const T* x, T* y, size_t rows, size_t cols) {
   with_sums<true>(x, static_cast<ptrdiff_t>(cols), rows, cols, y,
@@ -121,7 +153,8 @@ void log_softmax_rows(const T* x, T* y, size_t rows, size_t cols) {
   with_sums<false>(x, static_cast<ptrdiff_t>(cols), rows, cols, y,
                    [=](size_t r, T top, T sum) __attribute__((always_inline)) {
                      const Vec<T> shift = Vec<T>::broadcast(top);
-                     const Vec<T> log_sum = vec::log(Vec<T>::broadcast(sum));
+                     const Vec<T> log_sum =
+                         Vec<T>::broadcast(log_of_sum(sum, x + r * cols, cols, top));
                      map_row(x + r * cols, y + r * cols, cols,
                              [shift, log_sum](Vec<T> v) { return (v - shift) - log_sum; });
                    });
@@ -133,7 +166,8 @@ void logsumexp_rows(const T* x, ptrdiff_t row_step, size_t rows, size_t cols, T*
   with_sums<false>(x, row_step, rows, cols, static_cast<T*>(nullptr),
                    [=](size_t r, T top, T sum) __attribute__((always_inline)) {
                      if (top - top == T(0)) {
-                       y[r] = top + scalar(sum, [](Vec<T> v) { return vec::log(v); });
+                       const T* const row = x + static_cast<ptrdiff_t>(r) * row_step;
+                       y[r] = top + log_of_sum(sum, row, cols, top);
                      } else {
                        y[r] = extreme_settled<T, Maximum>(x + static_cast<ptrdiff_t>(r) * row_step,
                                                           cols);

@@ -181,10 +181,11 @@ struct ElementwiseKernels {
 
 template <class T>
 struct RowKernels {
-  Family<ReduceRowsFn<T>> reduce_rows;        // sum mean max min prod logsumexp
+  Family<ReduceRowsFn<T>> reduce_rows;        // sum mean max min prod logsumexp norm
   Family<ReduceColumnsFn<T>> reduce_columns;  // sum mean max min prod
   Family<ArgReduceFn<T>> arg_reduce;          // argmax argmin
   VarianceFn<T> variance;
+  VarianceFn<T> deviation;  // its root
   SoftmaxFn<T> softmax;
   SoftmaxFn<T> log_softmax;
   LayerNormFn<T> layer_norm;

@@ -28,27 +28,41 @@ struct Plain {
 };
 
 // ---- functions of simd/math.h
-template <class T>
-struct Abs : Plain<T> {
-  using Plain<T>::Plain;
-  [[gnu::always_inline]] Vec<T> value(Vec<T> x) const { return abs(x); }
-};
-template <class T>
-struct Sqrt : Plain<T> {
-  using Plain<T>::Plain;
-  [[gnu::always_inline]] Vec<T> value(Vec<T> x) const { return sqrt(x); }
-};
+#define LAMELLA_PLAIN(Name, function)                                           \
+  template <class T>                                                            \
+  struct Name : Plain<T> {                                                      \
+    using Plain<T>::Plain;                                                      \
+    [[gnu::always_inline]] Vec<T> value(Vec<T> x) const { return function(x); } \
+  }
+LAMELLA_PLAIN(Abs, abs);
+LAMELLA_PLAIN(Sqrt, sqrt);
+LAMELLA_PLAIN(Expm1, expm1);
+LAMELLA_PLAIN(Erf, erf);
+LAMELLA_PLAIN(Erfc, erfc);
+LAMELLA_PLAIN(Sin, sin);
+LAMELLA_PLAIN(Cos, cos);
+LAMELLA_PLAIN(Floor, floor);
+LAMELLA_PLAIN(Ceil, ceil);
+LAMELLA_PLAIN(Round, round_even);
+LAMELLA_PLAIN(Tanhshrink, tanhshrink);
+LAMELLA_PLAIN(Tan, tan);
+LAMELLA_PLAIN(Asin, asin);
+LAMELLA_PLAIN(Acos, acos);
+LAMELLA_PLAIN(Atan, atan);
+LAMELLA_PLAIN(Sinh, sinh);
+LAMELLA_PLAIN(Cosh, cosh);
+LAMELLA_PLAIN(Asinh, asinh);
+LAMELLA_PLAIN(Acosh, acosh);
+LAMELLA_PLAIN(Atanh, atanh);
+LAMELLA_PLAIN(Selu, selu);
+#undef LAMELLA_PLAIN
+
 template <class T>
 struct Exp : Plain<T> {
   using Plain<T>::Plain;
   [[gnu::always_inline]] Vec<T> value(Vec<T> x) const { return exp(x); }
   static constexpr T kUsual = simd::LAMELLA_ISA_NAMESPACE::kExpUsual<T>;
   [[gnu::always_inline]] Vec<T> usual(Vec<T> x) const { return exp_usual(x); }
-};
-template <class T>
-struct Expm1 : Plain<T> {
-  using Plain<T>::Plain;
-  [[gnu::always_inline]] Vec<T> value(Vec<T> x) const { return expm1(x); }
 };
 template <class T>
 struct Log : Plain<T> {
@@ -68,41 +82,6 @@ struct Log1p<float> : Plain<float> {
   [[gnu::always_inline]] Vec<float> value(Vec<float> x) const { return log1p(x); }
   [[gnu::always_inline]] Mask<float> is_usual(Vec<float> x) const { return log1p_is_usual(x); }
   [[gnu::always_inline]] Vec<float> usual(Vec<float> x) const { return log1p_usual(x); }
-};
-template <class T>
-struct Erf : Plain<T> {
-  using Plain<T>::Plain;
-  [[gnu::always_inline]] Vec<T> value(Vec<T> x) const { return erf(x); }
-};
-template <class T>
-struct Erfc : Plain<T> {
-  using Plain<T>::Plain;
-  [[gnu::always_inline]] Vec<T> value(Vec<T> x) const { return erfc(x); }
-};
-template <class T>
-struct Sin : Plain<T> {
-  using Plain<T>::Plain;
-  [[gnu::always_inline]] Vec<T> value(Vec<T> x) const { return sin(x); }
-};
-template <class T>
-struct Cos : Plain<T> {
-  using Plain<T>::Plain;
-  [[gnu::always_inline]] Vec<T> value(Vec<T> x) const { return cos(x); }
-};
-template <class T>
-struct Floor : Plain<T> {
-  using Plain<T>::Plain;
-  [[gnu::always_inline]] Vec<T> value(Vec<T> x) const { return floor(x); }
-};
-template <class T>
-struct Ceil : Plain<T> {
-  using Plain<T>::Plain;
-  [[gnu::always_inline]] Vec<T> value(Vec<T> x) const { return ceil(x); }
-};
-template <class T>
-struct Round : Plain<T> {
-  using Plain<T>::Plain;
-  [[gnu::always_inline]] Vec<T> value(Vec<T> x) const { return round_even(x); }
 };
 template <class T>
 struct Tanh : Plain<T> {
@@ -175,11 +154,6 @@ struct Mish<float> : Plain<float> {
   [[gnu::always_inline]] Vec<float> value(Vec<float> x) const { return mish(x); }
   [[gnu::always_inline]] Mask<float> is_usual(Vec<float> x) const { return mish_is_usual(x); }
   [[gnu::always_inline]] Vec<float> usual(Vec<float> x) const { return mish_usual(x); }
-};
-template <class T>
-struct Tanhshrink : Plain<T> {
-  using Plain<T>::Plain;
-  [[gnu::always_inline]] Vec<T> value(Vec<T> x) const { return tanhshrink(x); }
 };
 template <class T>
 struct Logsigmoid : Plain<T> {
@@ -328,11 +302,6 @@ struct Celu {
   }
 };
 template <class T>
-struct Selu : Plain<T> {
-  using Plain<T>::Plain;
-  [[gnu::always_inline]] Vec<T> value(Vec<T> x) const { return selu(x); }
-};
-template <class T>
 struct Softplus {
   Vec<T> beta, threshold;
   explicit Softplus(const T* params)
@@ -422,6 +391,15 @@ void unary(const T* x, T* y, size_t n, const T* params) {
   row("erfc", Erfc, 0)               \
   row("sin", Sin, 0)                 \
   row("cos", Cos, 0)                 \
+  row("tan", Tan, 0)                 \
+  row("asin", Asin, 0)               \
+  row("acos", Acos, 0)               \
+  row("atan", Atan, 0)               \
+  row("sinh", Sinh, 0)               \
+  row("cosh", Cosh, 0)               \
+  row("asinh", Asinh, 0)             \
+  row("acosh", Acosh, 0)             \
+  row("atanh", Atanh, 0)             \
   row("floor", Floor, 0)             \
   row("ceil", Ceil, 0)               \
   row("round", Round, 0)             \
@@ -441,6 +419,7 @@ void unary(const T* x, T* y, size_t n, const T* params) {
   row("softplus", Softplus, 2)       \
   row("softsign", Softsign, 0)       \
   row("hardtanh", Hardtanh, 2)       \
+  row("clamp", Hardtanh, 2)          \
   row("hardsigmoid", Hardsigmoid, 0) \
   row("hardswish", Hardswish, 0)     \
   row("tanhshrink", Tanhshrink, 0)   \

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// float and double: sin, cos.
+// float and double: sin, cos, tan.
 //
 // x = n pi/2 + r, |r| <= pi/4, and the last two bits of n choose between the sine and the cosine of
 // r and their signs. pi/2 is taken off in parts whose products with n are exact (Cody and Waite);
@@ -143,31 +143,41 @@ inline constexpr double kTurnsLimit = 800000.0;
   return angle;
 }
 
+// Whether the number of quarter turns is odd.
+[[gnu::always_inline]] inline Mask<double> is_odd(VecInt<double> n) {
+  using I = VecInt<double>;
+  return from_bits(shift_left<62>(n) & I::broadcast(0x4000000000000000)) > Vec<double>::zero();
+}
+
 // The function of quarter turn n from sine and cosine: s, c, -s, -c.
 [[gnu::always_inline]] inline Vec<double> of_quarter(VecInt<double> n, Vec<double> sine,
                                                      Vec<double> cosine) {
   using I = VecInt<double>;
-  const I top = shift_left<62>(n);
-  const Mask<double> odd = from_bits(top & I::broadcast(0x4000000000000000)) > Vec<double>::zero();
-  const I sign = top & bits(Vec<double>::broadcast(-0.0));
-  return from_bits(bits(select(odd, cosine, sine)) ^ sign);
+  const I sign = shift_left<62>(n) & bits(Vec<double>::broadcast(-0.0));
+  return from_bits(bits(select(is_odd(n), cosine, sine)) ^ sign);
 }
 
-// |r| <= pi/4: sine 2^-57.9, cosine 2^-63.9.
-[[gnu::always_inline]] inline Vec<double> sine_or_cosine(Angle angle, std::int64_t turn) {
+// Sine and cosine of what is left after the quarter turns, |r| <= pi/4: 2^-57.9 and 2^-63.9.
+struct SineCosine {
+  Pair sine, cosine;
+};
+[[gnu::always_inline]] inline SineCosine sine_and_cosine(Pair rest) {
   using V = Vec<double>;
   constexpr double kSine[] = {-0x1.5555555555548p-3, 0x1.111111110f730p-7,   -0x1.a01a019be9216p-13,
                               0x1.71de35552b2e2p-19, -0x1.ae5e4b83b3c7fp-26, 0x1.5d8b5580b8e41p-33};
   constexpr double kCosine[] = {0x1.555555555554bp-5,  -0x1.6c16c16c15015p-10,
                                 0x1.a01a019c8f254p-16, -0x1.27e4f7f191468p-22,
                                 0x1.1ee9dbcef7bdap-29, -0x1.8fa684836d179p-37};
-  const V r = angle.rest.high, low = angle.rest.low;
+  const V r = rest.high, low = rest.low;
   const V square = r * r, half = square * V::broadcast(-0.5);
-  const V sine = r + mul_add(square * r, horner(square, kSine), mul_add(half, low, low));
+  const V sine_low = mul_add(square * r, horner(square, kSine), mul_add(half, low, low));
   const Pair bend = quick_sum(V::broadcast(1.0), half);
   const V curve = mul_add(square * square, horner(square, kCosine), bend.low);
-  const V cosine = bend.high + mul_add(-r, low, curve);
-  return of_quarter(angle.n + VecInt<double>::broadcast(turn), sine, cosine);
+  return {quick_sum(r, sine_low), quick_sum(bend.high, mul_add(-r, low, curve))};
+}
+[[gnu::always_inline]] inline Vec<double> sine_or_cosine(Angle angle, std::int64_t turn) {
+  const SineCosine both = sine_and_cosine(angle.rest);
+  return of_quarter(angle.n + VecInt<double>::broadcast(turn), both.sine.high, both.cosine.high);
 }
 
 // Tiny numbers are their own sine; so is -0.
@@ -179,23 +189,50 @@ inline constexpr double kTurnsLimit = 800000.0;
   return sine_or_cosine(quarter_turns(x), 1);
 }
 
+// Sine over cosine, or minus cosine over sine.
+[[gnu::always_inline]] inline Vec<double> tan(Vec<double> x) {
+  using V = Vec<double>;
+  const Angle angle = quarter_turns(x);
+  const auto [sine, cosine] = sine_and_cosine(angle.rest);
+  const Mask<double> odd = is_odd(angle.n);
+  const Pair y =
+      quotient({select(odd, -cosine.high, sine.high), select(odd, -cosine.low, sine.low)},
+               {select(odd, sine.high, cosine.high), select(odd, sine.low, cosine.low)});
+  return select(abs(x) < V::broadcast(0x1p-27), x, y.high + y.low);
+}
+
 // |r| <= pi/4: sine 2^-37.5, cosine 2^-33.0.
-[[gnu::always_inline]] inline Vec<double> sine_or_cosine_wide(Vec<double> x, std::int64_t turn) {
+struct SineCosineWide {
+  Vec<double> sine, cosine;
+};
+[[gnu::always_inline]] inline SineCosineWide sine_and_cosine_wide(Vec<double> r) {
   using V = Vec<double>;
   constexpr double kSine[] = {1.0, -0x1.5555554c71ce0p-3, 0x1.1111086a5f056p-7,
                               -0x1.a00f7f26cdc19p-13, 0x1.6cd1f234e2670p-19};
   constexpr double kCosine[] = {1.0, -0.5, 0x1.55554a1155f45p-5, -0x1.6c0c33a4fa2e4p-10,
                                 0x1.99eb9b6b3ec34p-16};
+  const V square = r * r;
+  return {r * horner(square, kSine), horner(square, kCosine)};
+}
+[[gnu::always_inline]] inline Vec<double> sine_or_cosine_wide(Vec<double> x, std::int64_t turn) {
   const Angle angle = quarter_turns_wide(x);
-  const V r = angle.rest.high, square = r * r;
-  return of_quarter(angle.n + VecInt<double>::broadcast(turn), r * horner(square, kSine),
-                    horner(square, kCosine));
+  const auto [sine, cosine] = sine_and_cosine_wide(angle.rest.high);
+  return of_quarter(angle.n + VecInt<double>::broadcast(turn), sine, cosine);
+}
+[[gnu::always_inline]] inline Vec<double> tan_wide(Vec<double> x) {
+  const Angle angle = quarter_turns_wide(x);
+  const auto [sine, cosine] = sine_and_cosine_wide(angle.rest.high);
+  const Mask<double> odd = is_odd(angle.n);
+  return select(odd, -cosine, sine) / select(odd, sine, cosine);
 }
 [[gnu::always_inline]] inline Vec<float> sin(Vec<float> x) {
   return narrow(sine_or_cosine_wide(widen_low(x), 0), sine_or_cosine_wide(widen_high(x), 0));
 }
 [[gnu::always_inline]] inline Vec<float> cos(Vec<float> x) {
   return narrow(sine_or_cosine_wide(widen_low(x), 1), sine_or_cosine_wide(widen_high(x), 1));
+}
+[[gnu::always_inline]] inline Vec<float> tan(Vec<float> x) {
+  return narrow(tan_wide(widen_low(x)), tan_wide(widen_high(x)));
 }
 
 }  // namespace lamella::simd::LAMELLA_ISA_NAMESPACE

@@ -19,12 +19,14 @@ constexpr std::size_t kLongRow = 256;
 // Members' shares of columns: half of a tile of the columns kernels (kernels/reduce.h) in float.
 constexpr std::size_t kColumnGrain = 512;
 
+bool is_spread(const std::string& kind) { return kind == "var" || kind == "std"; }
+
 // Nanoseconds per element of x, in cache with AVX2: sums are bound by loads, maxima by the NaN and
 // zero rules, logsumexp by exp.
 double element_cost(const kernels::KernelTable& table, const ReduceSpec& spec) {
   double cost = 0.06;
   if (spec.kind == "logsumexp") cost = 0.2;
-  if (spec.kind == "var") cost = 0.2;
+  if (is_spread(spec.kind)) cost = 0.2;
   if (spec.kind == "argmax" || spec.kind == "argmin") cost = 0.1;
   if (spec.dtype == DType::f64) cost *= spec.kind == "logsumexp" ? 15.0 : 2.0;
   return cost * (table.vector_bytes < 32 ? 2.0 : 1.0);
@@ -100,14 +102,15 @@ class ReduceColumns final : public Step {
 
 bool is_arg(const std::string& kind) { return kind == "argmax" || kind == "argmin"; }
 
-// Variance is a rows kernel with one number more.
+// Variance and its root are rows kernels with one number more.
 template <class T>
-auto variance_kernel(const kernels::KernelTable& table, const ReduceSpec& spec) {
+auto spread_kernel(const kernels::KernelTable& table, const ReduceSpec& spec) {
   const double divisor = std::max(0.0, static_cast<double>(spec.size) - spec.correction);
-  return [kernel = typed_kernels<T>(table).rows->variance, divisor = static_cast<T>(divisor)](
-             const T* x, std::ptrdiff_t row_step, std::size_t rows, std::size_t cols, T* y) {
-    kernel(x, row_step, rows, cols, divisor, y);
-  };
+  const kernels::RowKernels<T>& family = *typed_kernels<T>(table).rows;
+  return [kernel = spec.kind == "std" ? family.deviation : family.variance,
+          divisor = static_cast<T>(divisor)](const T* x, std::ptrdiff_t row_step, std::size_t rows,
+                                             std::size_t cols,
+                                             T* y) { kernel(x, row_step, rows, cols, divisor, y); };
 }
 
 template <class T>
@@ -117,12 +120,12 @@ std::unique_ptr<Step> make_typed(const kernels::KernelTable& table, const Reduce
     if (const auto* columns = find_kernel(kernels.reduce_columns, spec.kind)) {
       return std::make_unique<ReduceColumns<T>>(table, spec, columns->fn);
     }
-    if (spec.kind == "var" || is_arg(spec.kind) || find_kernel(kernels.reduce_rows, spec.kind)) {
+    if (is_spread(spec.kind) || is_arg(spec.kind) || find_kernel(kernels.reduce_rows, spec.kind)) {
       throw std::invalid_argument("reduce: '" + spec.kind +
                                   "' has no columns form; got inner=" + std::to_string(spec.inner));
     }
   }
-  if (spec.kind == "var") return make_rows<T, T>(table, spec, variance_kernel<T>(table, spec));
+  if (is_spread(spec.kind)) return make_rows<T, T>(table, spec, spread_kernel<T>(table, spec));
   if (is_arg(spec.kind)) {
     const auto& entry = require_kernel(kernels.arg_reduce, spec.kind, "reduce");
     return make_rows<T, std::int64_t>(table, spec, entry.fn);

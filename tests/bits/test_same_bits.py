@@ -159,7 +159,7 @@ def test_unary_kernels_do_not_know_where_an_element_is(name, dtype, isa):
         begin += n
 
 
-@pytest.mark.parametrize("name", [*elementwise.BINARY_EXACT, "pow", "maximum", "minimum"])
+@pytest.mark.parametrize("name", [*elementwise.BINARY_EXACT, "pow", *elementwise.CHOICES])
 def test_binary_kernels_do_not_know_where_an_element_is(name, dtype, isa):
     a, b, _ = elementwise.pow_truth(dtype)
     want = programs.binary(name, dtype, a.shape, b.shape).run([a, b])[0].copy()
@@ -292,7 +292,7 @@ def test_rows_on_instruction_sets_with_fma(cols, dtype):
                 *map(digest, plain.run(given)),
                 *(
                     digest(programs.reduce(kind, dtype, 9, cols, 1).run([x[..., None]])[0])
-                    for kind in ("sum", "max", "min", "logsumexp", "var", "argmax")
+                    for kind in ("sum", "max", "min", "logsumexp", "var", "std", "norm", "argmax")
                 ),
             ]
     finally:
@@ -300,7 +300,9 @@ def test_rows_on_instruction_sets_with_fma(cols, dtype):
     assert all(one == found[fused[0]] for one in found.values())
 
 
-@pytest.mark.parametrize("kind", ["sum", "mean", "prod", "max", "min", "logsumexp", "var"])
+@pytest.mark.parametrize(
+    "kind", ["sum", "mean", "prod", "max", "min", "logsumexp", "var", "std", "norm"]
+)
 def test_reductions_do_not_know_their_rows(kind, dtype, isa, threads):
     for size in (1, 7, 16, 35, 300):
         x = values((700, size, 1), dtype, 61)

@@ -118,6 +118,15 @@ UNARY: dict[str, Unary] = {
     "erfc": Unary(lambda x: mp.erfc(_bounded(x, 300)), (0.0, 2, 1, 1), 2),
     "sin": Unary(mp.sin, (NAN, NAN, 0.0, -0.0), 2),
     "cos": Unary(mp.cos, (NAN, NAN, 1, 1), 2),
+    "tan": Unary(mp.tan, (NAN, NAN, 0.0, -0.0), 1),
+    "asin": Unary(mp.asin, (NAN, NAN, 0.0, -0.0), 1, (-1, 1)),
+    "acos": Unary(mp.acos, (NAN, NAN, float(mp.pi / 2), float(mp.pi / 2)), 1, (-1, 1)),
+    "atan": Unary(mp.atan, (float(mp.pi / 2), float(-mp.pi / 2), 0.0, -0.0), 1),
+    "sinh": Unary(lambda x: mp.sinh(_bounded(x)), (INF, -INF, 0.0, -0.0), 1),
+    "cosh": Unary(lambda x: mp.cosh(_bounded(x)), (INF, INF, 1, 1), 1),
+    "asinh": Unary(mp.asinh, (INF, -INF, 0.0, -0.0), 1),
+    "acosh": Unary(mp.acosh, (INF, NAN, NAN, NAN), 1, (1, INF)),
+    "atanh": Unary(mp.atanh, (NAN, NAN, 0.0, -0.0), 1, (-1, 1)),
     "floor": Unary(_exactly(np.floor), (INF, -INF, 0.0, -0.0)),
     "ceil": Unary(_exactly(np.ceil), (INF, -INF, 0.0, -0.0)),
     "round": Unary(_exactly(np.rint), (INF, -INF, 0.0, -0.0)),
@@ -158,6 +167,11 @@ UNARY: dict[str, Unary] = {
         lambda x, low, high: min(max(x, low), high),
         (lambda low, high: high, lambda low, high: low, None, None),
         params=((-1.0, 1.0), (-0.25, 2.0), (0.5, 3.0)),
+    ),
+    "clamp": Unary(
+        lambda x, low, high: min(max(x, low), high),
+        (lambda low, high: high, lambda low, high: low, None, None),
+        params=((-1.0, 1.0), (0.5, 3.0), (-INF, INF)),
     ),
     "hardsigmoid": Unary(_hardsigmoid, (1, 0.0, 0.5, 0.5), 1.5),
     "hardswish": Unary(lambda x: x * _hardsigmoid(x), (INF, ANY_ZERO, 0.0, -0.0), 2, zero=ANY_ZERO),
@@ -257,6 +271,8 @@ BINARY_EXACT: dict[str, Callable[..., np.ndarray]] = {
     "floor_divide": np.floor_divide,
 }
 BINARY_LIMIT = {"pow": 2.0}
+# The functions of two that choose: their oracles are below.
+CHOICES = ("maximum", "minimum", "clamp_min", "clamp_max")
 COMPARE: dict[str, Callable[..., np.ndarray]] = {
     "eq": np.equal,
     "ne": np.not_equal,
@@ -282,6 +298,11 @@ def maximum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def minimum(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """NaN from either side; -0 is smaller than +0."""
     return -maximum(-a, -b)
+
+
+def choice(name: str) -> Callable[..., np.ndarray]:
+    """The oracle of one of CHOICES; a bound is a maximum or minimum, slopes apart."""
+    return maximum if name in ("maximum", "clamp_min") else minimum
 
 
 def hard_values(dtype: str) -> np.ndarray:

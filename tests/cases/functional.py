@@ -132,10 +132,10 @@ def _where(dtype: str) -> Call:
     return (mask(5, 6), array(5, 6, dtype=dtype), array(6, dtype=dtype, seed=92)), {}
 
 
-_ELEMENTWISE = """abs ceil celu cos elu erf erfc exp expm1 floor gelu hardshrink hardsigmoid
-    hardswish hardtanh leaky_relu log log1p logsigmoid mish neg reciprocal relu relu6 relu_squared
-    round rsqrt selu sigmoid sign silu sin softplus softshrink softsign sqrt
-    square tanh tanhshrink"""
+_ELEMENTWISE = """abs acos asin asinh atan atanh ceil celu cos cosh elu erf erfc exp expm1 floor
+    gelu hardshrink hardsigmoid hardswish hardtanh leaky_relu log log1p logsigmoid mish neg
+    reciprocal relu relu6 relu_squared round rsqrt selu sigmoid sign silu sin sinh softplus
+    softshrink softsign sqrt square tan tanh tanhshrink"""
 _PAIRS = """add div eq floor_divide ge gt le lt maximum minimum mul ne pow remainder sub"""
 _REDUCTIONS = "amax amin mean prod std sum var"
 
@@ -150,6 +150,7 @@ CALLS: dict[str, Callable[[str], Call]] = {
     "softmax": _with(-1),
     "log_softmax": _with(-1),
     "softmin": _with(-1),
+    "acosh": lambda dtype: ((1 + array(5, 6, dtype=dtype),), {}),
     "clamp": _with(0.3, 0.7),
     "threshold": _with(0.5, 2.0),
     "glu": _with(-1),

@@ -60,18 +60,28 @@ def _variance(rows: np.ndarray, correction: float) -> np.ndarray:
     return np.square(deviations).sum(-1) / (rows.shape[-1] - correction)
 
 
+def _deviation(rows: np.ndarray, correction: float) -> np.ndarray:
+    return np.sqrt(_variance(rows, correction))
+
+
+def _norm(rows: np.ndarray) -> np.ndarray:
+    return np.sqrt(np.square(rows).sum(-1))
+
+
 def _case(kind: str, shape: tuple[int, ...], first: int, last: int, keepdim: bool = False) -> Case:
     size, inner = math.prod(shape[first : last + 1]), math.prod(shape[last + 1 :])
     chain = row_chain(size) if inner == 1 else column_chain(size)
     kept = (1,) * (last + 1 - first) if keepdim else ()
     result = (*shape[:first], *kept, *shape[last + 1 :])
-    correction = 0.0 if kind == "var" and size == 1 else 1.0
+    correction = 0.0 if kind in ("var", "std") and size == 1 else 1.0
     sources = {
         "sum": lambda r: r.sum(-1),
         "mean": lambda r: r.sum(-1) / size,
         "prod": lambda r: r.prod(-1),
         "logsumexp": _logsumexp,
         "var": lambda r: _variance(r, correction),
+        "std": lambda r: _deviation(r, correction),
+        "norm": _norm,
     }
     scales = {
         "sum": lambda r: np.abs(r).sum(-1),
@@ -80,6 +90,8 @@ def _case(kind: str, shape: tuple[int, ...], first: int, last: int, keepdim: boo
         # exp errs by 1 ulp and by the rounding of its argument, log relative to its value.
         "logsumexp": lambda r: 1 + np.abs(_logsumexp(r)),
         "var": lambda r: _variance(r, correction),
+        "std": lambda r: _deviation(r, correction),
+        "norm": _norm,
     }
     units = {
         "sum": chain,
@@ -88,6 +100,9 @@ def _case(kind: str, shape: tuple[int, ...], first: int, last: int, keepdim: boo
         "prod": size,
         "logsumexp": chain + 24,
         "var": 2 * chain + 6,
+        # A root halves relative errors.
+        "std": chain + 4,
+        "norm": chain + 2,
     }
     if kind in sources:
         source, scale = sources[kind], scales[kind]

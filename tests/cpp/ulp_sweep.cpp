@@ -109,6 +109,15 @@ constexpr Row kRows[] = {
      2.0},
     {"sin", {}, [](double x, const float*) { return std::sin(x); }, 1.0},
     {"cos", {}, [](double x, const float*) { return std::cos(x); }, 1.0},
+    {"tan", {}, [](double x, const float*) { return std::tan(x); }, 1.0},
+    {"asin", {}, [](double x, const float*) { return std::asin(x); }, 1.0},
+    {"acos", {}, [](double x, const float*) { return std::acos(x); }, 1.0},
+    {"atan", {}, [](double x, const float*) { return std::atan(x); }, 1.0},
+    {"sinh", {}, [](double x, const float*) { return std::sinh(x); }, 1.0},
+    {"cosh", {}, [](double x, const float*) { return std::cosh(x); }, 1.0},
+    {"asinh", {}, [](double x, const float*) { return std::asinh(x); }, 1.0},
+    {"acosh", {}, [](double x, const float*) { return std::acosh(x); }, 1.0},
+    {"atanh", {}, [](double x, const float*) { return std::atanh(x); }, 1.0},
     {"sqrt", {}, [](double x, const float*) { return std::sqrt(x); }, 0.5},
     {"rsqrt", {}, [](double x, const float*) { return 1 / std::sqrt(x); }, 1.5},
     {"reciprocal", {}, [](double x, const float*) { return 1 / x; }, 0.5},
@@ -132,6 +141,12 @@ constexpr Row kRows[] = {
      [](double x, const float* p) { return x > 0 ? x : x * static_cast<double>(p[0]); },
      0.5},
     {"hardtanh",
+     {-1.5f, 2.0f},
+     [](double x, const float* p) {
+       return clamp(x, static_cast<double>(p[0]), static_cast<double>(p[1]));
+     },
+     0.0},
+    {"clamp",
      {-1.5f, 2.0f},
      [](double x, const float* p) {
        return clamp(x, static_cast<double>(p[0]), static_cast<double>(p[1]));

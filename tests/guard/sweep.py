@@ -47,7 +47,7 @@ def unary_runs(dtype: str) -> Iterator[Run]:
 
 
 def binary_runs(dtype: str) -> Iterator[Run]:
-    names = [*elementwise.BINARY_EXACT, "pow", "maximum", "minimum"]
+    names = [*elementwise.BINARY_EXACT, "pow", *elementwise.CHOICES]
     tables = [(name, dtype) for name in names] + [(name, "bool") for name in elementwise.COMPARE]
     for name, result in tables:
         for n in lengths(dtype):
@@ -91,7 +91,7 @@ def chain_runs(dtype: str) -> Iterator[Run]:
 
 def reduce_runs(dtype: str) -> Iterator[Run]:
     columns = ("sum", "mean", "max", "min", "prod")
-    rows_only = ("logsumexp", "var", "argmax", "argmin")
+    rows_only = ("logsumexp", "var", "std", "norm", "argmax", "argmin")
     for kind in (*columns, *rows_only):
         for outer in (1, 5):
             for n in (n for n in lengths(dtype) if n > 0):

@@ -39,8 +39,8 @@ CORNERS += (20.0, 37.0, 40.0, 100.0, 710.0, 800.0, 1e10, 1e200, INF)
 POINTS = np.array([*CORNERS, *(-x for x in CORNERS)])
 POINTS = np.concatenate([POINTS, np.nextafter(POINTS[:9], 9.0), np.nextafter(POINTS[:9], -9.0)])
 
-SAME = """abs neg square sqrt rsqrt reciprocal exp expm1 log log1p erf erfc sin cos floor ceil
-    round sign sigmoid tanh"""
+SAME = """abs neg square sqrt rsqrt reciprocal exp expm1 log log1p erf erfc sin cos tan asin acos
+    atan sinh cosh asinh acosh atanh floor ceil round sign sigmoid tanh"""
 NN = "relu relu6 selu silu mish softsign hardsigmoid hardswish tanhshrink logsigmoid gelu"
 # Each row of the table: its numbers, and torch's function.
 FUNCTIONS = [
@@ -56,6 +56,9 @@ FUNCTIONS = [
     ("softplus", (2.0, 4.0), TF.softplus),
     ("softplus", (1.0, 20.0), TF.softplus),
     ("hardtanh", (-0.75, 1.25), TF.hardtanh),
+    ("clamp", (-0.75, 1.25), torch.clamp),
+    ("clamp", (1.25, INF), torch.clamp),
+    ("clamp", (-INF, 0.25), torch.clamp),
     ("softshrink", (0.75,), TF.softshrink),
     ("softshrink", (0.0,), TF.softshrink),
     ("hardshrink", (0.75,), TF.hardshrink),
@@ -137,6 +140,8 @@ REDUCTIONS = {
     "min": torch.amin,
     "logsumexp": torch.logsumexp,
     "var": torch.var,
+    "std": torch.std,
+    "norm": lambda x, dim: torch.linalg.vector_norm(x, 2, dim),
 }
 
 

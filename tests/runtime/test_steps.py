@@ -12,7 +12,7 @@ from numpy.lib.stride_tricks import as_strided
 import programs
 from lamella import _core
 
-KINDS = ["sum", "mean", "max", "min", "prod", "logsumexp", "var", "argmax", "argmin"]
+KINDS = ["sum", "mean", "max", "min", "prod", "logsumexp", "var", "std", "norm", "argmax", "argmin"]
 COLUMN_KINDS = KINDS[:5]
 
 
@@ -23,6 +23,10 @@ def reference(kind: str, x: np.ndarray, axis: int) -> np.ndarray:
     wide = x.astype(np.longdouble)
     if kind == "var":
         return np.asarray(wide.var(axis, ddof=1))
+    if kind == "std":
+        return np.asarray(wide.std(axis, ddof=1))
+    if kind == "norm":
+        return np.asarray(np.sqrt(np.square(wide).sum(axis)))
     if kind == "logsumexp":
         top = wide.max(axis, keepdims=True)
         total = np.log(np.exp(wide - top).sum(axis, keepdims=True)) + top
@@ -177,7 +181,7 @@ def test_reduce(isa: str, rng: np.random.Generator, kind: str, dtype: str) -> No
     ]:
         if inner > 1 and kind not in COLUMN_KINDS:
             continue
-        if kind == "var" and size == 1:
+        if kind in ("var", "std") and size == 1:
             continue
         x = rng.normal(size=(outer, size, inner))
         x = (1 + 1e-3 * x if kind == "prod" else x).astype(dtype)
@@ -266,7 +270,7 @@ def test_reduce_specials(isa: str) -> None:
 
 
 def test_reduce_refusals() -> None:
-    for kind in ("logsumexp", "var", "argmax", "argmin"):
+    for kind in ("logsumexp", "var", "std", "norm", "argmax", "argmin"):
         with pytest.raises(ValueError, match="no columns form; got inner=2"):
             programs.reduce(kind, "float32", 2, 3, 2)
     with pytest.raises(ValueError, match="no kernel named 'median'"):

@@ -203,8 +203,8 @@ def clamp(input: Operand, min: Operand | None = None, max: Operand | None = None
     """
     if min is None and max is None:
         raise TypeError(message("clamp", "no bound", {"min": min, "max": max}, "at least one"))
-    lowest = input if min is None else apply(Binary("maximum"), input, min)
-    return lowest if max is None else apply(Binary("minimum"), lowest, max)
+    lowest = input if min is None else apply(Binary("clamp_min"), input, min)
+    return lowest if max is None else apply(Binary("clamp_max"), lowest, max)
 
 
 @function

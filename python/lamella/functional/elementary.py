@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Elementary functions of one floating array: roots, exponentials, logarithms, rounding.
+"""Elementary functions of one floating array: roots, exponentials, logarithms, angles, rounding.
 
 Bounds in units in the last place hold for every finite input of float32. Special values are
 IEEE 754's and ISO C's: functions outside their domain give NaN, poles give infinities, NaN goes
@@ -14,8 +14,15 @@ from lamella.runtime.function import function
 from lamella.runtime.tensor import Operand, apply
 
 __all__ = [
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atanh",
     "ceil",
     "cos",
+    "cosh",
     "erf",
     "erfc",
     "exp",
@@ -28,8 +35,100 @@ __all__ = [
     "rsqrt",
     "sign",
     "sin",
+    "sinh",
     "sqrt",
+    "tan",
 ]
+
+
+@function
+def acos(input: Operand) -> Operand:
+    """Arc cosine, in [0, pi]; NaN beyond 1.
+
+    Parameters: input, any shape. Returns: an array of its shape. Raises: DTypeError.
+    Source: torch.acos.
+
+    >>> import numpy as np
+    >>> from lamella import functional as F
+    >>> F.acos(np.array([1.0], np.float32))
+    array([0.], dtype=float32)
+    """
+    return apply(unary("acos"), input)
+
+
+@function
+def acosh(input: Operand) -> Operand:
+    """Inverse hyperbolic cosine: y = log(input + sqrt(input**2 - 1)); NaN below 1.
+
+    Parameters: input, any shape. Returns: an array of its shape. Raises: DTypeError.
+    Source: torch.acosh.
+
+    >>> import numpy as np
+    >>> from lamella import functional as F
+    >>> F.acosh(np.array([1.0], np.float32))
+    array([0.], dtype=float32)
+    """
+    return apply(unary("acosh"), input)
+
+
+@function
+def asin(input: Operand) -> Operand:
+    """Arc sine, in [-pi/2, pi/2]; NaN beyond 1.
+
+    Parameters: input, any shape. Returns: an array of its shape. Raises: DTypeError.
+    Source: torch.asin.
+
+    >>> import numpy as np
+    >>> from lamella import functional as F
+    >>> F.asin(np.array([0.0], np.float32))
+    array([0.], dtype=float32)
+    """
+    return apply(unary("asin"), input)
+
+
+@function
+def asinh(input: Operand) -> Operand:
+    """Inverse hyperbolic sine: y = log(input + sqrt(input**2 + 1)), for every input.
+
+    Parameters: input, any shape. Returns: an array of its shape. Raises: DTypeError.
+    Source: torch.asinh.
+
+    >>> import numpy as np
+    >>> from lamella import functional as F
+    >>> F.asinh(np.array([0.0], np.float32))
+    array([0.], dtype=float32)
+    """
+    return apply(unary("asinh"), input)
+
+
+@function
+def atan(input: Operand) -> Operand:
+    """Arc tangent, in [-pi/2, pi/2].
+
+    Parameters: input, any shape. Returns: an array of its shape. Raises: DTypeError.
+    Source: torch.atan.
+
+    >>> import numpy as np
+    >>> from lamella import functional as F
+    >>> F.atan(np.array([0.0], np.float32))
+    array([0.], dtype=float32)
+    """
+    return apply(unary("atan"), input)
+
+
+@function
+def atanh(input: Operand) -> Operand:
+    """Inverse hyperbolic tangent: y = log((1 + input) / (1 - input)) / 2; NaN beyond 1.
+
+    Parameters: input, any shape. Returns: an array of its shape. Raises: DTypeError.
+    Source: torch.atanh.
+
+    >>> import numpy as np
+    >>> from lamella import functional as F
+    >>> F.atanh(np.array([0.0], np.float32))
+    array([0.], dtype=float32)
+    """
+    return apply(unary("atanh"), input)
 
 
 @function
@@ -60,6 +159,21 @@ def cos(input: Operand) -> Operand:
     array([1.], dtype=float32)
     """
     return apply(unary("cos"), input)
+
+
+@function
+def cosh(input: Operand) -> Operand:
+    """Hyperbolic cosine: y = (exp(input) + exp(-input)) / 2.
+
+    Parameters: input, any shape. Returns: an array of its shape. Raises: DTypeError.
+    Source: torch.cosh.
+
+    >>> import numpy as np
+    >>> from lamella import functional as F
+    >>> F.cosh(np.array([0.0], np.float32))
+    array([1.], dtype=float32)
+    """
+    return apply(unary("cosh"), input)
 
 
 @function
@@ -247,6 +361,21 @@ def sin(input: Operand) -> Operand:
 
 
 @function
+def sinh(input: Operand) -> Operand:
+    """Hyperbolic sine: y = (exp(input) - exp(-input)) / 2, without cancellation near zero.
+
+    Parameters: input, any shape. Returns: an array of its shape. Raises: DTypeError.
+    Source: torch.sinh.
+
+    >>> import numpy as np
+    >>> from lamella import functional as F
+    >>> F.sinh(np.array([0.0], np.float32))
+    array([0.], dtype=float32)
+    """
+    return apply(unary("sinh"), input)
+
+
+@function
 def sqrt(input: Operand) -> Operand:
     """Square root: y = input ** 0.5, correctly rounded; NaN below zero.
 
@@ -259,3 +388,18 @@ def sqrt(input: Operand) -> Operand:
     array([1., 2.], dtype=float32)
     """
     return apply(unary("sqrt"), input)
+
+
+@function
+def tan(input: Operand) -> Operand:
+    """Tangent, input in radians; NaN at infinities.
+
+    Parameters: input, any shape. Returns: an array of its shape. Raises: DTypeError.
+    Source: torch.tan.
+
+    >>> import numpy as np
+    >>> from lamella import functional as F
+    >>> F.tan(np.array([0.0], np.float32))
+    array([0.], dtype=float32)
+    """
+    return apply(unary("tan"), input)

@@ -235,11 +235,14 @@ def gaussian_nll_loss(
     given: Any = var
     if isinstance(given, Operand):
         var = _fitting_variance(input, var).clamp(min=eps)
-        losses: Operand = var.log() + (input - target).square() / var
+        # The square itself may leave the range.
+        error = input - target
+        losses: Operand = var.log() + error * (error / var)
     else:
         # A Python number, inside a trace.
         floor = max(float(given), eps)
-        losses = (input - target).square() / floor + math.log(floor)
+        error = input - target
+        losses = error * (error / floor) + math.log(floor)
     if full:
         losses = losses + math.log(2 * math.pi)
     return reduced("gaussian_nll_loss", losses * 0.5, reduction)

@@ -11,9 +11,8 @@ from lamella.errors import ShapeError, message
 from lamella.functional.loss import as_labels, require_same_shape
 from lamella.functional.mass import reduced
 from lamella.ops.base import require_floating
-from lamella.ops.elementwise import unary
 from lamella.runtime.function import function
-from lamella.runtime.tensor import Operand, apply, where
+from lamella.runtime.tensor import Operand, where
 
 __all__ = ["cosine_embedding_loss", "cosine_similarity", "hinge_embedding_loss"]
 
@@ -39,12 +38,15 @@ def cosine_similarity(x1: Operand, x2: Operand, dim: int = 1, eps: float = 1e-8)
         x1 = x1.expand(*product.shape)
     if x2.shape != product.shape:
         x2 = x2.expand(*product.shape)
-    return product.sum(dim) * _inverse_norm(x1, dim, eps) * _inverse_norm(x2, dim, eps)
+    # Each vector by its own length: their product alone may leave the range.
+    x1, x2 = (x / _length(x, dim).clamp(min=eps) for x in (x1, x2))
+    cosine: Operand = (x1 * x2).sum(dim)
+    return cosine
 
 
-def _inverse_norm(x: Operand, dim: int, eps: float) -> Operand:
-    # The bound inside the root: a zero vector then has a gradient, of zero.
-    return x.square().sum(dim).clamp(min=eps * eps).rsqrt()
+def _length(x: Operand, dim: int) -> Operand:
+    """|x| along dim, which stays with extent one; of a zero vector the slope is zero."""
+    return x._reduce("norm", dim, True)
 
 
 @function
@@ -87,11 +89,9 @@ def cosine_embedding_loss(
         )
     require_floating("cosine_embedding_loss", ("input1",), (input1._type,))
     target = as_labels(target, input1)
-    # torch's floor below the squared norms, which it adds.
-    cosine = (input1 * input2).sum(-1)
-    for one in (input1, input2):
-        cosine = cosine * (one.square().sum(-1) + 1e-12).rsqrt()
-    losses = _by_label(target, 1.0 - cosine, apply(unary("relu"), cosine - margin))
+    first, second = _shortened(input1), _shortened(input2)
+    cosine = (first * second).sum(-1)
+    losses = _by_label(target, 1.0 - cosine, (cosine - margin).clamp(min=0.0))
     return reduced("cosine_embedding_loss", losses, reduction)
 
 
@@ -117,8 +117,16 @@ def hinge_embedding_loss(
     target = as_labels(target, input)
     # Another label takes both terms, as in torch.
     near = where(target.ne(-1.0), input, 0.0)
-    far = where(target.ne(1.0), apply(unary("relu"), margin - input), 0.0)
+    far = where(target.ne(1.0), (margin - input).clamp(min=0.0), 0.0)
     return reduced("hinge_embedding_loss", near + far, reduction)
+
+
+def _shortened(x: Operand) -> Operand:
+    """x / sqrt(|x|^2 + 1e-12) along the last axis: torch's floor, without a square of a length."""
+    floor = 1e-6
+    length = _length(x, -1)
+    larger = length.clamp(min=floor)
+    return x / larger * ((length / larger).square() + (floor / larger).square()).rsqrt()
 
 
 def _by_label(target: Operand, alike: Operand, other: Operand) -> Operand:

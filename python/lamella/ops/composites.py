@@ -333,7 +333,7 @@ def reduce(
     """A row of REDUCE over any axes: None for all; argmax and argmin take one axis or None.
 
     Axes that are not neighbours are brought together behind the others first, and so are axes that
-    no kernel reduces where they are. correction is var's and nobody else's; pick is Reduce's.
+    no kernel reduces where they are. correction is for var and std alone; pick is Reduce's.
     """
     row = REDUCE[kind]
     rank = len(x.shape)
@@ -348,7 +348,7 @@ def reduce(
         for axis, extent in enumerate(x.shape)
         if keepdim or axis not in axes
     )
-    amount = correction if kind == "var" else 1.0
+    amount = correction if kind in ("var", "std") else 1.0
     if not rank:
         x, axes, shape = reshape(place, x, (1,)), [0], ()
     others = [axis for axis in range(len(x.shape)) if axis not in axes]

@@ -57,9 +57,25 @@ def _var(x: Array, correction: float) -> Array:
     return result
 
 
+def _norm(x: Array, _correction: float) -> Array:
+    # Scaled by the largest, so that no square leaves the range.
+    peak = np.abs(x).max(axis=-1, initial=0.0)
+    scale = np.where((peak > 0) & np.isfinite(peak), peak, 1.0)
+    result: Array = np.sqrt(np.square(x / scale[..., None]).sum(axis=-1)) * scale
+    return result
+
+
+def _std(x: Array, correction: float) -> Array:
+    centred = x - _mean(x, 0.0)[..., None]
+    result: Array = _norm(centred / np.sqrt(np.float64(max(0.0, x.shape[-1] - correction))), 0.0)
+    return result
+
+
 def _mean(x: Array, _correction: float) -> Array:
-    total: Array = x.sum(axis=-1) / np.float64(x.shape[-1])
-    return total
+    size = np.float64(x.shape[-1])
+    total: Array = x.sum(axis=-1) / size
+    # The sum may overflow where the mean does not.
+    return np.where(np.isfinite(total), total, (x / size).sum(axis=-1))
 
 
 REDUCE: dict[str, ReduceRow] = {
@@ -70,6 +86,8 @@ REDUCE: dict[str, ReduceRow] = {
     "min": ReduceRow(lambda x, _: x.min(axis=-1), empty=False),
     "logsumexp": ReduceRow(_logsumexp, columns=False),
     "var": ReduceRow(_var, columns=False),
+    "std": ReduceRow(_std, columns=False),
+    "norm": ReduceRow(_norm, columns=False),
     "argmax": ReduceRow(lambda x, _: x.argmax(axis=-1), columns=False, empty=False, index=True),
     "argmin": ReduceRow(lambda x, _: x.argmin(axis=-1), columns=False, empty=False, index=True),
 }
@@ -77,7 +95,7 @@ REDUCE: dict[str, ReduceRow] = {
 
 @dataclass(frozen=True, slots=True)
 class Reduce(Op):
-    """y = kind of x over the axes first..last; correction is subtracted from var's divisor.
+    """y = kind of x over the axes first..last; correction is taken from the divisor of var and std.
 
     pick: of equal extremes the first one takes the whole gradient; else they share it.
     """
@@ -95,7 +113,7 @@ class Reduce(Op):
 
     def __str__(self) -> str:
         axes = f"{self.first}" if self.first == self.last else f"{self.first}..{self.last}"
-        extra = f", correction={self.correction:g}" if self.kind == "var" else ""
+        extra = f", correction={self.correction:g}" if self.kind in ("var", "std") else ""
         return f"{self.kind}({axes}{', keepdim' if self.keepdim else ''}{extra})"
 
     def extents(self, shape: Shape) -> tuple[int, int, int]:
@@ -158,12 +176,15 @@ class Reduce(Op):
                     (x,)
                 )
                 bound = rounding * magnitude + 2 * u * y
-            elif self.kind == "prod":
+            elif self.kind in ("prod", "norm"):
                 bound = rounding * y
             elif self.kind == "var":
                 # Two passes: the mean's own error enters squared, beside a relative error.
                 (mean,) = Reduce("mean", self.first, self.last, self.keepdim).reference((x,))
                 bound = 3 * rounding * y + 4 * np.square(rounding * mean)
+            elif self.kind == "std":
+                (mean,) = Reduce("mean", self.first, self.last, self.keepdim).reference((x,))
+                bound = 2 * rounding * (y + mean)
             elif self.kind == "logsumexp":
                 # The sum lies in [1, size]: its logarithm's error is absolute, the peak's relative.
                 bound = rounding + 4 * u * y
@@ -206,6 +227,14 @@ class Reduce(Op):
             divisor = max(0.0, size - self.correction)
             centred = x - x.apply(Reduce("mean", self.first, self.last, keepdim=True))
             return dy * (2.0 / divisor if divisor else inf) * centred
+        if self.kind == "std":
+            # Of equal elements the slope is 0, and no square leaves the range.
+            divisor = max(0.0, size - self.correction)
+            centred = x - x.apply(Reduce("mean", self.first, self.last, keepdim=True))
+            share = dy * (1.0 / divisor if divisor else inf)
+            return (share * (centred / y)).drop(y.equals(0.0))
+        if self.kind == "norm":
+            return (dy * (x / y)).drop(y.equals(0.0))
         if self.kind == "prod":
             # The product of the others, without a division by zero: zeros are left out, counted,
             # and an element whose neighbours hold one has no slope.

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 __all__ = [
     "SELU_ALPHA",
     "SELU_SCALE",
+    "acosh",
+    "arcsine",
+    "asinh",
+    "atan",
     "celu",
+    "clamp",
     "elu",
     "gelu",
     "gelu_tanh",
@@ -55,6 +60,42 @@ _SIGMOID_END = 800.0
 def inside(y: Term, dy: Term, low: float, high: float) -> Term:
     """dy strictly between two bounds that y was clamped to, and at NaN."""
     return dy.drop(y >= high).drop(y <= low)
+
+
+def clamp(x: Term, y: Term, dy: Term, low: float, high: float) -> Term:
+    """dy between the bounds and, unlike hardtanh's, on them."""
+    dx = dy if high == math.inf else dy.keep(x <= high)
+    return dx if low == -math.inf else dx.keep(x >= low)
+
+
+def arcsine(x: Term) -> Term:
+    """1 / sqrt(1 - x^2); 1 - x keeps its digits near 1."""
+    return ((1.0 - x) * (x + 1.0)).unary("rsqrt")
+
+
+def _hypotenuse(x: Term) -> tuple[Term, Term]:
+    """t and 1 + v^2, where sqrt(1 + x^2) is sqrt(1 + v^2) / t: x^2 itself would overflow."""
+    size = x.unary("abs")
+    t = size.unary("clamp", 1.0, math.inf).unary("reciprocal")
+    return t, size.binary("minimum", t).unary("square") + 1.0
+
+
+def atan(x: Term, y: Term, dy: Term) -> Term:
+    """1 / (1 + x^2)."""
+    t, square = _hypotenuse(x)
+    return dy * (t.unary("square") / square)
+
+
+def asinh(x: Term, y: Term, dy: Term) -> Term:
+    """1 / sqrt(1 + x^2)."""
+    t, square = _hypotenuse(x)
+    return dy * (t * square.unary("rsqrt"))
+
+
+def acosh(x: Term, y: Term, dy: Term) -> Term:
+    """1 / sqrt(x^2 - 1), root by root: the square would overflow, and cancel near 1."""
+    size = x.unary("abs")
+    return dy * ((size - 1.0).unary("rsqrt") * (size + 1.0).unary("rsqrt"))
 
 
 def leaky_relu(x: Term, y: Term, dy: Term, negative_slope: float) -> Term:

@@ -185,6 +185,17 @@ UNARY: dict[str, UnaryRow] = {
     ),
     "sin": UnaryRow(np.sin, lambda x, y, dy: dy * x.unary("cos"), domain=(-100.0, 100.0)),
     "cos": UnaryRow(np.cos, lambda x, y, dy: dy * -x.unary("sin"), domain=(-100.0, 100.0)),
+    "tan": UnaryRow(np.tan, lambda x, y, dy: dy * (y.unary("square") + 1.0), domain=(-1.5, 1.5)),
+    "asin": UnaryRow(np.arcsin, lambda x, y, dy: dy * slopes.arcsine(x), domain=(-0.999, 0.999)),
+    "acos": UnaryRow(np.arccos, lambda x, y, dy: -dy * slopes.arcsine(x), domain=(-0.999, 0.999)),
+    "atan": UnaryRow(np.arctan, slopes.atan),
+    "sinh": UnaryRow(np.sinh, lambda x, y, dy: dy * x.unary("cosh"), domain=(-80.0, 80.0)),
+    "cosh": UnaryRow(np.cosh, lambda x, y, dy: dy * x.unary("sinh"), domain=(-80.0, 80.0)),
+    "asinh": UnaryRow(np.arcsinh, slopes.asinh, domain=(-100.0, 100.0)),
+    "acosh": UnaryRow(np.arccosh, slopes.acosh, domain=(1.01, 100.0)),
+    "atanh": UnaryRow(
+        np.arctanh, lambda x, y, dy: dy / ((1.0 - x) * (x + 1.0)), domain=(-0.999, 0.999)
+    ),
     "floor": UnaryRow(np.floor, _flat, ulp=0.0),
     "ceil": UnaryRow(np.ceil, _flat, ulp=0.0),
     "round": UnaryRow(np.rint, _flat, ulp=0.0),
@@ -228,6 +239,14 @@ UNARY: dict[str, UnaryRow] = {
         ulp=0.0,
         params=("min_val", "max_val"),
         defaults=(-1.0, 1.0),
+    ),
+    # hardtanh, but for the slope at its bounds.
+    "clamp": UnaryRow(
+        _hardtanh,
+        slopes.clamp,
+        ulp=0.0,
+        params=("min", "max"),
+        defaults=(-math.inf, math.inf),
     ),
     "hardsigmoid": UnaryRow(
         _hardsigmoid,
@@ -279,6 +298,13 @@ BINARY: dict[str, BinaryRow] = {
     "pow": BinaryRow(np.power, slopes.pow, ulp=1.0, domains=(_NONZERO, (-5.0, 5.0))),
     "maximum": BinaryRow(np.maximum, slopes.maximum, ulp=0.0),
     "minimum": BinaryRow(np.minimum, slopes.minimum, ulp=0.0),
+    # The same, but where both are equal the first takes all: the second is a bound.
+    "clamp_min": BinaryRow(
+        np.maximum, lambda a, b, y, dy: (dy.keep(a >= b), dy.keep(a < b)), ulp=0.0
+    ),
+    "clamp_max": BinaryRow(
+        np.minimum, lambda a, b, y, dy: (dy.keep(a <= b), dy.keep(a > b)), ulp=0.0
+    ),
     "remainder": BinaryRow(
         np.remainder,
         lambda a, b, y, dy: (dy, -dy * a.binary("floor_divide", b)),

@@ -194,7 +194,7 @@ class Operand(Symbol):
         """min(max(x, min), max); a bound that is None does not bound."""
         low = -np.inf if min is None else min
         high = np.inf if max is None else max
-        return apply(unary("hardtanh", low, high), self)
+        return apply(unary("clamp", low, high), self)
 
     def where(self, condition: OperandLike, other: OperandLike) -> Tensor:
         """self where `condition` is true, else `other`."""
@@ -302,7 +302,7 @@ class Operand(Symbol):
         return self._reduce("var", dim, keepdim, correction)
 
     def std(self, dim: Dims = None, correction: Number = 1.0, keepdim: bool = False) -> Tensor:
-        return self._reduce("var", dim, keepdim, correction).sqrt()
+        return self._reduce("std", dim, keepdim, correction)
 
     def argmax(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
         return self._reduce("argmax", dim, keepdim)
