@@ -39,7 +39,7 @@ BUDGETS = {
     "python/lamella/functional": 4000,  # losses: a third of it docstrings
     "python/lamella/nn": 4500,  # a class for every loss
     "python/lamella/optim": 2500,
-    # Sums over batches came to it: masses, held gradients, and the programs of a step by themselves.
+    # Sums over batches came to it: masses, held gradients, the programs of a step by themselves.
     "python/lamella/train": 4000,
     # The rules of 150 operators, some 15 lines each; then reader, plan, stages and writer.
     "python/lamella/onnx": 6000,
