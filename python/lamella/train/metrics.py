@@ -10,6 +10,7 @@ logits. Definitions are scikit-learn's.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -309,6 +310,8 @@ class R2Score(Metric):
 
     def update(self, y_true: Array, y_pred: Array) -> None:
         """Merges the sums of a batch."""
+        if not len(y_true):
+            return
         residual = np.square(_errors(self.name, y_true, y_pred)).reshape(len(y_true), -1)
         true = y_true.reshape(len(y_true), -1).astype(np.float64)
         mean, before = true.mean(axis=0), self.state["count"]
@@ -463,17 +466,20 @@ def resolve(metrics: Any, loss: Any) -> list[Metric]:
         given = [given]
     if not isinstance(given, Iterable):
         raise TypeError(message("fit", "no list", {"metrics": given}, "names, metrics, functions"))
+    options = loss.keywords if isinstance(loss, partial) else {}
+    loss = loss.func if isinstance(loss, partial) else loss
     kind = getattr(loss, "__name__", type(loss).__name__)
+    ignore = options.get("ignore_index", getattr(loss, "ignore_index", -100))
     found: list[Metric] = []
     for entry in given:
         if isinstance(entry, Metric):
             found.append(entry)
         elif isinstance(entry, str) and entry in _CLASSES:
             threshold = 0.5 if kind in _PROBABILITIES else 0.0
-            ignore = getattr(loss, "ignore_index", -100)
             found.append(_CLASSES[entry](threshold, kind in _BINARY, ignore))
         elif isinstance(entry, str) and entry in _OTHERS:
-            metric = _OTHERS[entry]()
+            top = entry == "top_k_accuracy"
+            metric = TopKAccuracy(ignore=ignore) if top else _OTHERS[entry]()
             metric.name = entry
             found.append(metric)
         elif callable(entry) and not isinstance(entry, type):
