@@ -191,6 +191,69 @@ def test_load_state_dict_not_strict():
         net.load_state_dict({"0.bias": np.ones(3)}, strict=False)
 
 
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed, self.head = nn.Linear(3, 4), nn.Linear(3, 4)
+        self.head.weight = self.embed.weight
+
+    def forward(self, x):
+        return self.embed(x) + self.head(x)
+
+
+@pytest.mark.parametrize("dropped", ["embed.weight", "head.weight"])
+def test_one_name_of_a_tied_parameter_is_enough(dropped):
+    net, twin = Tied(), Tied()
+    state = dict(net.state_dict())
+    del state[dropped]
+    assert twin.load_state_dict(state) == ([], [])
+    same_bits(np.asarray(twin.head.weight), np.asarray(net.head.weight))
+    assert twin.head.weight is twin.embed.weight
+    del state["head.bias"]
+    with pytest.raises(FormatError, match=r"missing head\.bias; expected"):
+        twin.load_state_dict(state)
+    state = {name: array for name, array in net.state_dict().items() if "weight" not in name}
+    assert twin.load_state_dict(state, strict=False).missing_keys == ["embed.weight", "head.weight"]
+
+
+@pytest.mark.parametrize(
+    "prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "module.module."]
+)
+def test_prefixes_of_wrappers_pytorch_3805(prefix):
+    net, twin = nn.Sequential(nn.Linear(2, 3), Tied()), nn.Sequential(nn.Linear(2, 3), Tied())
+    state = {prefix + name: array for name, array in net.state_dict().items()}
+    assert twin.load_state_dict(state) == ([], [])
+    same_bits(np.asarray(twin[0].weight), np.asarray(net[0].weight))
+    state["other"] = np.ones(1)
+    if "module." in prefix:  # not DataParallel's: it wraps everything
+        with pytest.raises(FormatError, match="unexpected other"):
+            twin.load_state_dict(state)
+    assert twin.load_state_dict({f"{prefix}0.bias": np.ones(3)}, strict=False).unexpected_keys == []
+    same_bits(np.asarray(twin[0].bias), np.ones(3, np.float32))
+
+
+def test_a_compiled_part_and_a_part_of_that_name():
+    net = nn.Sequential(nn.Linear(2, 3), nn.Linear(3, 2))
+    state = {f"0._orig_mod.{n}": a for n, a in net[0].state_dict().items()}
+    state |= {f"1.{n}": a for n, a in net[1].state_dict().items()}
+    assert net.load_state_dict(state) == ([], [])
+
+    class Wrapper(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.module = inner
+
+        def forward(self, x):
+            return self.module(x)
+
+    wrapped = Wrapper(nn.Linear(2, 3))
+    assert list(wrapped.state_dict()) == ["module.weight", "module.bias"]
+    assert wrapped.load_state_dict(wrapped.state_dict()) == ([], [])
+    doubled = {f"module.{name}": array for name, array in wrapped.state_dict().items()}
+    with pytest.raises(FormatError, match=r"missing module\.weight"):
+        wrapped.load_state_dict({**doubled, "weight": np.ones((3, 2))})
+
+
 def test_load_state_dict_into_another_tree_names_both_sides():
     with pytest.raises(FormatError) as caught:
         nn.Linear(2, 3).load_state_dict(nn.Sequential(nn.Linear(2, 3)).state_dict())

@@ -85,9 +85,11 @@ def tensor(
     key: str = "0",
     kind: str = "FloatStorage",
     more: tuple[bytes, ...] = (),
+    view: tuple[bytes, ...] = (),
 ) -> bytes:
-    """The pickle instructions for a tensor on a storage."""
-    storage = tuple_of(text("storage"), named("torch", kind), text(key), text("cpu"), number(count))
+    """The pickle instructions for a tensor on a storage; view: the sixth part of its id."""
+    name, place = named("torch", kind), text("cpu")
+    storage = tuple_of(text("storage"), name, text(key), place, number(count), *view)
     return (
         named("torch._utils", "_rebuild_tensor_v2")
         + tuple_of(
@@ -117,6 +119,26 @@ def torch_bytes(pickled: bytes, storages: Mapping[str, bytes] | None = None) -> 
     for key, data in ({"0": SIX} if storages is None else storages).items():
         members[f"net/data/{key}"] = data
     return zip_bytes(members)
+
+
+LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+
+
+def legacy_bytes(
+    pickled: bytes,
+    storages: Mapping[str, tuple[int, bytes]] | None = None,
+    *,
+    version: int = 1001,
+    keys: bytes | None = None,
+) -> bytes:
+    """A file as torch.save made them before 1.6; storages: key -> (number of elements, bytes)."""
+    found = {"0": (6, SIX)} if storages is None else storages
+    machine = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"int": 4}}
+    listed = pickle.dumps(list(found), 2) if keys is None else b"\x80\x02" + keys + b"."
+    parts = [LEGACY, pickle.dumps(version, 2), pickle.dumps(machine, 2)]
+    parts += [b"\x80\x02" + pickled + b".", listed]
+    parts += [struct.pack("<q", count) + data for count, data in found.values()]
+    return b"".join(parts)
 
 
 def cost_of(path: Path, data: bytes, **named: Any) -> dict[str, np.ndarray] | FormatError:

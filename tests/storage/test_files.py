@@ -113,6 +113,18 @@ def test_saving_over_what_was_loaded_safetensors_762(tmp_path: Path) -> None:
     same_bits(files.load(path)["w"], np.array(want[::-1]))
 
 
+def test_tied_tensors_that_are_stored_once_keras_hub_3075(tmp_path: Path) -> None:
+    """save_model of safetensors writes {dropped: kept} into the metadata."""
+    x, path = np.arange(6, dtype=np.float32), tmp_path / "x.safetensors"
+    metadata = {"head.weight": "embed.weight", "format": "pt", "step": "7", "pt": "embed.weight"}
+    files.save({"embed.weight": x, "pt": -x}, path, metadata=metadata)
+    got = files.load(path)
+    assert list(got) == ["embed.weight", "pt", "head.weight"]
+    assert got["head.weight"] is got["embed.weight"]
+    same_bits(got["head.weight"], x)
+    same_bits(got["pt"], -x)
+
+
 def test_what_is_no_regular_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):

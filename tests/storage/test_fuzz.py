@@ -20,6 +20,7 @@ from lamella.storage import checkpoint, files
 from storage.crafted import (
     cost_of,
     dict_of,
+    legacy_bytes,
     npy_bytes,
     number,
     safetensors_bytes,
@@ -48,7 +49,7 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     checkpoint.write(folder / "e", ARRAYS, {"epoch": 1})
     found = {path.name: path.read_bytes() for path in folder.iterdir()}
     pickled = dict_of(state_dict=dict_of(w=tensor((2, 3), (3, 1))), epoch=number(2))
-    return {**found, "f.pt": torch_bytes(pickled)}
+    return {**found, "f.pt": torch_bytes(pickled), "g.pth": legacy_bytes(pickled)}
 
 
 def judge(path: Path, data: bytes) -> None:
@@ -82,7 +83,7 @@ CHANGES = st.lists(
 
 @FEW
 @given(
-    name=st.sampled_from(["a.safetensors", "b.npz", "c.npz", "d.npy", "e", "f.pt"]),
+    name=st.sampled_from(["a.safetensors", "b.npz", "c.npz", "d.npy", "e", "f.pt", "g.pth"]),
     changes=CHANGES,
 )
 def test_right_files_with_wrong_bytes(
@@ -162,11 +163,16 @@ def test_headers_of_npy(header: str, size: int, deflated: bool, tmp_path: Path) 
 INSTRUCTIONS = st.one_of(
     st.sampled_from(
         [
-            *(bytes([code]) for code in b"()]}taesubRQN\x88\x94\x85\x86\x87\x93"),
+            *(
+                bytes([code])
+                for code in b"()]}taesubRQN\x88\x94\x85\x86\x87\x93\x81\x8f\x90\x91\x92o012"
+            ),
             *(b"q\0", b"h\0", text("w"), dict_of(w=b"N")),
             *(tensor((2, 3), (3, 1)), tensor((2**20,), (0,)), tensor((7,), (1,))),
             *(b"ctorch\nSize\n", b"ccollections\nOrderedDict\n", b"ctorch\nFloatStorage\n"),
             b"cos\nsystem\n",
+            *(b"cnumpy\ndtype\n", b"X\2\0\0\0f4", b"C\4abcd", b"c_codecs\nencode\n"),
+            b"cnumpy.core.multiarray\n_reconstruct\n",
         ]
     ),
     st.integers(-300, 2**40).map(number),
@@ -179,3 +185,4 @@ INSTRUCTIONS = st.one_of(
 def test_programs_of_pickle(program: bytes, tmp_path: Path) -> None:
     judge(tmp_path / "x", torch_bytes(program))
     judge(tmp_path / "x", torch_bytes(dict_of(w=tensor((6,), (1,))) + program))
+    judge(tmp_path / "x", legacy_bytes(dict_of(w=tensor((6,), (1,)), v=program)))

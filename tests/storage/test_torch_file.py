@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """PyTorch's files made by hand: what a state dict needs is read, everything else is refused.
 
-Files that PyTorch itself wrote are read in tests/parity/test_torch_files.py.
+Files that PyTorch itself wrote are read in tests/parity/test_torch_files.py; what is skipped beside
+a state dict is in test_weights.py.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pytest
 
 from comparators import same_bits
 from lamella.storage import opcodes, torch_file
+from lamella.storage.weights import Weights
 from storage.crafted import (
     HOOKS,
     SIX,
@@ -141,6 +143,20 @@ def test_nothing_is_run(tmp_path: Path) -> None:
         refusal(tmp_path / "x", data, "no archive", format="torch")
 
 
+@pytest.mark.parametrize(("module", "name"), GLOBALS)
+def test_a_global_beside_the_weights_is_inert(module: str, name: str, tmp_path: Path) -> None:
+    known = name in ("_reconstruct", "scalar", "defaultdict")  # with other arguments
+    for call in (b"R", b"\x81", b")\x92"):
+        thing = named(module, name) + tuple_of(text("echo")) + call
+        data = torch_bytes(dict_of(model=dict_of(w=PLAIN), beside=thing))
+        if known:
+            refusal(tmp_path / "x", data, f"'{module}.{name}'")
+            continue
+        found = cost_of(tmp_path / "x", data)
+        assert isinstance(found, Weights), found
+        assert found.skipped == {"beside": f"{module}.{name}"}
+
+
 ALLOWED = set(opcodes._HANDLERS) | {ord(".")}
 
 
@@ -158,8 +174,8 @@ def storage_id(*parts: bytes) -> bytes:
 
 FLOATS = named("torch", "FloatStorage")
 VALUES = {
-    "not_a_dict": (PLAIN, "holds no dict of tensors"),
-    "entry_is_text": (dict_of(w=PLAIN, v=text("a")), "'v', value=str"),
+    "not_a_dict": (number(1), "holds no dict of tensors; got value='int'"),
+    "entry_is_text_only": (dict_of(v=text("a")), "'v', value=str"),
     "entry_is_number_only": (dict_of(epoch=number(1)), "is no tensor"),
     "entry_is_storage": (dict_of(w=PLAIN, v=FLOATS), "is no tensor"),
     "empty": (b"", "does not end with one value"),
@@ -172,15 +188,15 @@ VALUES = {
     "odd_items": (b"}(Nu", "no value"),
     "mark_missing": (b"}u", "mark is missing"),
     "memo_missing": (b"h\x05", "has not stored"),
-    "key_is_number_of_64_bits": (b"}" + number(2**61 - 1) + b"Ns", "a key is neither"),
-    "key_is_tuple": (b"})Ns", "a key is neither"),
-    "key_is_truth": (b"}\x88Ns", "a key is neither"),
+    "key_is_number_of_64_bits": (b"}" + number(2**61 - 1) + b"Ns", "is no tensor"),
+    "key_is_tuple": (b"})Ns", "is no tensor"),
+    "key_is_truth": (b"}\x88Ns", "is no tensor"),
     "text_cut": (b"X\xff\xff\xff\x7fab", "ends early"),
     "text_cut_short": (b"X\x7f\0\0\0ab", "ends early"),
     "text_no_unicode": (b"X\1\0\0\0\xff", "not Unicode"),
     "marks_deep_ghsa_7w46_vvrh_m8q5": (b"(" * 65, "nested deeper"),
     "attributes_of_a_dict": (b"}}b", "attributes for what has none"),
-    "attributes_of_a_tensor": (PLAIN + b"}b", "is no dict"),
+    "attributes_of_a_tensor": (PLAIN + b"}b", "attributes for what has none"),
     "protocol": (b"\x80\x09", "pickle protocol 9"),
     "global_without_end": (b"c" + b"x" * 1000, "name of a global is too long"),
     "call_of_a_text": (text("os.system") + b")R", "a call with arguments not known"),
@@ -260,7 +276,7 @@ def test_a_pickle_that_asks_for_much(pickled: bytes, part: str, tmp_path: Path) 
 
 
 def test_a_deflated_pickle_is_bounded(tmp_path: Path) -> None:
-    for size, part in ((60 << 20, "more memory than allowed"), (65 << 20, "too large")):
+    for size, part in ((61 << 20, "more memory than allowed"), (65 << 20, "too large")):
         data = zip_bytes({"net/data.pkl": bytes(size)}, deflated=True)
         refusal(tmp_path / "x", data, part)
 
@@ -268,8 +284,9 @@ def test_a_deflated_pickle_is_bounded(tmp_path: Path) -> None:
 def test_other_formats_of_pytorch_are_refused_by_name(tmp_path: Path) -> None:
     script = {"net/data.pkl": b"\x80\x02}.", "net/constants.pkl": b"", "net/code/a.py": b""}
     refusal(tmp_path / "x", zip_bytes(script), "TorchScript")
-    legacy = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02M\xe9\x03."
-    refusal(tmp_path / "x", legacy, "before 1.6")
+    refusal(
+        tmp_path / "x", b"sys_info".ljust(257, b"\0") + b"ustar\0".ljust(255, b"\0"), "PyTorch 0.1"
+    )
 
 
 def test_a_damaged_storage_is_noticed(tmp_path: Path) -> None:

@@ -363,7 +363,9 @@ class Module(_core.Callable):
         """Copies the arrays of `state_dict` into the parameters and buffers of the same names.
 
         Parameters: state_dict, name -> array (anything np.asarray takes; floating values are cast
-        to the parameter's dtype); strict, whether missing and unexpected names are errors.
+        to the parameter's dtype); strict, whether missing and unexpected names are errors. Names
+        may all have the prefixes `module.` of DataParallel and `_orig_mod.` of torch.compile; one
+        name of a tied parameter is enough.
         Returns: (missing_keys, unexpected_keys).
         Raises: FormatError naming every missing, unexpected, mis-shaped and mistyped entry; then
         nothing has changed.

@@ -55,7 +55,10 @@ def load(module: Module, given: Mapping[str, Any], strict: bool) -> tuple[list[s
             )
         )
     entries = dict(_entries(module))
-    missing = [name for name in entries if name not in given]
+    given = _unwrapped(given, entries)
+    # One that is tied to another has its value from any of its names.
+    filled = {id(stored) for name, stored in entries.items() if name in given}
+    missing = [name for name, stored in entries.items() if id(stored) not in filled]
     unexpected = [str(name) for name in given if name not in entries]
     wrong: list[str] = []
     arrays: list[tuple[Stored, Array]] = []
@@ -86,6 +89,23 @@ def load(module: Module, given: Mapping[str, Any], strict: bool) -> tuple[list[s
     for stored, array in arrays:
         stored.data = array
     return missing, unexpected
+
+
+def _unwrapped(given: Mapping[str, Any], entries: Mapping[str, Stored]) -> Mapping[str, Any]:
+    """`given` without the prefixes of DataParallel and torch.compile, where more names fit so.
+
+    `module.` is taken off where all names begin with it, `_orig_mod.` anywhere.
+    """
+    names = list(given)
+    if all(name in entries for name in names) or not all(isinstance(name, str) for name in names):
+        return given
+    short = [".".join(part for part in name.split(".") if part != "_orig_mod") for name in names]
+    while short and all(name.startswith("module.") for name in short):
+        short = [name.removeprefix("module.") for name in short]
+    fits = sum(name in entries for name in short) > sum(name in entries for name in names)
+    if not fits or len(set(short)) < len(short):
+        return given
+    return {new: given[name] for new, name in zip(short, names, strict=True)}
 
 
 _KINDS: dict[str, type[Any]] = {"_parameters": Parameter, "_buffers": Buffer}

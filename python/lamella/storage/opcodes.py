@@ -1,30 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The few instructions of the pickle machine that a state dict needs; nothing is imported or run.
+"""The instructions of the pickle machine that checkpoints need; nothing is imported or run.
 
-Builds dicts, lists, tuples, text and numbers, and hands the three things that could have a meaning
-outside (a global's name, a call, a persistent id) to a `Meaning`, which knows a fixed list of them.
-Every other instruction is refused. Depth, memory and number of steps are bounded. The instructions
-are documented in CPython's Lib/pickletools.py.
+Builds dicts, lists, tuples, text, bytes and numbers, and hands what could have a meaning outside (a
+global's name, a call, attributes, a persistent id) to a `Meaning`, which knows a fixed list and
+answers with an `Inert` for all else. Every other instruction is refused. Depth, memory and number
+of steps are bounded. The instructions are documented in CPython's Lib/pickletools.py.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
-from lamella.storage.source import Budget
+from lamella.storage.source import CHUNK, Budget, Source
 
-__all__ = ["Meaning", "evaluate"]
+__all__ = ["Inert", "Meaning", "Pickles", "evaluate"]
 
 # A state dict takes some 45 steps a tensor; in Python these take about a second.
 MAX_STEPS = 3_000_000
 MAX_STACK = 1 << 18
 MAX_MARKS = 64
+MAX_PICKLE = 64 << 20
 
 # What CPython takes for one, at most: an item includes its share of the table around it.
 _CONTAINER, _NUMBER, _ITEM = 120, 32, 110
+
+# The first byte of a sign beyond Latin-1, for which CPython takes more than one byte a sign.
+_WIDE = re.compile(rb"[\xc4-\xff]")
+
+
+@dataclass(frozen=True, slots=True)
+class Inert:
+    """A class, function or object that is not known: its name is all that is kept of it."""
+
+    name: str
+
+
+class _Key:
+    """A key that is neither text nor a small integer.
+
+    Python's own hashes of large integers, and of tuples of them, can be chosen to collide.
+    """
+
+    __slots__ = ()
 
 
 class Meaning(Protocol):
@@ -36,23 +58,68 @@ class Meaning(Protocol):
     def call(self, function: object, arguments: tuple[Any, ...]) -> object:
         """The result of a call of a global."""
 
+    def attributes(self, value: object, state: object) -> None:
+        """Gives a value the attributes, or the contents, that the pickle keeps beside it."""
+
     def persistent(self, arguments: object) -> object:
         """The value of a persistent id."""
 
 
-def evaluate(data: bytes, meaning: Meaning, budget: Budget) -> object:
-    """The value that a pickle describes; FormatError for all that is not a state dict's."""
-    return _Machine(data, meaning, budget).run()
+def evaluate(data: bytes | bytearray, meaning: Meaning, budget: Budget) -> object:
+    """The value that a pickle describes; FormatError for instructions that are not allowed."""
+    machine = _Machine(data, 0, meaning, budget)
+    value = machine.run()
+    if machine.at != len(data):
+        machine.fail("the pickle does not end with one value")
+    return value
+
+
+class Pickles:
+    """Pickles one behind the other from a place in a file on, read as far as they go."""
+
+    __slots__ = ("_budget", "_data", "_source", "at")
+
+    def __init__(self, source: Source, budget: Budget) -> None:
+        self._source = source
+        self._budget = budget
+        self._data = bytearray()
+        self.at = 0
+
+    def next(self, meaning: Meaning) -> object:
+        """The value of the next one; `at` is then behind it."""
+        machine = _Machine(self._data, self.at, meaning, self._budget, self._grow)
+        value = machine.run()
+        self.at = machine.at
+        return value
+
+    def _grow(self, size: int) -> bool:
+        """Reads on until `size` bytes are there; False where the file or the bound ends."""
+        have = len(self._data)
+        whole = min(self._source.size, MAX_PICKLE)
+        if size > whole:
+            return False
+        more = min(max(size, 2 * have, CHUNK), whole) - have
+        self._budget.spend(2 * more, "pickle")  # for a moment it is there twice
+        self._data += self._source.take(have, more)
+        return True
 
 
 class _Machine:
-    __slots__ = ("at", "budget", "data", "marks", "meaning", "memo", "stack")
+    __slots__ = ("at", "budget", "data", "grow", "marks", "meaning", "memo", "stack")
 
-    def __init__(self, data: bytes, meaning: Meaning, budget: Budget) -> None:
+    def __init__(
+        self,
+        data: bytes | bytearray,
+        at: int,
+        meaning: Meaning,
+        budget: Budget,
+        grow: Callable[[int], bool] = lambda size: False,
+    ) -> None:
         self.data = data
+        self.at = at
         self.meaning = meaning
         self.budget = budget
-        self.at = 0
+        self.grow = grow
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
@@ -63,12 +130,12 @@ class _Machine:
     def run(self) -> object:
         data, stop = self.data, ord(".")
         for _ in range(MAX_STEPS):
-            if self.at >= len(data):
+            if self.at >= len(data) and not self.grow(self.at + 1):
                 self.fail("the pickle ends early")
             code = data[self.at]
             self.at += 1
             if code == stop:
-                if len(self.stack) != 1 or self.marks or self.at != len(data):
+                if len(self.stack) != 1 or self.marks:
                     self.fail("the pickle does not end with one value")
                 return self.stack[0]
             handler = _HANDLERS.get(code)
@@ -79,10 +146,15 @@ class _Machine:
 
     # What the instructions are made of.
 
-    def take(self, count: int) -> bytes:
+    def reach(self, count: int) -> int:
+        """Moves on by `count` bytes that are there; where they begin."""
         start, self.at = self.at, self.at + count
-        if self.at > len(self.data):
+        if self.at > len(self.data) and not self.grow(self.at):
             self.fail("the pickle ends early")
+        return start
+
+    def take(self, count: int) -> bytes | bytearray:
+        start = self.reach(count)
         return self.data[start : self.at]
 
     def number(self, count: int) -> int:
@@ -99,10 +171,10 @@ class _Machine:
             self.fail("the pickle's stack is empty")
         return self.stack.pop()
 
-    def top(self, kind: type) -> Any:
+    def top(self, *kinds: type) -> Any:
         value = self.pop()
-        if not isinstance(value, kind):
-            self.fail(f"a value is no {kind.__name__}")
+        if not isinstance(value, kinds):
+            self.fail(f"a value is no {kinds[0].__name__}")
         self.stack.append(value)
         return value
 
@@ -127,18 +199,36 @@ class _Machine:
         self.push(self.memo[place])
 
     def text(self, size: int) -> str:
-        # Four bytes a sign, where one sign needs them; exact for texts too short to do harm.
-        if size > 1000:
-            self.budget.spend(4 * min(size, len(self.data)), "text")
-        try:
-            found = self.take(size).decode("utf-8", "surrogatepass")
-        except UnicodeDecodeError:
-            self.fail("a text is not Unicode")
+        start = self.reach(size)
+        with memoryview(self.data)[start : self.at] as raw:
+            if size > 1000:
+                # Four bytes a sign, where one sign needs them, else two while it is decoded.
+                self.budget.spend((4 if _WIDE.search(raw) else 2) * size, "text")
+            try:
+                found = str(raw, "utf-8", "surrogatepass")
+            except UnicodeDecodeError:
+                self.fail("a text is not Unicode")
+        # Exact for texts too short to do harm.
         self.budget.spend(sys.getsizeof(found) if size <= 1000 else 0, "text")
         return found
 
+    def binary(self, size: int) -> bytes:
+        start = self.reach(size)
+        self.budget.spend(2 * size + _NUMBER, "bytes")
+        return bytes(self.data[start : self.at])
+
+    def either(self, size: int) -> str | bytes:
+        """What Python 2 calls a text."""
+        found = self.binary(size)
+        try:
+            return found.decode("ascii")
+        except UnicodeDecodeError:
+            return found
+
     def line(self) -> str:
         end = self.data.find(b"\n", self.at, self.at + 256)
+        if end < 0 and self.grow(self.at + 256):
+            end = self.data.find(b"\n", self.at, self.at + 256)
         if end < 0:
             self.fail("the name of a global is too long")
         start, self.at = self.at, end + 1
@@ -151,19 +241,21 @@ class _Machine:
         self.group([self.pop() for _ in range(count)][::-1])
 
     def extend(self, values: list[Any]) -> None:
-        self.budget.spend(16 * len(values), "value")
-        self.top(list).extend(values)
+        target = self.top(list, Inert)
+        if isinstance(target, list):
+            self.budget.spend(16 * len(values), "value")
+            target.extend(values)
 
     def update(self, values: list[Any]) -> None:
         if len(values) % 2:
             self.fail("a key has no value")
+        target = self.top(dict, Inert)
+        if isinstance(target, Inert):
+            return
         self.budget.spend(_ITEM * len(values), "value")
-        found = self.top(dict)
         for key, value in zip(values[::2], values[1::2], strict=True):
-            # Larger integers could be chosen to collide in the table; texts cannot.
-            if type(key) is not str and not (type(key) is int and 0 <= key < 2**31):
-                self.fail("a key is neither text nor an integer from 0 to 2^31 - 1")
-            found[key] = value
+            plain = type(key) is str or (type(key) is int and 0 <= key < 2**31)
+            target[key if plain else _Key()] = value
 
     def mark(self) -> None:
         if len(self.marks) == MAX_MARKS:
@@ -174,7 +266,9 @@ class _Machine:
         name, module = self.pop(), self.pop()
         if type(name) is not str or type(module) is not str:
             self.fail("the name of a global is no text")
-        self.push(self.meaning.named(f"{module}.{name}"), _CONTAINER)
+        if len(name) + len(module) > 512:
+            self.fail("the name of a global is too long")
+        self.push(self.meaning.named(f"{module}.{name}"), 6 * _CONTAINER)
 
     def protocol(self) -> None:
         if (version := self.number(1)) not in (2, 3, 4, 5):
@@ -186,21 +280,39 @@ class _Machine:
             self.fail("arguments are no tuple")
         self.push(self.meaning.call(function, arguments), 3 * _CONTAINER)
 
+    def instance(self) -> None:
+        """A class and, above the mark, its arguments."""
+        values = self.items()
+        if not values:
+            self.fail("a class is missing")
+        self.push(self.meaning.call(values[0], tuple(values[1:])), 3 * _CONTAINER)
+
     def build(self) -> None:
-        """Drops an OrderedDict's attributes (a state dict's `_metadata`); nothing else has any."""
         state = self.pop()
-        if type(self.top(dict)) is dict or type(state) is not dict:
-            self.fail("attributes for what has none")
+        value = self.pop()
+        self.meaning.attributes(value, state)
+        self.stack.append(value)
+
+    def repeat(self) -> None:
+        value = self.pop()
+        self.stack.append(value)
+        self.push(value)
 
 
-def _long(machine: _Machine) -> None:
-    data = machine.take(machine.number(1))
+def _integer(machine: _Machine, size: int) -> None:
+    data = machine.binary(size)
     machine.push(int.from_bytes(data, "little", signed=True), _NUMBER + len(data))
+
+
+def _keywords(machine: _Machine) -> None:
+    """An object made with arguments by name, which only unknown classes are."""
+    machine.pop()
+    machine.reduce()
 
 
 def _global(machine: _Machine) -> None:
     module, name = machine.line(), machine.line()
-    machine.push(machine.meaning.named(f"{module}.{name}"), _CONTAINER)
+    machine.push(machine.meaning.named(f"{module}.{name}"), 6 * _CONTAINER)
 
 
 _TABLE: dict[bytes, Callable[[_Machine], Any]] = {
@@ -212,10 +324,21 @@ _TABLE: dict[bytes, Callable[[_Machine], Any]] = {
     b"J": lambda m: m.push(struct.unpack("<i", m.take(4))[0], _NUMBER),
     b"K": lambda m: m.push(m.number(1)),
     b"M": lambda m: m.push(m.number(2), _NUMBER),
-    b"\x8a": _long,
+    b"\x8a": lambda m: _integer(m, m.number(1)),
+    b"\x8b": lambda m: _integer(m, m.number(4)),
     b"G": lambda m: m.push(struct.unpack(">d", m.take(8))[0], _NUMBER),
     b"X": lambda m: m.push(m.text(m.number(4))),
     b"\x8c": lambda m: m.push(m.text(m.number(1))),
+    b"\x8d": lambda m: m.push(m.text(m.number(8))),
+    b"U": lambda m: m.push(m.either(m.number(1))),
+    b"T": lambda m: m.push(m.either(m.number(4))),
+    b"C": lambda m: m.push(m.binary(m.number(1))),
+    b"B": lambda m: m.push(m.binary(m.number(4))),
+    b"\x8e": lambda m: m.push(m.binary(m.number(8))),
+    b"\x96": lambda m: m.push(m.binary(m.number(8))),  # a bytearray
+    b"\x8f": lambda m: m.push(Inert("set"), _CONTAINER),
+    b"\x90": lambda m: m.extend(m.items()),
+    b"\x91": lambda m: m.push((m.items(), Inert("frozenset"))[1], _CONTAINER),
     b"}": lambda m: m.push({}, _CONTAINER),
     b"]": lambda m: m.push([], _CONTAINER),
     b")": lambda m: m.push(()),
@@ -237,6 +360,12 @@ _TABLE: dict[bytes, Callable[[_Machine], Any]] = {
     b"\x93": lambda m: m.named(),
     b"Q": lambda m: m.push(m.meaning.persistent(m.pop()), 2 * _CONTAINER),
     b"R": lambda m: m.reduce(),
+    b"\x81": lambda m: m.reduce(),
+    b"\x92": _keywords,
+    b"o": lambda m: m.instance(),
     b"b": lambda m: m.build(),
+    b"0": lambda m: m.pop(),
+    b"1": lambda m: m.items(),
+    b"2": lambda m: m.repeat(),
 }
 _HANDLERS: dict[int, Callable[[_Machine], Any]] = {code[0]: f for code, f in _TABLE.items()}

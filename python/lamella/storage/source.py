@@ -79,7 +79,8 @@ class Source:
 class Budget:
     """How many bytes the arrays of one file, or what else `what` says, may take in memory.
 
-    By default twice the file (bfloat16 doubles) and 48 MiB (small files compress well).
+    By default twice the file (bfloat16 doubles) and 48 MiB (small files compress well); of a large
+    one three times, less 16 MiB (tied tensors are copied).
     """
 
     __slots__ = ("_left", "_limit", "_what", "source")
@@ -89,7 +90,8 @@ class Budget:
     ) -> None:
         self.source = source
         self._what = what
-        self._limit = 2 * source.size + 48 * MIB if max_bytes is None else max_bytes
+        default = max(2 * source.size + 48 * MIB, 3 * source.size - 16 * MIB)
+        self._limit = default if max_bytes is None else max_bytes
         self._left = self._limit
 
     def spend(self, count: int, name: object) -> None:
