@@ -117,7 +117,7 @@ def _case(op: Update, rule: Callable[..., Both], scalars: list[float], shape: tu
             array = rng.normal(size=shape)
             # A mean square, large enough for the squared mean to be subtracted from it.
             squared = name not in ("exp_avg", "grad_avg", "momentum_buffer")
-            arrays.append(9 + np.square(array) if squared else array)
+            arrays.append(36 + np.square(array) if squared else array)
         filled = np.array(scalars + [0.0] * (9 - len(scalars)))
         return (*(np.asarray(x).astype(dtype) for x in arrays), filled)
 

@@ -22,7 +22,8 @@ MAX_OP_KINDS = 45
 # raise the figure in the change that needs it and say why there.
 BUDGETS = {
     "cpp/base": 1500,
-    "cpp/simd": 3800,  # three instruction sets of 450 lines each, coefficients of two precisions
+    # Three instruction sets of 450 lines each, coefficients of two precisions, angles, hyperbolas.
+    "cpp/simd": 4000,
     # Losses came to the rows, the updates of the optimisers, and products of far, of long and of
     # transposed matrices.
     "cpp/kernels": 5000,

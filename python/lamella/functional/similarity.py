@@ -23,6 +23,8 @@ def cosine_similarity(x1: Operand, x2: Operand, dim: int = 1, eps: float = 1e-8)
 
     y = x1 . x2 / (max(|x1|, eps) max(|x2|, eps)) along dim
 
+    Neither the lengths' product nor their squares are formed: only a length itself must be finite.
+
     Parameters: x1, x2, whose shapes broadcast; dim, an axis of the broadcast shape; eps > 0.
     Returns: an array without dim. Raises: ShapeError, DTypeError.
     Source: torch.nn.functional.cosine_similarity.

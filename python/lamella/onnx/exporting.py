@@ -16,7 +16,7 @@ import numpy as np
 
 from lamella.ir.graph import Node, Value
 from lamella.ir.types import Array, DType
-from lamella.onnx import encoding
+from lamella.onnx import encoding, forms
 from lamella.ops.base import Op
 from lamella.ops.elementwise import Binary, Cast, Compare, Logical, Unary, Where
 from lamella.ops.gather import Embedding
@@ -25,6 +25,7 @@ from lamella.ops.matmul import MatMul
 from lamella.ops.norm import LayerNorm, RmsNorm
 from lamella.ops.reduce import Reduce
 from lamella.ops.shape import Concat, Expand, Pad, Permute, Reshape, Slice
+from lamella.ops.slopes import SELU_ALPHA, SELU_SCALE
 from lamella.ops.softmax import Softmax
 
 __all__ = ["EXPORT", "Out"]
@@ -82,12 +83,20 @@ Rule: TypeAlias = Callable[[Out, Any, list[str], Node], str | list[str]]
 
 _DIRECT = {
     "abs": "Abs", "neg": "Neg", "sign": "Sign", "sqrt": "Sqrt", "reciprocal": "Reciprocal",
-    "exp": "Exp", "log": "Log", "erf": "Erf", "sin": "Sin", "cos": "Cos", "floor": "Floor",
-    "ceil": "Ceil", "round": "Round", "tanh": "Tanh", "sigmoid": "Sigmoid", "relu": "Relu",
-    "softsign": "Softsign", "mish": "Mish", "hardswish": "HardSwish", "selu": "Selu",
-    "gelu": "Gelu",
+    "exp": "Exp", "log": "Log", "erf": "Erf", "sin": "Sin", "cos": "Cos", "tan": "Tan",
+    "asin": "Asin", "acos": "Acos", "atan": "Atan", "sinh": "Sinh", "cosh": "Cosh",
+    "asinh": "Asinh", "acosh": "Acosh", "atanh": "Atanh", "floor": "Floor", "ceil": "Ceil",
+    "round": "Round", "tanh": "Tanh", "sigmoid": "Sigmoid", "relu": "Relu", "softsign": "Softsign",
+    "mish": "Mish", "hardswish": "HardSwish", "gelu": "Gelu",
 }  # fmt: skip
-_ALPHA = {"leaky_relu": "LeakyRelu", "elu": "Elu", "celu": "Celu"}
+_FORMS = {
+    "expm1": forms.expm1, "log1p": forms.log1p, "erfc": forms.erfc, "tanhshrink": forms.tanhshrink,
+}  # fmt: skip
+
+
+def _attributable(dtype: DType, *values: float) -> bool:
+    """Whether attributes, which are float32, hold these numbers as a net of this type has them."""
+    return dtype is DType.float32 or all(float(np.float32(value)) == value for value in values)
 
 
 def _unary(out: Out, op: Unary, inputs: list[str], node: Node) -> str:
@@ -100,13 +109,17 @@ def _unary(out: Out, op: Unary, inputs: list[str], node: Node) -> str:
 
     if name in _DIRECT:
         return out.add(_DIRECT[name], x)
-    if name in _ALPHA:
-        return out.add(_ALPHA[name], x, alpha=float(params[0]))
+    if name in _FORMS:
+        return _FORMS[name](out, x, dtype)
+    if name in _BENT:
+        return _bent(out, name, x, params, dtype)
     if name == "gelu_tanh":
         return out.add("Gelu", x, approximate="tanh")
     if name == "hardsigmoid":
-        return out.add("HardSigmoid", x, alpha=1 / 6, beta=0.5)
-    if name in ("hardtanh", "relu6"):
+        # HardSigmoid's x / 6 + 1/2 would cancel near -3.
+        shifted = out.add("Clip", out.add("Add", x, number(3.0)), number(0.0), number(6.0))
+        return out.add("Div", shifted, number(6.0))
+    if name in ("hardtanh", "clamp", "relu6"):
         low, high = params or (0.0, 6.0)
         bounds = ["" if math.isinf(bound) else number(bound) for bound in (low, high)]
         return out.add("Clip", x, *(bounds if bounds[1] else bounds[:1]))
@@ -117,26 +130,21 @@ def _unary(out: Out, op: Unary, inputs: list[str], node: Node) -> str:
         return out.add("Mul", positive, positive)
     if name == "rsqrt":
         return out.add("Reciprocal", out.add("Sqrt", x))
-    if name == "expm1":
-        return out.add("Sub", out.add("Exp", x), number(1.0))
-    if name == "log1p":
-        return out.add("Log", out.add("Add", x, number(1.0)))
-    if name == "erfc":
-        return out.add("Sub", number(1.0), out.add("Erf", x))
     if name == "silu":
         return out.add("Mul", x, out.add("Sigmoid", x))
     if name == "softplus":
-        beta = params[0]
-        if beta == 1:
-            return out.add("Softplus", x)
-        scaled = out.add("Softplus", out.add("Mul", x, number(beta)))
-        return out.add("Div", scaled, number(beta))
-    if name == "tanhshrink":
-        return out.add("Sub", x, out.add("Tanh", x))
+        return _softplus(out, x, params[0], params[1], dtype)
     if name == "softshrink":
-        return out.add("Shrink", x, lambd=float(params[0]), bias=float(params[0]))
+        size = float(params[0])
+        if _attributable(dtype, size):
+            return out.add("Shrink", x, lambd=size, bias=size)
+        return out.add("Sub", x, out.add("Clip", x, number(-size), number(size)))
     if name == "hardshrink":
-        return out.add("Shrink", x, lambd=float(params[0]), bias=0.0)
+        size = float(params[0])
+        if _attributable(dtype, size):
+            return out.add("Shrink", x, lambd=size, bias=0.0)
+        inside = out.add("LessOrEqual", out.add("Abs", x), number(size))
+        return out.add("Where", inside, number(0.0), x)
     if name == "threshold":
         below = out.add("LessOrEqual", x, number(params[0]))
         return out.add("Where", below, number(params[1]), x)
@@ -145,19 +153,52 @@ def _unary(out: Out, op: Unary, inputs: list[str], node: Node) -> str:
     raise KeyError(name)
 
 
+_BENT = {"leaky_relu": "LeakyRelu", "elu": "Elu", "celu": "Celu", "selu": "Selu"}
+
+
+def _bent(out: Out, name: str, x: str, params: tuple[float, ...], dtype: DType) -> str:
+    """x where positive and something smaller elsewhere, whose number an attribute may not hold."""
+    alpha = params[0] if params else SELU_ALPHA
+    if _attributable(dtype, alpha):
+        return out.add(_BENT[name], x, **{"alpha": float(alpha)} if params else {})
+
+    def number(value: float) -> str:
+        return out.number(value, dtype)
+
+    if name == "leaky_relu":
+        return out.add("PRelu", x, number(alpha))
+    inner = out.add("Div", x, number(alpha)) if name == "celu" else x
+    scale = SELU_SCALE if name == "selu" else 1.0
+    below = out.add("Mul", out.add("Elu", inner), number(scale * alpha))
+    above = x if scale == 1.0 else out.add("Mul", x, number(scale))
+    return out.add("Where", out.add("Greater", x, number(0.0)), above, below)
+
+
+# From here on softplus is x itself to the last place, so that a threshold beyond changes nothing.
+_SOFTPLUS_END = {DType.float32: 18.0, DType.float64: 37.0}
+
+
+def _softplus(out: Out, x: str, beta: float, threshold: float, dtype: DType) -> str:
+    scaled = x if beta == 1 else out.add("Mul", x, out.number(beta, dtype))
+    y = out.add("Softplus", scaled)
+    if beta != 1:
+        y = out.add("Div", y, out.number(beta, dtype))
+    if threshold >= _SOFTPLUS_END[dtype]:
+        return y
+    return out.add("Where", out.add("Greater", scaled, out.number(threshold, dtype)), x, y)
+
+
 _BINARY = {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "pow": "Pow",
-           "maximum": "Max", "minimum": "Min"}  # fmt: skip
+           "maximum": "Max", "minimum": "Min", "clamp_min": "Max", "clamp_max": "Min"}  # fmt: skip
 
 
 def _binary(out: Out, op: Binary, inputs: list[str], node: Node) -> str:
     a, b = inputs
     if op.name in _BINARY:
         return out.add(_BINARY[op.name], a, b)
-    floor = out.add("Floor", out.add("Div", a, b))
-    if op.name == "floor_divide":
-        return floor
-    if op.name == "remainder":
-        return out.add("Sub", a, out.add("Mul", floor, b))
+    if op.name in ("remainder", "floor_divide"):
+        form = forms.remainder if op.name == "remainder" else forms.floor_divide
+        return form(out, a, b, node.inputs[0].dtype)
     raise KeyError(op.name)
 
 
@@ -252,14 +293,22 @@ def _reduce(out: Out, op: Reduce, inputs: list[str], node: Node) -> str:
     keep = int(op.keepdim)
     if op.kind in _REDUCE:
         return out.add(_REDUCE[op.kind], x, out.integers(axes), keepdims=keep)
-    if op.kind == "var":
-        size = op.extents(node.inputs[0].shape)[1]
+    dtype = node.inputs[0].dtype
+    size = op.extents(node.inputs[0].shape)[1]
+    if op.kind == "norm":
+        if size == 0:
+            return out.add("ReduceL2", x, out.integers(axes), keepdims=keep)
+        return forms.length(out, x, axes, op.keepdim, dtype)
+    if op.kind in ("var", "std"):
         mean = out.add("ReduceMean", x, out.integers(axes), keepdims=1)
         deviation = out.add("Sub", x, mean)
+        if op.kind == "std" and size > 0:
+            divisor = max(0.0, size - op.correction)
+            return forms.length(out, deviation, axes, op.keepdim, dtype, divisor)
         squares = out.add("Mul", deviation, deviation)
         total = out.add("ReduceSum", squares, out.integers(axes), keepdims=keep)
-        divisor = max(0.0, size - op.correction)
-        return out.add("Div", total, out.number(divisor, node.inputs[0].dtype))
+        y = out.add("Div", total, out.number(max(0.0, size - op.correction), dtype))
+        return y if op.kind == "var" else out.add("Sqrt", y)
     kind = {"argmax": "ArgMax", "argmin": "ArgMin"}[op.kind]
     if op.first == op.last:
         return out.add(kind, x, axis=op.first, keepdims=keep)
@@ -272,6 +321,14 @@ def _reduce(out: Out, op: Reduce, inputs: list[str], node: Node) -> str:
 def _layer_norm(out: Out, op: LayerNorm, inputs: list[str], node: Node) -> str:
     names = list(inputs)
     x = node.inputs[0]
+    if not _attributable(x.dtype, op.epsilon):
+        axes = out.integers(list(range(-op.axes, 0)))
+        deviation = out.add("Sub", names[0], out.add("ReduceMean", names[0], axes, keepdims=1))
+        power = out.add("ReduceMean", out.add("Mul", deviation, deviation), axes, keepdims=1)
+        root = out.add("Sqrt", out.add("Add", power, out.number(op.epsilon, x.dtype)))
+        y = out.add("Div", deviation, root)
+        y = out.add("Mul", y, names[1]) if op.weight else y
+        return out.add("Add", y, names[-1]) if op.bias else y
     if not op.weight:
         names.insert(1, out.constant(np.ones(x.shape[-op.axes :], x.dtype.numpy)))
     return out.add("LayerNormalization", *names, axis=-op.axes, epsilon=op.epsilon)
@@ -320,9 +377,8 @@ def _cross_entropy(out: Out, op: CrossEntropy, inputs: list[str], node: Node) ->
 def _clamped_log(out: Out, op: ClampedLog, inputs: list[str], node: Node) -> str:
     (x,) = inputs
     dtype = node.inputs[0].dtype
-    if op.complement:
-        x = out.add("Sub", out.number(1.0, dtype), x)
-    return out.add("Clip", out.add("Log", x), out.number(-100.0, dtype))
+    log = forms.log1p(out, out.add("Neg", x), dtype) if op.complement else out.add("Log", x)
+    return out.add("Clip", log, out.number(-100.0, dtype))
 
 
 EXPORT: dict[type[Op], Rule] = {

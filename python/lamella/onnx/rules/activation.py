@@ -69,7 +69,11 @@ def _swish(call: Call, x: Any) -> Any:
     alpha = call.number("alpha", 1.0)
     if alpha == 1.0:
         return unary("silu", floating(call, x))
-    return binary(call, "mul", x, unary("sigmoid", binary(call, "mul", floating(call, x), alpha)))
+    if alpha == 0.0:
+        return binary(call, "mul", x, 0.5)
+    # x sigmoid(alpha x), whose limit at -infinity is a zero.
+    scaled = unary("silu", binary(call, "mul", floating(call, x), alpha))
+    return binary(call, "div", scaled, alpha)
 
 
 def _swiglu(call: Call, gate: Any, x: Any) -> Any:
@@ -104,15 +108,19 @@ def _shrink(call: Call, x: Any) -> Any:
 
 def _clip(call: Call, x: Any, low: Any = None, high: Any = None) -> Any:
     if call.version < 11:
-        return unary(
-            "hardtanh", floating(call, x), call.number("min", -np.inf), call.number("max", np.inf)
-        )
+        low, high = call.number("min", -np.inf), call.number("max", np.inf)
+        return _bounded(floating(call, x), low, high)
     if is_array(low, high) and not is_array(x) and low.size == high.size == 1:
-        return unary("hardtanh", x, call.scalar(low), call.scalar(high))
+        return _bounded(x, call.scalar(low), call.scalar(high))
     # By comparison, as its function's body does: a bound that is NaN bounds nothing.
     if low is not None:
         x = where(call, compare(call, "lt", x, low), low, x)
     return x if high is None else where(call, compare(call, "lt", high, x), high, x)
+
+
+def _bounded(x: Any, low: float, high: float) -> Any:
+    """clamp's slope on its bounds; exporters write relu6 as a Clip too."""
+    return unary("relu6", x) if (low, high) == (0.0, 6.0) else unary("clamp", x, low, high)
 
 
 def softmax(call: Call, x: Any, axis: int, log: bool = False) -> Any:

@@ -14,7 +14,16 @@ from typing import Any
 import numpy as np
 
 from lamella.onnx.rules.call import Call, Rule, is_array
-from lamella.onnx.rules.dual import binary, broadcast, floating, is_floating, reshape, unary
+from lamella.onnx.rules.dual import (
+    binary,
+    broadcast,
+    compare,
+    floating,
+    is_floating,
+    reshape,
+    unary,
+    where,
+)
 
 __all__ = ["RULES", "aligned"]
 
@@ -67,7 +76,9 @@ def _mod(call: Call, a: Any, b: Any) -> Any:
             return np.fmod(a, b)
     # The remainder of the sizes, with a's sign.
     size = binary(call, "remainder", unary("abs", a), unary("abs", b))
-    return binary(call, "mul", unary("sign", a), size)
+    signed = binary(call, "mul", unary("sign", a), size)
+    # Of a zero the sign is a's own, unless b is zero too.
+    return where(call, compare(call, "eq", signed, 0.0), binary(call, "mul", a, 0.0), signed)
 
 
 def _many(name: str, call: Call, *operands: Any) -> Any:

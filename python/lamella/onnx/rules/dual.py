@@ -20,6 +20,7 @@ from lamella.onnx.rules.call import Call, is_array
 from lamella.ops import elementwise
 from lamella.ops.elementwise import BINARY, COMPARE, LOGICAL, UNARY, Binary, Cast, Compare, Logical
 from lamella.ops.gather import Embedding
+from lamella.ops.reduce import REDUCE
 from lamella.runtime import tensor
 from lamella.runtime.tensor import apply
 
@@ -268,7 +269,12 @@ _NUMPY: dict[str, Any] = {"sum": np.sum, "prod": np.prod, "max": np.max, "min": 
 
 
 def reduce(call: Call, kind: str, x: Any, axes: Sequence[int] | None, keepdims: bool) -> Any:
-    """sum, prod, max, min, mean, logsumexp over axes (None: all); none listed reduces nothing."""
+    """sum, prod, max, min, mean, logsumexp over axes (None: all); none listed reduces nothing.
+
+    Also norm, the root of a sum of squares, and std, the population's.
+    """
+    if kind in ("norm", "std"):
+        return _spread(kind, x, range(len(x.shape)) if axes is None else axes, keepdims)
     if not is_array(x):
         kinds = {"max": "amax", "min": "amin"}
         return getattr(x, kinds.get(kind, kind))(None if axes is None else tuple(axes), keepdims)
@@ -282,6 +288,18 @@ def reduce(call: Call, kind: str, x: Any, axes: Sequence[int] | None, keepdims: 
             return _extreme_of_nothing(kind, x, over, keepdims)
         options: dict[str, Any] = {"dtype": x.dtype} if kind in ("sum", "prod") else {}
         return np.asarray(_NUMPY[kind](x, axis=over, keepdims=keepdims, **options))
+
+
+def _spread(kind: str, x: Any, axes: Sequence[int], keepdims: bool) -> Any:
+    if not is_array(x):
+        return x._reduce(kind, tuple(axes), keepdims, 0.0)
+    kept = [axis for axis in range(x.ndim) if axis not in axes]
+    rows = x.astype(np.float64).transpose(*kept, *axes)
+    rows = rows.reshape(*(x.shape[axis] for axis in kept), -1)
+    with np.errstate(all="ignore"):
+        y = REDUCE[kind].reference(rows, 0.0).astype(x.dtype)
+    shape = tuple(1 if axis in axes else extent for axis, extent in enumerate(x.shape))
+    return y.reshape(shape) if keepdims else y
 
 
 def _mean(x: Array, over: tuple[int, ...] | None, keepdims: bool) -> Array:

@@ -6,6 +6,7 @@ Source: docs/Operators.md of ONNX, whose formulas these are.
 
 from __future__ import annotations
 
+import math
 from math import prod
 from typing import Any
 
@@ -34,9 +35,24 @@ def _centred(call: Call, x: Any, axes: list[int], epsilon: float) -> tuple[Any, 
     """(x - mean) / sqrt(var + epsilon), mean, and 1 / sqrt(var + epsilon)."""
     mean = reduce(call, "mean", x, axes, True)
     deviation = binary(call, "sub", x, mean)
-    variance = reduce(call, "mean", unary("square", deviation), axes, True)
-    inverse = unary("rsqrt", binary(call, "add", variance, epsilon))
-    return binary(call, "mul", deviation, inverse), mean, inverse
+    root = _root(call, _spread(call, x, axes), epsilon)
+    return binary(call, "div", deviation, root), mean, unary("reciprocal", root)
+
+
+def _spread(call: Call, x: Any, axes: list[int]) -> Any:
+    """sqrt(var) over axes, right where the variance itself would leave the range."""
+    return reduce(call, "std", x, axes, True)
+
+
+def _root(call: Call, spread: Any, epsilon: float) -> Any:
+    """sqrt(spread^2 + epsilon), the squares taken of ratios to the larger of the two."""
+    if epsilon == 0.0:
+        return spread
+    root = math.sqrt(epsilon)
+    larger = unary("clamp", spread, root, np.inf)
+    first = unary("square", binary(call, "div", spread, larger))
+    second = unary("square", binary(call, "div", like(spread, root), larger))
+    return binary(call, "mul", larger, unary("sqrt", binary(call, "add", first, second)))
 
 
 def _epsilon(call: Call) -> float:
@@ -66,9 +82,10 @@ def _rms(call: Call, x: Any, scale: Any) -> Any:
     if not is_array(x, scale) and tuple(scale.shape) == tuple(x.shape[axis:]):
         return apply(RmsNorm(len(x.shape) - axis, epsilon, True), x, scale)
     axes = list(range(axis, len(x.shape)))
-    power = reduce(call, "mean", unary("square", floating(call, x)), axes, True)
-    inverse = unary("rsqrt", binary(call, "add", power, epsilon))
-    return binary(call, "mul", binary(call, "mul", x, inverse), scale)
+    # The root of a mean square is a length by the root of the number of terms.
+    count = math.sqrt(prod(x.shape[axis:]))
+    power = binary(call, "div", reduce(call, "norm", floating(call, x), axes, True), count)
+    return binary(call, "mul", binary(call, "div", x, _root(call, power, epsilon)), scale)
 
 
 def _channels(call: Call, x: Any, vector: Any) -> Any:
@@ -118,8 +135,7 @@ def _mean_variance(call: Call, x: Any) -> Any:
     axes = [axis_of(call, axis, len(x.shape)) for axis in call.ints("axes", (0, 2, 3))]
     mean = reduce(call, "mean", floating(call, x), axes, True)
     deviation = binary(call, "sub", x, mean)
-    power = reduce(call, "mean", unary("square", deviation), axes, True)
-    return binary(call, "div", deviation, binary(call, "add", unary("sqrt", power), 1e-9))
+    return binary(call, "div", deviation, binary(call, "add", _spread(call, x, axes), 1e-9))
 
 
 def _lp(call: Call, x: Any) -> Any:
@@ -127,9 +143,10 @@ def _lp(call: Call, x: Any) -> Any:
     p = call.integer("p", 2)
     if p not in (1, 2):
         raise call.malformed("p is 1 or 2")
-    size = unary("abs" if p == 1 else "square", floating(call, x))
-    total = reduce(call, "sum", size, axis, True)
-    norm = total if p == 1 else unary("sqrt", total)
+    if p == 1:
+        norm = reduce(call, "sum", unary("abs", floating(call, x)), axis, True)
+    else:
+        norm = reduce(call, "norm", floating(call, x), axis, True)
     # A row of zeros stays one: it is divided by one.
     return binary(call, "div", x, where(call, compare(call, "eq", norm, 0.0), like(x, 1.0), norm))
 

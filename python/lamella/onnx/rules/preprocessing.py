@@ -31,7 +31,7 @@ def _normalizer(call: Call, x: Any) -> Any:
     elif norm == "L1":
         size = reduce(call, "sum", unary("abs", wide), axes, True)
     elif norm == "L2":
-        size = unary("sqrt", reduce(call, "sum", unary("square", wide), axes, True))
+        size = reduce(call, "norm", wide, axes, True)
     else:
         raise call.malformed(f"norm {norm!r}")
     zero = compare(call, "eq", size, 0.0)

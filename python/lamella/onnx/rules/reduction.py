@@ -24,6 +24,8 @@ def _reduce(kind: str, since: int, call: Call, x: Any, axes: Any = None) -> Any:
             over = ()
     else:
         over = tuple(sorted({axis_of(call, dim, len(x.shape)) for dim in dims}))
+    if kind == "l2" and (not is_array(x) or is_floating(x)):
+        return _over(call, "norm", x, over, keep)
     if kind in _PREPARED:
         before, inner, after = _PREPARED[kind]
         y = _over(call, inner, before(call, x), over, keep)
@@ -33,7 +35,8 @@ def _reduce(kind: str, since: int, call: Call, x: Any, axes: Any = None) -> Any:
 
 def _over(call: Call, kind: str, x: Any, over: tuple[int, ...] | None, keep: bool) -> Any:
     if over == ():
-        return unary("log", unary("exp", x)) if kind == "logsumexp" else x
+        # Of one number each: log(exp(x)) is x, and its length is its size.
+        return _abs(call, x) if kind == "norm" else x
     if is_array(x) and x.dtype.kind == "b" and kind in ("max", "min"):
         return reduce(call, kind, x.astype(np.uint8), over, keep) != 0
     if not is_array(x) and kind in ("max", "min") and 0 in x.shape:
