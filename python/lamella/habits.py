@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from lamella.errors import UnsupportedError, message
 
-__all__ = ["HABITS", "Habit", "HabitError", "is_device", "settle", "unknown"]
+__all__ = ["HABITS", "Habit", "HabitError", "home", "is_device", "settle", "unknown"]
 
 
 class HabitError(UnsupportedError, AttributeError):
@@ -165,19 +165,25 @@ HABITS = (
     # Arrays.
     Habit(
         "lamella",
-        "tensor Tensor as_tensor from_numpy asarray array FloatTensor LongTensor",
+        "Tensor",
+        "arrays are NumPy's, in annotations too; within forward they are symbols",
+        "isinstance(x, np.ndarray)",
+    ),
+    Habit(
+        "lamella",
+        "tensor as_tensor from_numpy asarray array FloatTensor LongTensor",
         "arrays are NumPy's",
         "np.asarray([1.0, 2.0], np.float32)",
     ),
     Habit(
-        "lamella",
-        "zeros ones full empty arange linspace eye zeros_like ones_like",
+        "lamella functional",
+        "zeros ones full empty arange linspace eye zeros_like ones_like full_like",
         "arrays are NumPy's",
         "np.zeros((3, 4), np.float32)",
     ),
     Habit(
         "lamella",
-        "rand randn randint randperm normal",
+        "rand randn randint randperm normal rand_like randn_like bernoulli multinomial",
         "arrays are NumPy's",
         "np.random.default_rng(0).standard_normal((3, 4), np.float32)",
     ),
@@ -197,7 +203,45 @@ HABITS = (
     ),
     Habit("tensor", "*_", "tensors do not change in place", "x = F.relu(x)"),
     Habit("functional", "*_", "functions write where out= says", "F.relu(x, out=x)"),
-    Habit("tensor", "data cpu", "a tensor is its own data", "F.relu(x)"),
+    Habit(
+        "tensor",
+        "data cpu tolist",
+        "elements come when the program runs; keep computing with the tensor",
+        "F.relu(x)",
+    ),
+    Habit("tensor", "t adjoint", "axes are exchanged by", "x.T"),
+    Habit(
+        "tensor",
+        "half bfloat16 type type_as astype int long bool",
+        "element types are converted by to",
+        'x.to("float64")',
+    ),
+    Habit(
+        "tensor",
+        "new_zeros new_ones new_full new_empty new_tensor",
+        "constants are NumPy's arrays",
+        "x + np.zeros((4, 4), np.float32)",
+    ),
+    Habit("tensor", "masked_fill", "where chooses", "F.where(x > 0, 0.0, x)"),
+    Habit("tensor", "repeat tile", "copies are joined", "F.cat([x, x], dim=1)"),
+    Habit("tensor", "unbind", "a tensor is iterated over", "list(x)"),
+    Habit(
+        "tensor",
+        "gather index_select take",
+        "rows are looked up by embedding",
+        "F.embedding(np.array([0, 2]), x)",
+    ),
+    Habit("tensor", "mm bmm mv dot einsum", "products are written @", "x @ x.T"),
+    Habit("tensor", "norm", "a norm is a root", "x.square().sum().sqrt()"),
+    Habit("tensor", "isnan", "only NaN is not equal to itself", "x != x"),
+    Habit("tensor", "ravel copy", "nothing changes in place", "x.flatten()"),
+    Habit("tensor", "swapaxes swapdims movedim", "axes are exchanged by", "x.transpose(0, 1)"),
+    Habit(
+        "tensor",
+        "nelement ndimension element_size stride storage is_floating_point",
+        "shape and type are known",
+        "x.shape, x.dtype",
+    ),
     Habit("functional nn lamella", "one_hot", "rows of an identity", "np.eye(3)[y]"),
     Habit(
         "functional nn lamella",
@@ -209,7 +253,7 @@ HABITS = (
     # Programs, processes, files.
     Habit(
         "lamella",
-        "jit export fx vmap trace script",
+        "jit export fx vmap",
         "a net is a compiled program when it is called",
         "session = lm.compile(net, x); session(x)",
     ),
@@ -229,7 +273,7 @@ HABITS = (
     Habit("lamella", "seed random Generator initial_seed", "one seed for all", "lm.manual_seed(0)"),
     Habit(
         "lamella",
-        "use_deterministic_algorithms set_float32_matmul_precision are_deterministic_algorithms",
+        "use_deterministic_algorithms set_float32_matmul_precision",
         "the same call gives the same bits, in full precision; leave it out",
     ),
     Habit("lamella", "hub torchvision models", "models come as files", 'lm.onnx.load("net.onnx")'),
@@ -296,6 +340,11 @@ def settle(home: str, names: Iterable[str]) -> None:
     """Makes known that these names live in `lamella.<home>`."""
     for name in names:
         _HOMES.setdefault(name, home)
+
+
+def home(name: str) -> str:
+    """The room where a public name lives, '' if nobody has said."""
+    return _HOMES.get(name, "")
 
 
 def find(kind: str, name: str) -> Habit | None:

@@ -169,6 +169,7 @@ from lamella.functional.similarity import (
     hinge_embedding_loss,
 )
 from lamella.habits import settle, unknown
+from lamella.runtime.function import add_methods
 
 __all__ = [
     "abs",
@@ -303,6 +304,15 @@ __all__ = [
 ]
 
 settle("functional", __all__)
+# Those that torch's tensors have as methods, and that Operand does not write out.
+add_methods(
+    [
+        *(add, broadcast_to, ceil, cos, div, erf, erfc, expm1, floor, floor_divide, ge, gt),
+        *(hardshrink, le, log1p, logical_and, logical_not, logical_or, logical_xor, lt, matmul),
+        *(mul, narrow, neg, prelu, reciprocal, remainder, round, select, sign, sin, sub),
+        unflatten,
+    ]
+)
 
 if not TYPE_CHECKING:
 

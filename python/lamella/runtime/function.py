@@ -28,13 +28,14 @@ from lamella import _core
 from lamella.errors import DTypeError, UnsupportedError, message
 from lamella.ir.graph import Value
 from lamella.ir.types import Array
+from lamella.runtime.overrides import translate
 from lamella.runtime.promotion import place_constant
 from lamella.runtime.session import Compiled, compile_call
 from lamella.runtime.signature import normalize, turned_back
 from lamella.runtime.tensor import Operand, Tensor
 from lamella.runtime.trace import Symbol, Trace, current_trace
 
-__all__ = ["Function", "function"]
+__all__ = ["Function", "add_methods", "function"]
 
 # Signatures kept per function; the least recently used one goes first.
 _CACHE_SIZE = 256
@@ -147,7 +148,10 @@ class Function(_core.Callable):
                 and not any(name in kwargs for name in taken)
             ):
                 return arguments
-        bound = self._signature.bind(*args, **kwargs)
+        try:
+            bound = self._signature.bind(*args, **translate(kwargs, self._roles))
+        except TypeError as error:
+            raise TypeError(f"{self.__name__}: {error}") from None
         bound.apply_defaults()
         return dict(bound.arguments)
 
@@ -418,3 +422,17 @@ def function(
     if body is not None:
         return Function(body, scalars)
     return lambda decorated: Function(decorated, scalars)
+
+
+def add_methods(functions: Sequence[Function]) -> None:
+    """Makes functions methods of operands too: x.erf() is erf(x)."""
+
+    def method(called: Function) -> Callable[..., Any]:
+        @functools.wraps(called)
+        def bound(self: Operand, *args: Any, **kwargs: Any) -> Any:
+            return called(self, *args, **kwargs)
+
+        return bound
+
+    for each in functions:
+        setattr(Operand, each.__name__, method(each))

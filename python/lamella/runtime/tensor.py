@@ -21,8 +21,9 @@ from lamella.ir.types import Array, DType, Shape, TensorType
 from lamella.ops import composites
 from lamella.ops.base import Op
 from lamella.ops.elementwise import Binary, Cast, Compare, Where, unary
+from lamella.runtime.overrides import NumpyOperand, numpy_words
 from lamella.runtime.promotion import place_values
-from lamella.runtime.trace import Symbol, Trace, current, user_line
+from lamella.runtime.trace import Trace, current, user_line
 
 __all__ = [
     "Extremes",
@@ -42,12 +43,13 @@ __all__ = [
 Number: TypeAlias = float
 
 
-class Operand(Symbol):
-    """Operators and torch-named methods; each adds nodes to the trace of this thread."""
+class Operand(NumpyOperand):
+    """Operators and torch-named methods; each adds nodes to the trace of this thread.
+
+    functional/ adds the methods that torch's tensors have beside these.
+    """
 
     __slots__ = ()
-    # NumPy arrays on the left of an operator hand over to the methods here.
-    __array_ufunc__ = None
 
     # What is known while tracing.
 
@@ -196,6 +198,8 @@ class Operand(Symbol):
         high = np.inf if max is None else max
         return apply(unary("clamp", low, high), self)
 
+    clip = clamp
+
     def where(self, condition: OperandLike, other: OperandLike) -> Tensor:
         """self where `condition` is true, else `other`."""
         return where(condition, self, other)
@@ -328,6 +332,11 @@ class Operand(Symbol):
         value = self._value(trace)
         y = composites.reduce(trace.place, kind, value, dim, keepdim, correction, pick)
         return Tensor(y, trace)
+
+
+for _name in ("sum", "mean", "prod", "amax", "amin", "max", "min", "var", "std", "logsumexp",
+              "argmax", "argmin"):  # fmt: skip
+    setattr(Operand, _name, numpy_words(getattr(Operand, _name)))
 
 
 class Tensor(Operand):
