@@ -20,7 +20,9 @@
 #include <system_error>
 
 #include "base/barrier.h"
+#include "base/clock.h"
 #include "base/fp_environment.h"
+#include "base/placement.h"
 #include "base/team.h"
 
 namespace lamella::base {
@@ -137,20 +139,28 @@ int backend_limit() {
   return allowed < initial_max_threads() ? allowed : INT_MAX;
 }
 
-void run_team(int wanted, void (*body)(void* context, const Team& team), void* context) {
+TeamEnd run_team(int wanted, void (*body)(void* context, const Team& team), void* context,
+                 bool members_awake) {
   if (wanted > 1) wanted = std::min(wanted, num_threads());
   if (wanted <= 1 || omp_in_parallel() || !claim_pool()) {
     run_alone(body, context);
-    return;
+    return {};
   }
   Barrier barrier;
+  Placement placement;
+  std::int64_t leader_done = 0;
 #pragma omp parallel num_threads(wanted)
   {
+    const int index = omp_get_thread_num(), size = omp_get_num_threads();
+    placement.settle(index, size, members_awake);
     const FpEnvironment environment;
-    body(context, Team{omp_get_thread_num(), omp_get_num_threads(), &barrier});
+    body(context, Team{index, size, &barrier});
+    if (index == 0) leader_done = now_ns();
   }
+  const std::int64_t end = now_ns();
   membership.has_workers = true;
   busy.store(false, std::memory_order_release);
+  return {end, barrier.leader_waited_ns + (end - leader_done)};
 }
 
 const char* backend_name() { return "openmp"; }

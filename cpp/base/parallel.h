@@ -34,23 +34,33 @@ struct Team {
   }
 };
 
-// Runs body(context, team) once per member of a team of at most `wanted` members: fewer when the
-// limits say so, when the caller is itself inside a team, when another caller is using the pool, or
-// in a child forked while the pool was busy. body must not throw.
-void run_team(int wanted, void (*body)(void* context, const Team& team), void* context);
-
-// What a call of less than some milliseconds wants to know before it makes a team.
-struct ShortCall {
+// What is known before a team is made.
+struct TeamCall {
   std::int64_t start;
-  // The last one: members that it had are still awake, and joining them costs about a microsecond,
-  // where waking them takes 5 to 50.
+  // So is the last call: it pays to have a team that stays awake from one to the next. Joining members
+  // that are awake costs about a microsecond, waking them 5 to 50.
   bool follows_closely;
+  // The members of the last team are awake.
+  bool members_awake;
   // A team waited long for a member a short while ago.
   bool crowded;
 };
-ShortCall note_call();
-// After the team of such a call, which was expected to take so many nanoseconds.
-void note_team(const ShortCall& call, double expected_ns);
+TeamCall note_call();
+
+struct TeamEnd {
+  std::int64_t time;
+  // How long the caller waited for other members; waits of a few microseconds may count as none.
+  std::int64_t waited_ns;
+};
+
+// Runs body(context, team) once per member of a team of at most `wanted` members: fewer when the
+// limits say so, when the caller is itself inside a team, when another caller is using the pool, or
+// in a child forked while the pool was busy. body must not throw.
+TeamEnd run_team(int wanted, void (*body)(void* context, const Team& team), void* context,
+                 bool members_awake = false);
+
+// After the team of a call.
+void note_team(const TeamCall& call, const TeamEnd& end);
 
 // The number of threads a large program uses; never below 1.
 int num_threads();

@@ -15,8 +15,10 @@
 #include <system_error>
 
 #include "base/barrier.h"
+#include "base/clock.h"
 #include "base/fp_environment.h"
 #include "base/parallel.h"
+#include "base/placement.h"
 #include "base/team.h"
 
 namespace lamella::base {
@@ -28,6 +30,7 @@ struct Job {
   int members;
   Barrier barrier;
   std::atomic<int> running;
+  Placement placement;
 };
 
 struct Worker {
@@ -50,6 +53,7 @@ struct Worker {
         pause_briefly();
       }
       letters.wait(seen, std::memory_order_acquire);
+      job->placement.settle(index, job->members, true);
       const FpEnvironment environment;
       job->body(job->context, Team{index, job->members, &job->barrier});
       job->running.fetch_sub(1, std::memory_order_release);
@@ -91,21 +95,25 @@ void after_fork_in_child() {
 
 int backend_limit() { return INT_MAX; }
 
-void run_team(int wanted, void (*body)(void* context, const Team& team), void* context) {
+TeamEnd run_team(int wanted, void (*body)(void* context, const Team& team), void* context,
+                 bool members_awake) {
   if (wanted > 1) wanted = std::min(wanted, num_threads());
   const FpEnvironment environment;
   if (wanted <= 1 || inside_team || busy.exchange(true, std::memory_order_acquire)) {
     body(context, Team{});
-    return;
+    return {};
   }
   const int helpers = ensure_workers(wanted - 1);
-  Job job{body, context, helpers + 1, {}, {helpers}};
+  Job job{body, context, helpers + 1, {}, {helpers}, {}};
   for (int i = 0; i < helpers; ++i) (*workers)[static_cast<std::size_t>(i)]->post(&job);
+  job.placement.settle(0, helpers + 1, members_awake);
   inside_team = true;
   body(context, Team{0, helpers + 1, &job.barrier});
   inside_team = false;
-  spin_until([&] { return job.running.load(std::memory_order_acquire) == 0; });
+  const std::int64_t last =
+      spin_until([&] { return job.running.load(std::memory_order_acquire) == 0; });
   busy.store(false, std::memory_order_release);
+  return {now_ns(), job.barrier.leader_waited_ns + last};
 }
 
 const char* backend_name() { return "std"; }

@@ -12,24 +12,16 @@
 #include <string_view>
 #include <vector>
 
-#include <sched.h>
 #include <unistd.h>
+
+#include "base/affinity.h"
 
 namespace lamella::base {
 namespace {
 
 int affinity_count() {
-  // Grows with the machine: the fixed cpu_set_t ends at 1024 processors.
-  for (std::size_t bits = 1024; bits <= (std::size_t{1} << 20); bits *= 2) {
-    cpu_set_t* set = CPU_ALLOC(bits);
-    if (set == nullptr) break;
-    const std::size_t bytes = CPU_ALLOC_SIZE(bits);
-    const int failed = sched_getaffinity(0, bytes, set);
-    const int count = failed ? 0 : CPU_COUNT_S(bytes, set);
-    CPU_FREE(set);
-    if (!failed) return count;
-  }
-  return static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
+  const int count = Affinity::of_this_thread().count();
+  return count > 0 ? count : static_cast<int>(sysconf(_SC_NPROCESSORS_ONLN));
 }
 
 // The leading number of "4" or "4,2" (OpenMP: one per nesting level); 0 when there is none.

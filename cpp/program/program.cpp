@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <map>
 #include <stdexcept>
 #include <string>
 
+#include "base/clock.h"
 #include "base/fp_environment.h"
 
 namespace lamella::program {
@@ -21,8 +21,9 @@ constexpr double kWakeNs = 20e3, kJoinNs = 2.4e3;
 // What two members lose where they meet: the barrier, their skew, and half of what the next step reads
 // lies in the other's cache.
 constexpr double kMeetNs = 800;
-// Work that one thread does sooner than a member gets its turn on a processor in use.
-constexpr double kCrowdNs = 2e6;
+// Work that is not shared while somebody else uses a member's processor. Longer work loses nothing: by
+// then a member has had its half of that processor.
+constexpr double kCrowdNs = 20e6;
 // Releasing and taking the GIL costs 40 to 75 ns: nothing beside this.
 constexpr double kLongNs = 20e3;
 
@@ -44,11 +45,6 @@ std::vector<Cell> cells_of(const std::vector<ConstantArray>& constants, Access l
   std::vector<Cell> cells;
   for (const auto& [version, changes] : found) cells.push_back({version, changes});
   return cells;
-}
-
-std::int64_t now_ns() {
-  const auto now = std::chrono::steady_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(now).count();
 }
 
 struct TeamContext {
@@ -129,7 +125,7 @@ void Program::run_member(void* context, const base::Team& team) {
   const auto& [program, frame, workspace] = *static_cast<const TeamContext*>(context);
   const bool first = team.index == 0, solo = team.index == team.size - 1, alone = team.size == 1;
   const auto note_time = [&, workspace = workspace](std::size_t at) {
-    if (kTimed && first) workspace->times[at] = now_ns();
+    if (kTimed && first) workspace->times[at] = base::now_ns();
   };
   if (kTimed) team.barrier();
   note_time(0);
@@ -198,17 +194,17 @@ void Program::run_steps(Workspace& workspace) const {
       this,
       {workspace.buffers.data(), &workspace.failure, workspace.random.key, workspace.random.calls},
       &workspace};
-  const bool is_short = cost_ns_ < kCrowdNs && awake_team_ > 1;
-  base::ShortCall call{};
-  if (is_short) call = base::note_call();
+  const bool gives_way = cost_ns_ < kCrowdNs && awake_team_ > 1;
+  base::TeamCall call{};
+  if (gives_way) call = base::note_call();
   const int team = call.crowded ? 1 : call.follows_closely ? awake_team_ : sleeping_team_;
   const auto member = workspace.times == nullptr ? run_member<false> : run_member<true>;
   if (team == 1) {
     const base::FpEnvironment environment;
     member(&context, base::Team{});
   } else {
-    base::run_team(team, member, &context);
-    if (is_short) base::note_team(call, cost_ns_);
+    const base::TeamEnd end = base::run_team(team, member, &context, call.members_awake);
+    if (gives_way) base::note_team(call, end);
   }
 }
 
@@ -221,8 +217,8 @@ void StepTimes::keep_least() {
 std::vector<double> StepTimes::least() const {
   std::int64_t clock = kNone;
   for (int i = 0; i < 1000; ++i) {
-    const std::int64_t start = now_ns();
-    clock = std::min(clock, now_ns() - start);
+    const std::int64_t start = base::now_ns();
+    clock = std::min(clock, base::now_ns() - start);
   }
   std::vector<double> result;
   for (const std::int64_t one : best_) {

@@ -336,7 +336,7 @@ class Estimator(BaseEstimator):  # type: ignore[misc]
         weights = [layer.weight.data.ravel() for layer in self._linears]
 
         def squares() -> float:
-            return sum(float(w @ w) for w in weights) if alpha else 0.0
+            return sum(float(np.square(w).sum()) for w in weights) if alpha else 0.0
 
         def masses() -> Array:
             if samples.weight is None:
