@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Members of a team compute on processors of their own, and keep the affinity that users gave them."""
+"""Members of a team compute on processors of their own, and keep the affinity users gave them."""
 
 from __future__ import annotations
 
