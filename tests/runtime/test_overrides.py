@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 import lamella as lm
+from cases.functional import CALLS
 from comparators import same_bits
 from lamella import functional as F
 from lamella import nn
 from lamella.errors import UnsupportedError
+from lamella.runtime.signature import flatten
 from lamella.runtime.tensor import Operand
 
 X = np.random.default_rng(6).uniform(0.5, 2, (3, 3)).astype(np.float32)
@@ -26,13 +28,9 @@ REDUCTIONS = (
     *("sum", "mean", "prod", "amax", "amin", "max", "min", "var", "std", "logsumexp"),
     *("argmax", "argmin"),
 )
-ALONE = (
-    *("ceil", "cos", "erf", "erfc", "expm1", "floor", "log1p", "neg", "reciprocal", "round"),
-    *("sign", "sin", "hardshrink"),
-)
-TOGETHER = (
-    *("add", "sub", "mul", "div", "floor_divide", "remainder", "matmul", "lt", "le", "gt", "ge"),
-)
+METHODS = [
+    name for name in F.__all__ if hasattr(Operand, name) and name not in ("shape", "permute")
+]
 
 
 def plus(x):
@@ -129,23 +127,21 @@ def test_wrong_keywords_name_the_function():
         F.relu()
 
 
-@pytest.mark.parametrize(
-    ("name", "rest"),
-    [
-        *((name, ()) for name in ALONE),
-        *((name, (A,)) for name in TOGETHER),
-        ("prelu", (A[0],)),
-        ("narrow", (1, 0, 2)),
-        ("select", (0, 1)),
-        ("unflatten", (1, (3, 1))),
-        ("broadcast_to", ((2, 3, 3),)),
-    ],
-)
-def test_methods_that_are_functions(name, rest):
-    want = getattr(F, name)(X, *rest)
-    same_bits(lm.compile(lambda x: getattr(x, name)(*rest), X)(X), want)
-    same_bits(getattr(nn.Parameter(X), name)(*rest), want)
-    assert getattr(Operand, name).__name__ == name
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_that_are_functions(name):
+    (first, *rest), named = CALLS[name]("float32")
+    want = getattr(F, name)(first, *rest, **named)
+    if name == "where":  # torch's: x.where(condition, other)
+        first, rest = rest[0], [first, rest[1]]
+    inside = lm.compile(lambda x: getattr(x, name)(*rest, **named), first)(first)
+    for a, b in zip(flatten(inside)[0], flatten(want)[0], strict=True):
+        same_bits(a, b)
+
+
+def test_methods_of_parameters():
+    p = nn.Parameter(X)
+    same_bits(p.erf(), F.erf(X))
+    same_bits(p.mul(2), X * 2)
 
 
 @pytest.mark.parametrize("name", ["logical_and", "logical_or", "logical_xor"])

@@ -304,15 +304,11 @@ __all__ = [
 ]
 
 settle("functional", __all__)
-# Those that torch's tensors have as methods, and that Operand does not write out.
-add_methods(
-    [
-        *(add, broadcast_to, ceil, cos, div, erf, erfc, expm1, floor, floor_divide, ge, gt),
-        *(hardshrink, le, log1p, logical_and, logical_not, logical_or, logical_xor, lt, matmul),
-        *(mul, narrow, neg, prelu, reciprocal, remainder, round, select, sign, sin, sub),
-        unflatten,
-    ]
-)
+# torch's tensors have these as methods: three families as a whole, and some of the others.
+_METHODS = ("lamella.functional.arithmetic", "lamella.functional.comparison",
+            "lamella.functional.elementary")  # fmt: skip
+add_methods([globals()[name] for name in __all__ if globals()[name].__module__ in _METHODS])
+add_methods([broadcast_to, hardshrink, matmul, narrow, prelu, select, unflatten])
 
 if not TYPE_CHECKING:
 

@@ -425,7 +425,7 @@ def function(
 
 
 def add_methods(functions: Sequence[Function]) -> None:
-    """Makes functions methods of operands too: x.erf() is erf(x)."""
+    """Makes functions methods of operands too: x.erf() is erf(x). Those that are there stay."""
 
     def method(called: Function) -> Callable[..., Any]:
         @functools.wraps(called)
@@ -435,4 +435,5 @@ def add_methods(functions: Sequence[Function]) -> None:
         return bound
 
     for each in functions:
-        setattr(Operand, each.__name__, method(each))
+        if not hasattr(Operand, each.__name__):
+            setattr(Operand, each.__name__, method(each))
