@@ -16,8 +16,10 @@ from lamella.onnx.rules.call import Call, Rule, is_array
 from lamella.onnx.rules.dual import (
     axis_of,
     binary,
+    cast,
     compare,
     floating,
+    is_floating,
     like,
     permute,
     reshape,
@@ -28,6 +30,9 @@ from lamella.onnx.rules.dual import rows as look_up
 from lamella.ops import elementwise
 
 __all__ = ["RULES", "softmax"]
+
+# Bounds that Clip has by default until opset 6: not infinite.
+_MAX = float(np.finfo(np.float32).max)
 
 
 def _plain(name: str, call: Call, x: Any) -> Any:
@@ -69,11 +74,13 @@ def _swish(call: Call, x: Any) -> Any:
     alpha = call.number("alpha", 1.0)
     if alpha == 1.0:
         return unary("silu", floating(call, x))
+    gate = unary("sigmoid", binary(call, "mul", floating(call, x), alpha))
+    y = binary(call, "mul", x, gate)
     if alpha == 0.0:
         return binary(call, "mul", x, 0.5)
-    # x sigmoid(alpha x), whose limit at -infinity is a zero.
-    scaled = unary("silu", binary(call, "mul", floating(call, x), alpha))
-    return binary(call, "div", scaled, alpha)
+    # The limit where the gate is closed at an infinity.
+    closed = compare(call, "eq", x, like(x, -np.inf if alpha > 0 else np.inf))
+    return where(call, closed, _zero(x), y)
 
 
 def _swiglu(call: Call, gate: Any, x: Any) -> Any:
@@ -95,20 +102,29 @@ def _prelu(call: Call, x: Any, slope: Any) -> Any:
 
 
 def _thresholded(call: Call, x: Any) -> Any:
-    alpha = call.number("alpha", 1.0)
-    return unary("threshold", floating(call, x), float(np.float32(alpha)), 0.0)
+    above = compare(call, "gt", floating(call, x), like(x, call.number("alpha", 1.0)))
+    return where(call, above, x, _zero(x))
 
 
 def _shrink(call: Call, x: Any) -> Any:
     bias, bound = call.number("bias", 0.0), call.number("lambd", 0.5)
-    low = where(call, compare(call, "lt", x, like(x, -bound)), binary(call, "add", x, bias),
-                like(x, 0.0) if is_array(x) else np.zeros((), np.float32))  # fmt: skip
+    if is_array(x) and not is_floating(x):
+        # A bias is a fraction, a bound below zero: no numbers of an integer's own type.
+        return cast(_shrink(call, cast(x, np.dtype(np.float64))), x.dtype)
+    low = where(
+        call, compare(call, "lt", x, like(x, -bound)), binary(call, "add", x, bias), _zero(x)
+    )
     return where(call, compare(call, "gt", x, like(x, bound)), binary(call, "sub", x, bias), low)
+
+
+def _zero(x: Any) -> Any:
+    """The number 0 of x's type."""
+    return np.zeros((), x.dtype if is_array(x) else x._type.dtype.numpy)
 
 
 def _clip(call: Call, x: Any, low: Any = None, high: Any = None) -> Any:
     if call.version < 11:
-        low, high = call.number("min", -np.inf), call.number("max", np.inf)
+        low, high = call.number("min", -_MAX), call.number("max", _MAX)
         return _bounded(floating(call, x), low, high)
     if is_array(low, high) and not is_array(x) and low.size == high.size == 1:
         return _bounded(x, call.scalar(low), call.scalar(high))
@@ -153,6 +169,8 @@ def _hardmax(call: Call, x: Any) -> Any:
     axis = axis_of(call, axis, len(shape))
     if call.version < 13:
         x, axis = reshape(x, (prod(shape[:axis]), prod(shape[axis:]))), 1
+    if 0 in shape:
+        return x if call.version >= 13 else reshape(x, shape)
     if is_array(x):
         best = np.argmax(x, axis=axis, keepdims=True)
         mark = np.zeros(x.shape, x.dtype)

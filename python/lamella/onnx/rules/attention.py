@@ -15,6 +15,7 @@ from lamella.onnx.rules.activation import softmax
 from lamella.onnx.rules.call import Call, Rule, is_array
 from lamella.onnx.rules.dual import (
     binary,
+    cast,
     compare,
     concat,
     expand,
@@ -75,7 +76,8 @@ def _attention(
     present = k, v
     heads, length, total = q.shape[1], q.shape[2], k.shape[2]
     # Both operands get the root of the scale, as the definition does, so that neither overflows.
-    scale = math.sqrt(call.number("scale", 1.0 / math.sqrt(q.shape[3])))
+    given = call.number("scale") if call.has("scale") else 1.0 / math.sqrt(q.shape[3])
+    scale = math.sqrt(given)
     keys = permute(binary(call, "mul", _repeated(call, k, heads), scale), (0, 1, 3, 2))
     scores = matmul(call, binary(call, "mul", q, scale), keys)
     stages = [scores]
@@ -99,13 +101,19 @@ def _attention(
         zero = np.zeros((), dtype)
         weights = where(call, compare(call, "eq", best, -np.inf), zero, weights)
     stages.append(weights)
-    y = matmul(call, weights, _repeated(call, v, heads))
+    y = _as(q, matmul(call, weights, _repeated(call, v, heads)))
     if flat:
         n, _, t, d = y.shape
         y = reshape(permute(y, (0, 2, 1, 3)), (n, t, heads * d))
     if not 0 <= mode < len(stages):
         raise call.malformed("no such qk_matmul_output_mode")
     return y, *present, stages[mode]
+
+
+def _as(q: Any, y: Any) -> Any:
+    """y in the type of q, where v had another."""
+    ours, own = (x.dtype if is_array(x) else x._type.dtype.numpy for x in (y, q))
+    return y if ours == own else cast(y, own)
 
 
 def _hidden(
@@ -136,10 +144,12 @@ def _hidden(
 
 def _bias(call: Call, mask: Any, total: int, dtype: np.dtype[Any]) -> Any:
     """A mask as what is added to the scores; a short one hides the rest."""
-    kind = mask.dtype.kind if is_array(mask) else ("b" if str(mask._type.dtype) == "bool" else "f")
+    kind = mask.dtype.kind if is_array(mask) else mask._type.dtype.numpy.kind
     if kind == "b":
         zero, low = np.zeros((), dtype), np.asarray(-np.inf, dtype)
         mask = where(call, mask, zero, low)
+    elif kind in "iu" or is_array(mask):
+        mask = cast(mask, dtype)
     missing = total - mask.shape[-1]
     if missing > 0:
         call.room((*mask.shape[:-1], missing))

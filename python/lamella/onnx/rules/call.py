@@ -76,8 +76,9 @@ class Call:
         return int(self._typed(name, default, (int,), "an integer"))
 
     def number(self, name: str, default: float | None = None) -> float:
-        """A floating attribute."""
-        return float(self._typed(name, default, (int, float), "a number"))
+        """A floating attribute; a default is a float32 number, as a written one would be."""
+        value = float(self._typed(name, default, (int, float), "a number"))
+        return value if name in self.attributes else float(np.float32(value))
 
     def text(self, name: str, default: str | None = None) -> str:
         """A text attribute."""
@@ -190,5 +191,5 @@ class Call:
 
 
 def is_array(*operands: Any) -> bool:
-    """True when the elements of all operands are known."""
-    return all(isinstance(operand, np.ndarray) for operand in operands)
+    """True when the elements of all operands are known; NumPy's numbers are arrays of no axes."""
+    return all(isinstance(operand, np.ndarray | np.generic) for operand in operands)

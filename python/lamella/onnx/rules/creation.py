@@ -62,7 +62,7 @@ def _window(weights: tuple[float, ...], call: Call, size: Any) -> Any:
     call.room((count,))
     dtype = tensors.dtype(call.integer("output_datatype", 1))
     length = count if call.integer("periodic", 1) else count - 1
-    phase = 2 * np.pi * np.arange(count) / max(length, 1)
+    phase = 2 * np.pi * np.arange(count) / length if count else np.zeros(0)
     return sum(w * np.cos(i * phase) for i, w in enumerate(weights)).astype(dtype)  # type: ignore[union-attr]
 
 

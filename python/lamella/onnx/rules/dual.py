@@ -9,6 +9,7 @@ their operands ask `call.room` first.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -278,6 +279,7 @@ def reduce(call: Call, kind: str, x: Any, axes: Sequence[int] | None, keepdims: 
     if not is_array(x):
         kinds = {"max": "amax", "min": "amin"}
         return getattr(x, kinds.get(kind, kind))(None if axes is None else tuple(axes), keepdims)
+    x = np.asarray(x)
     over = None if axes is None else tuple(axes)
     with np.errstate(all="ignore"):
         if kind == "mean":
@@ -295,7 +297,7 @@ def _spread(kind: str, x: Any, axes: Sequence[int], keepdims: bool) -> Any:
         return x._reduce(kind, tuple(axes), keepdims, 0.0)
     kept = [axis for axis in range(x.ndim) if axis not in axes]
     rows = x.astype(np.float64).transpose(*kept, *axes)
-    rows = rows.reshape(*(x.shape[axis] for axis in kept), -1)
+    rows = rows.reshape(*(x.shape[axis] for axis in kept), prod(x.shape[axis] for axis in axes))
     with np.errstate(all="ignore"):
         y = REDUCE[kind].reference(rows, 0.0).astype(x.dtype)
     shape = tuple(1 if axis in axes else extent for axis, extent in enumerate(x.shape))

@@ -42,9 +42,9 @@ def _along(call: Call, x: Any, scale: Any) -> Array:
     if scale.ndim == 0 or scale.size == 1:
         return np.asarray(scale.reshape(()))
     axis = axis_of(call, call.integer("axis", 1), len(x.shape))
-    if scale.ndim == 1:
-        return np.asarray(scale.reshape((-1,) + (1,) * (len(x.shape) - axis - 1)))
     block = call.integer("block_size", 0)
+    if scale.ndim == 1 and not block:
+        return np.asarray(scale.reshape((-1,) + (1,) * (len(x.shape) - axis - 1)))
     if block < 1:
         raise call.malformed("a block size is missing")
     call.room((scale.size, block), scale.itemsize)
@@ -76,9 +76,9 @@ def _dequantize(call: Call, x: Any, scale: Any, zero: Any = None) -> Any:
 
 def _dynamic(call: Call, x: Any) -> Any:
     only_arrays(call, x)
-    low, high = min(0.0, float(x.min(initial=0))), max(0.0, float(x.max(initial=0)))
-    scale = np.float32((high - low) / 255) or np.float32(1)
-    zero = np.uint8(np.clip(np.rint(-low / scale), 0, 255))
+    low, high = x.min(initial=0), x.max(initial=0)
+    scale = (high - low) / np.float32(255) or np.float32(1)
+    zero = np.uint8(np.rint(np.clip(-low / scale, 0, 255)))
     y = np.clip(np.rint(x / scale) + zero, 0, 255).astype(np.uint8)
     return y, np.asarray(scale), np.asarray(zero)
 

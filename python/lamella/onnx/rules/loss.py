@@ -12,7 +12,7 @@ import numpy as np
 
 from lamella.onnx.rules.activation import softmax
 from lamella.onnx.rules.call import Call, Rule, is_array
-from lamella.onnx.rules.dual import binary, floating, reduce, unary
+from lamella.onnx.rules.dual import binary, floating, reduce, unary, where
 from lamella.onnx.rules.selection import only_arrays
 
 __all__ = ["RULES"]
@@ -32,6 +32,7 @@ def _likelihood(call: Call, logs: Any, target: Any, weight: Any) -> Any:
         raise call.malformed("a target is no class")
     dtype = logs.dtype if is_array(logs) else logs._type.dtype.numpy
     scale = kept.astype(dtype)
+    zero = np.zeros((), dtype)
     if weight is not None:
         if weight.shape != (classes,):
             raise call.malformed("one weight a class")
@@ -39,11 +40,11 @@ def _likelihood(call: Call, logs: Any, target: Any, weight: Any) -> Any:
     call.room((classes, safe.size))
     shape = (1, classes) + (1,) * (safe.ndim - 1)
     hit = np.expand_dims(safe, 1) == np.arange(classes).reshape(shape)
-    mask = hit * np.expand_dims(scale, 1)
+    hit &= np.expand_dims(kept, 1)
     # Zero times -inf would be NaN: what is not the target does not enter.
-    finite = np.where(hit, logs, 0) if is_array(logs) else logs
-    picked = unary("neg", reduce(call, "sum", binary(call, "mul", finite, mask.astype(dtype)),
-                                 [1], False))  # fmt: skip
+    found = where(call, hit, logs, zero)
+    scaled = binary(call, "mul", found, np.expand_dims(scale, 1))
+    picked = unary("neg", reduce(call, "sum", scaled, [1], False))
     if reduction == "none":
         return picked
     total = reduce(call, "sum", picked, None, False)

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from lamella.onnx import tensors
 from lamella.onnx.rules.call import Call, Rule, is_array
 from lamella.onnx.rules.dual import (
     axis_of,
     binary,
+    cast,
     compare,
     floating,
     like,
@@ -48,11 +50,13 @@ def _root(call: Call, spread: Any, epsilon: float) -> Any:
     """sqrt(spread^2 + epsilon), the squares taken of ratios to the larger of the two."""
     if epsilon == 0.0:
         return spread
-    root = math.sqrt(epsilon)
-    larger = unary("clamp", spread, root, np.inf)
+    least = math.sqrt(epsilon)
+    larger = unary("clamp", spread, least, np.inf)
     first = unary("square", binary(call, "div", spread, larger))
-    second = unary("square", binary(call, "div", like(spread, root), larger))
-    return binary(call, "mul", larger, unary("sqrt", binary(call, "add", first, second)))
+    second = unary("square", binary(call, "div", like(spread, least), larger))
+    root = binary(call, "mul", larger, unary("sqrt", binary(call, "add", first, second)))
+    # An infinite one has no ratio to itself.
+    return where(call, compare(call, "lt", spread, like(spread, np.inf)), root, spread)
 
 
 def _epsilon(call: Call) -> float:
@@ -73,6 +77,8 @@ def _layer(call: Call, x: Any, scale: Any, bias: Any = None) -> Any:
         return apply(LayerNorm(len(axes), epsilon, True, bias is not None), x, *extra)
     y, mean, inverse = _centred(call, floating(call, x), axes, epsilon)
     y = binary(call, "mul", y, scale)
+    stash = tensors.dtype(call.integer("stash_type", 1))
+    mean, inverse = cast(mean, stash), cast(inverse, stash)
     return (y if bias is None else binary(call, "add", y, bias)), mean, inverse
 
 
@@ -160,7 +166,7 @@ def _lrn(call: Call, x: Any) -> Any:
     call.room((channels, channels))
     # The window over channels as a banded matrix: a product sums the squares.
     offset = np.arange(channels)[:, None] - np.arange(channels)[None, :]
-    band = ((offset <= (size - 1) // 2) & (offset >= -(size // 2))).T
+    band = (offset <= (size - 1) // 2) & (offset >= -(size // 2))
     dtype = x.dtype if is_array(x) else x._type.dtype.numpy
     flat = reshape(unary("square", floating(call, x)), (x.shape[0], channels, -1))
     total = reshape(matmul(call, band.astype(dtype), flat), x.shape)

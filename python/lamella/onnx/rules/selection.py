@@ -117,6 +117,9 @@ def _top_k(call: Call, x: Any, k: Any = None) -> Any:
 def _non_zero(call: Call, x: Any) -> Any:
     only_arrays(call, x)
     call.room((x.ndim, x.size))
+    if not x.ndim:
+        # Of no axes, as often as x is not zero.
+        return np.zeros((0, int(bool(x))), np.int64)
     return np.array(np.nonzero(x), np.int64).reshape(x.ndim, -1)
 
 
@@ -180,7 +183,7 @@ def _cum(kind: str, call: Call, x: Any, axis: Any) -> Any:
     total = np.cumsum if kind == "sum" else np.cumprod
     with np.errstate(all="ignore"):
         y = total(x, axis=dim, dtype=x.dtype)
-    if call.integer("exclusive", 0):
+    if call.integer("exclusive", 0) and x.shape[dim]:
         first = np.full_like(np.take(x, [0], axis=dim), 0 if kind == "sum" else 1)
         y = np.concatenate([first, np.take(y, np.arange(x.shape[dim] - 1), axis=dim)], axis=dim)
     return np.flip(y, dim) if call.integer("reverse", 0) else y

@@ -266,7 +266,8 @@ def _dropout(call: Call, x: Any, ratio: Any = None, training: Any = None) -> Any
     mask = None
     if call.outputs > 1:
         call.room(x.shape, 1)
-        mask = np.ones(tuple(x.shape), np.bool_)
+        own = x.dtype if is_array(x) else x._type.dtype.numpy
+        mask = np.ones(tuple(x.shape), np.bool_ if call.version >= 10 else own)
     if call.training and probability and not is_array(x):
         return F.dropout(x, float(probability), True), mask
     return x, mask
