@@ -14,6 +14,10 @@ import pytest
 import programs
 from cases import elementwise as cases
 from comparators import same_bits, same_values, within_product_bound
+from gradients import gradients
+from lamella import functional as F
+from lamella.runtime.tensor import Tensor
+from lamella.runtime.trace import current
 
 DTYPES = ("float32", "float64")
 # Four vectors of sixteen float32 and three more: every lane of a full vector, every tail.
@@ -211,6 +215,67 @@ def test_variance_of_a_constant_row(cols, dtype, isa):
     x = np.full((1, cols, 1), 1e8, dtype)
     got = programs.reduce("var", dtype, 1, cols, 1).run([x])[0]
     assert 0 <= got[0, 0] < 1e-2
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cols", [2, 7, LENGTH, 300, 5000])
+def test_spreads_of_any_size(cols, dtype, isa):
+    """Deviation and length where their squares leave the range, and the mean whose sum does."""
+    limits = np.finfo(dtype)
+    x = np.random.default_rng(cols).uniform(0.1, 1.0, (6, cols)).astype(dtype)
+    scales = np.array([limits.max / cols, limits.tiny * 2.0**30, limits.smallest_subnormal * 4000])
+    x[:3] = (x[:3] * scales[:, None]).astype(dtype)
+    x[3] = limits.max  # equal ones
+    x[4, cols // 2] = np.inf
+    x[5, cols // 2] = np.nan
+    wide = x[:4].astype(np.longdouble)
+    unit = 8 * limits.eps
+    for kind, want in (
+        ("std", wide.std(1, ddof=1)),
+        ("norm", np.sqrt(np.square(wide).sum(1))),
+        ("mean", wide.mean(1)),
+    ):
+        got = programs.reduce(kind, dtype, 6, cols, 1).run([x[..., None]])[0][:, 0]
+        want = np.clip(want, 0, np.ldexp(np.longdouble(1), limits.maxexp))
+        with np.errstate(over="ignore"):
+            found = np.where(np.isinf(got[:4]), np.ldexp(np.longdouble(1), limits.maxexp), got[:4])
+        # The mean of subnormal numbers is rounded to one.
+        floor = limits.smallest_subnormal.astype(np.longdouble) * (1 if kind == "std" else 0.5)
+        assert (np.abs(found - want) <= unit * want + floor).all(), kind
+        assert np.isnan(got[5])
+        assert np.isnan(got[4]) if kind == "std" else np.isinf(got[4])
+    columns = programs.reduce("mean", dtype, 1, cols, 6).run([x.T.copy()[None]])[0][0]
+    assert np.allclose(columns[:4], wide.mean(1).astype(dtype), rtol=unit, atol=0)
+    assert np.isinf(columns[4])
+    assert np.isnan(columns[5])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("cols", [2, 5, 16, LENGTH, 3000])
+def test_a_confident_row_keeps_its_digits(cols, dtype, isa):
+    """One class with nearly all of the sum: what the others add is the result."""
+    for gap in (1.5, 5.0, 20.0, 60.0):
+        x = np.full((1, cols), -gap - np.log(cols), dtype)
+        x[0, cols // 3] = 0
+        others = np.exp(np.delete(x[0].astype(np.longdouble), cols // 3)).sum()
+        want, unit = np.log1p(others), 8 * np.finfo(dtype).eps * (1 + gap)
+        log = programs.softmax(dtype, 1, cols, log=True).run([x])[0]
+        assert abs(log[0, cols // 3] + want) <= unit * want
+        total = programs.reduce("logsumexp", dtype, 1, cols, 1).run([x[..., None]])[0][0, 0]
+        assert abs(total - want) <= unit * want
+    target = np.array([cols // 3])
+    for smoothing in (0.0, 0.1):
+        loss = F.cross_entropy(x, target, label_smoothing=smoothing, reduction="none")[0]
+        spread = smoothing / cols * (np.longdouble(0) - x.astype(np.longdouble)).sum()
+        assert abs(loss - want - spread) <= unit * (want + spread)
+
+    def body(place, logits):
+        loss = F.cross_entropy(Tensor(logits, current()), target, reduction="none")
+        return loss._value(current())
+
+    _, (slopes,) = gradients(body, [x], np.ones(1, dtype))
+    # The own slope is p - 1, which is less what the others have.
+    assert abs(slopes[0, cols // 3] + others / (1 + others)) <= unit * others
 
 
 @pytest.mark.parametrize("cols", [7, LENGTH, 300])

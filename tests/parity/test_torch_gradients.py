@@ -26,7 +26,7 @@ from lamella.passes import optimize
 from lamella.passes.differentiate import differentiate
 from lamella.runtime.emit import emit
 from lamella.runtime.tensor import Tensor
-from lamella.runtime.trace import begin
+from lamella.runtime.trace import begin, current
 
 torch = pytest.importorskip("torch")
 TF = torch.nn.functional
@@ -96,6 +96,44 @@ def test_functions(name, params, function):
     (want,) = autograd(lambda x: function(x, *params), [POINTS], c)
     # torch keeps hardsigmoid's 1/6 in float32.
     agree(got, want, POINTS, 2.0**-24 if name == "hardsigmoid" else 1e-12)
+
+
+BOUND = np.where(np.arange(POINTS.size) % 2, POINTS, 0.5)
+# One function under several names has torch's slope under each of them: on its bounds, and where
+# elements are equal.
+NAMES = {
+    "clamp by numbers": (lambda x: F.clamp(x, -0.75, 1.25), lambda x: x.clamp(-0.75, 1.25)),
+    "clamp method": (lambda x: x.clamp(-0.75, 1.25), lambda x: x.clamp(-0.75, 1.25)),
+    "clamp from below": (lambda x: x.clamp(min=0.25), lambda x: x.clamp(min=0.25)),
+    "clamp by an array": (lambda x: F.clamp(x, max=BOUND),
+                          lambda x: x.clamp(max=torch.tensor(BOUND))),
+    "hardtanh": (lambda x: F.hardtanh(x, -0.75, 1.25), lambda x: TF.hardtanh(x, -0.75, 1.25)),
+    "Hardtanh": (lambda x: lm.nn.Hardtanh(-0.75, 1.25)(x), lambda x: TF.hardtanh(x, -0.75, 1.25)),
+    "relu6": (F.relu6, TF.relu6),
+    "ReLU6": (lambda x: lm.nn.ReLU6()(x), TF.relu6),
+    "relu method": (lambda x: x.relu(), torch.relu),
+    "maximum": (lambda x: x.maximum(0.25), lambda x: torch.maximum(x, torch.tensor(0.25))),
+    "abs": (lambda x: abs(x), abs),
+    "std method": (lambda x: (x[:3] * 0 + 2).std() + x.clamp(-9, 9).std(),
+                   lambda x: (x[:3] * 0 + 2).std() + x.clamp(-9, 9).std()),
+    "hinge": (lambda x: F.hinge_embedding_loss(x, -np.ones(POINTS.size), 0.25, reduction="none"),
+              lambda x: TF.hinge_embedding_loss(x, -torch.ones(POINTS.size), 0.25,
+                                                reduction="none")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_of_one_function(name):
+    ours, theirs = NAMES[name]
+
+    def body(place, x):
+        return ours(Tensor(x, current()))._value(current())
+
+    points = POINTS[np.isfinite(POINTS)] if "std" in name else POINTS
+    c = np.float64(1.5) if "std" in name else np.linspace(0.5, 2.0, points.size)
+    _, (got,) = gradients(body, [points], c)
+    (want,) = autograd(theirs, [points], c)
+    agree(got, want, points, 1e-11)
 
 
 @pytest.mark.parametrize("name", sorted(set(BINARY) - {"floor_divide"}))

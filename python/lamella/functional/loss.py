@@ -233,19 +233,19 @@ def gaussian_nll_loss(
     if not eps > 0:
         raise ValueError(message("gaussian_nll_loss", "eps is not positive", {"eps": eps}, "> 0"))
     given: Any = var
+    error = input - target
+    half = error * 0.5
     if isinstance(given, Operand):
         var = _fitting_variance(input, var).clamp(min=eps)
-        # The square itself may leave the range.
-        error = input - target
-        losses: Operand = var.log() + error * (error / var)
+        # Neither the square nor twice the loss may leave the range.
+        losses: Operand = var.log() * 0.5 + half * (error / var)
     else:
         # A Python number, inside a trace.
         floor = max(float(given), eps)
-        error = input - target
-        losses = error * (error / floor) + math.log(floor)
+        losses = half * (error / floor) + 0.5 * math.log(floor)
     if full:
-        losses = losses + math.log(2 * math.pi)
-    return reduced("gaussian_nll_loss", losses * 0.5, reduction)
+        losses = losses + 0.5 * math.log(2 * math.pi)
+    return reduced("gaussian_nll_loss", losses, reduction)
 
 
 def _fitting_variance(input: Operand, var: Operand) -> Operand:

@@ -165,7 +165,7 @@ UNARY: dict[str, UnaryRow] = {
     "sqrt": UnaryRow(np.sqrt, lambda x, y, dy: dy / (y * 2.0), domain=(0.0, 100.0), ulp=0.5),
     "rsqrt": UnaryRow(
         lambda x: 1.0 / np.sqrt(x),
-        lambda x, y, dy: dy * (y * y.unary("square") * -0.5),
+        lambda x, y, dy: dy * (y * -0.5 * y.unary("square")),
         domain=(1e-3, 100.0),
         ulp=1.5,
     ),
@@ -231,7 +231,9 @@ UNARY: dict[str, UnaryRow] = {
         defaults=(1.0, 20.0),
     ),
     "softsign": UnaryRow(
-        _softsign, lambda x, y, dy: dy / (x.unary("abs") + 1.0).unary("square"), ulp=1.5
+        _softsign,
+        lambda x, y, dy: dy * (x.unary("abs") + 1.0).unary("reciprocal").unary("square"),
+        ulp=1.5,
     ),
     "hardtanh": UnaryRow(
         _hardtanh,

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every public function over the whole range of its operands: no formula may leave it on the way.
+
+The operands of a row are scaled through all exponents, each by itself, and the result is held to a
+few units in the last place of `magnitude`, the size that its roundings have (by default the result
+itself), against the definition in long double, whose range no square leaves. Kernels of one
+function have the finer tests of tests/ops and the sweep of tests/cpp; a public function that is in
+neither place fails here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from comparators import ulp_size
+from lamella import functional as F
+from lamella.ops.tables import BINARY, COMPARE, LOGICAL, UNARY
+
+Function = Callable[..., np.ndarray]
+
+# Elements are moved, chosen or masked: tests of values and of bits are elsewhere.
+_EXACT = """amax amin argmax argmin max min maxout where prelu dropout embedding nll_loss
+    broadcast_to cat chunk concat expand flatten narrow pad permute reshape select split squeeze
+    stack transpose unflatten unsqueeze"""
+EXACT = set(_EXACT.split())
+KERNELS = {*UNARY, *BINARY, *COMPARE, *LOGICAL} & set(F.__all__)
+
+
+@dataclass(frozen=True)
+class Row:
+    """call(a, b) is judged by exact(a, b), which sees long doubles; the units are of magnitude.
+
+    highest, lowest: exponents of the scales of a and b (float64: eight times as many) beyond which
+    the result is not meant to be a number, or an epsilon makes much of what is subnormal.
+    """
+
+    call: Function
+    exact: Function
+    units: float
+    magnitude: Function | None = None
+    highest: tuple[int, int] = (120, 120)
+    lowest: tuple[int, int] = (-130, -130)
+
+
+def _length(x):
+    return np.sqrt(np.square(x).sum(-1, keepdims=True))
+
+
+def _std(x):
+    return np.sqrt(x.var(-1, ddof=1))
+
+
+def _log_sum(x):
+    """log of the sum of exp(x - peak), by what the peak does not add."""
+    shifted = np.sort(x - x.max(-1, keepdims=True), -1)
+    return np.log1p(np.exp(shifted[..., :-1]).sum(-1, keepdims=True))
+
+
+def _log_softmax(x):
+    return (x - x.max(-1, keepdims=True)) - _log_sum(x)
+
+
+def _runner_up(x):
+    """How far below the peak the next one is: what its exponential multiplies roundings by."""
+    order = np.sort(x, -1)
+    return np.minimum(order[..., -1:] - order[..., -2:-1], 2000)
+
+
+def _softplus(x):
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+def _sigmoid(x):
+    return np.exp(-_softplus(-x))
+
+
+def _cosine(a, b, floor=1e-8):
+    return (a * b).sum(-1) / (np.maximum(_length(a), floor) * np.maximum(_length(b), floor))[..., 0]
+
+
+def _embedding_cosine(a, b):
+    first, second = (np.square(x).sum(-1) + np.longdouble(1e-12) for x in (a, b))
+    return (a * b).sum(-1) / np.sqrt(first * second)
+
+
+def _entropy(p):
+    return -(p * np.log(np.where(p > 0, p, 1))).sum(-1) / np.log(np.longdouble(2))
+
+
+def _normal(x, eps):
+    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + np.longdouble(eps))
+
+
+def _of_normal(x, eps):
+    return np.abs(x).max(-1, keepdims=True) / np.sqrt(x.var(-1, keepdims=True) + np.longdouble(eps))
+
+
+SIGNS = np.array([1, -1, 1, -1, 1])
+CLASSES = np.array([0, 3, 5, 2, 2])
+ONES = np.ones(6)
+
+
+def like(a, x):
+    return np.asarray(x, a.dtype)
+
+
+def none(name: str, **options):
+    """A loss of each element."""
+    return lambda a, b: getattr(F, name)(a, b, reduction="none", **options)
+
+
+def _poisson(a, b):
+    return np.exp(a) - np.abs(b) * a
+
+
+def _kl(a, b):
+    return b * (np.log(np.where(b > 0, b, 1)) - a)
+
+
+ROWS: dict[str, Row] = {
+    "sum": Row(lambda a, b: F.sum(a, 1), lambda a, b: a.sum(1), 6, lambda a, b: np.abs(a).sum(1)),
+    "mean": Row(lambda a, b: F.mean(a, 1), lambda a, b: a.mean(1), 6,
+                lambda a, b: np.abs(a).mean(1), (127, 0)),
+    "mean of columns": Row(lambda a, b: F.mean(a, 0), lambda a, b: a.mean(0), 6,
+                           lambda a, b: np.abs(a).mean(0), (127, 0)),
+    "prod": Row(lambda a, b: F.prod(a, 1), lambda a, b: a.prod(1), 6),
+    "var": Row(lambda a, b: F.var(a, 1), lambda a, b: a.var(1, ddof=1), 8),
+    "std": Row(lambda a, b: F.std(a, 1), lambda a, b: _std(a), 6),
+    "logsumexp": Row(lambda a, b: F.logsumexp(a, 1),
+                     lambda a, b: a.max(1) + _log_sum(a)[:, 0], 4,
+                     lambda a, b: np.abs(a.max(1)) + (_log_sum(a) * (1 + _runner_up(a)))[:, 0]),
+    "softmax": Row(lambda a, b: F.softmax(a, 1), lambda a, b: np.exp(_log_softmax(a)), 6,
+                   lambda a, b: np.exp(_log_softmax(a)) * (1 + np.abs(_log_softmax(a)))),
+    "softmin": Row(lambda a, b: F.softmin(a, 1), lambda a, b: np.exp(_log_softmax(-a)), 6,
+                   lambda a, b: np.exp(_log_softmax(-a)) * (1 + np.abs(_log_softmax(-a)))),
+    "log_softmax": Row(lambda a, b: F.log_softmax(a, 1), lambda a, b: _log_softmax(a), 4,
+                       lambda a, b: np.abs(a - a.max(1, keepdims=True))
+                       + _log_sum(a) * (1 + _runner_up(a))),
+    "layer_norm": Row(lambda a, b: F.layer_norm(a, (6,)), lambda a, b: _normal(a, 1e-5), 6,
+                      lambda a, b: _of_normal(a, 1e-5), (120, 0), (-110, 0)),
+    "layer_norm of any size": Row(lambda a, b: F.layer_norm(a, (6,), eps=0.0),
+                                  lambda a, b: _normal(a, 0), 6, lambda a, b: _of_normal(a, 0)),
+    "rms_norm": Row(lambda a, b: F.rms_norm(a, (6,), eps=0.0),
+                    lambda a, b: a / np.sqrt(np.square(a).mean(1, keepdims=True)), 6),
+    "batch_norm": Row(lambda a, b: F.batch_norm(a, like(a, ONES * 0), like(a, ONES)),
+                      lambda a, b: a / np.sqrt(1 + np.longdouble(1e-5)), 4),
+    "cosine_similarity": Row(lambda a, b: F.cosine_similarity(a, b), _cosine, 8,
+                             lambda a, b: _cosine(np.abs(a), np.abs(b))),
+    "cosine_embedding_loss": Row(
+        lambda a, b: F.cosine_embedding_loss(a, b, like(a, SIGNS), reduction="none"),
+        lambda a, b: np.where(SIGNS > 0, 1 - _embedding_cosine(a, b),
+                              np.maximum(_embedding_cosine(a, b), 0)), 8,
+        lambda a, b: 1 + _embedding_cosine(np.abs(a), np.abs(b))),
+    "hinge_embedding_loss": Row(
+        lambda a, b: F.hinge_embedding_loss(a, np.where(b > 0, 1, -1), reduction="none"),
+        lambda a, b: np.where(b > 0, a, np.maximum(1 - a, 0)), 1, lambda a, b: 1 + np.abs(a)),
+    "mse_loss": Row(none("mse_loss"), lambda a, b: np.square(a - b), 4),
+    "l1_loss": Row(none("l1_loss"), lambda a, b: np.abs(a - b), 1),
+    "smooth_l1_loss": Row(none("smooth_l1_loss"), lambda a, b: np.where(
+        np.abs(a - b) < 1, np.square(a - b) / 2, np.abs(a - b) - np.longdouble(0.5)), 6),
+    "huber_loss": Row(none("huber_loss"), lambda a, b: np.where(
+        np.abs(a - b) < 1, np.square(a - b) / 2, np.abs(a - b) - np.longdouble(0.5)), 6),
+    "poisson_nll_loss": Row(lambda a, b: F.poisson_nll_loss(a, np.abs(b), reduction="none"),
+                            _poisson, 4, lambda a, b: np.exp(a) + np.abs(a * b), (6, 100)),
+    "gaussian_nll_loss": Row(
+        lambda a, b: F.gaussian_nll_loss(a, -a, np.abs(b), eps=1e-36, reduction="none"),
+        lambda a, b: (np.log(np.maximum(np.abs(b), 1e-36))
+                      + np.square(2 * a) / np.maximum(np.abs(b), 1e-36)) / 2, 6,
+        lambda a, b: np.abs(np.log(np.maximum(np.abs(b), 1e-36)))
+        + np.square(2 * a) / np.maximum(np.abs(b), 1e-36)),
+    "kl_div": Row(lambda a, b: F.kl_div(a, np.abs(b), reduction="none"),
+                  lambda a, b: _kl(a, np.abs(b)), 4,
+                  lambda a, b: np.abs(b) * (np.abs(np.log(np.abs(b))) + np.abs(a))),
+    "binary_cross_entropy": Row(
+        lambda a, b: F.binary_cross_entropy(np.minimum(np.abs(a), like(a, 0.75)),
+                                            np.full_like(a, 0.25), reduction="none"),
+        lambda a, b: -np.maximum(np.log(np.minimum(np.abs(a), 0.75)), -100) / 4
+        - 3 * np.log1p(-np.minimum(np.abs(a), 0.75)) / 4, 4, None, (0, 0)),
+    "binary_cross_entropy_with_logits": Row(
+        lambda a, b: F.binary_cross_entropy_with_logits(a, np.full_like(a, 0.25),
+                                                        reduction="none"),
+        lambda a, b: _softplus(-a) / 4 + 3 * _softplus(a) / 4, 4),
+    "cross_entropy": Row(
+        lambda a, b: F.cross_entropy(a, CLASSES, reduction="none"),
+        lambda a, b: -_log_softmax(a)[np.arange(5), CLASSES], 4,
+        lambda a, b: (np.abs(a.max(1) - a[np.arange(5), CLASSES])
+                      + (_log_sum(a) * (1 + _runner_up(a)))[:, 0])),
+    "entropy": Row(lambda a, b: F.entropy(np.abs(a)), lambda a, b: _entropy(np.abs(a)), 6,
+                   lambda a, b: (np.abs(a * np.log(np.abs(a)))).sum(-1) * 2, (0, 0)),
+    "information_gain": Row(
+        lambda a, b: F.information_gain(np.abs(a) * 2, [np.abs(a), np.abs(a)]),
+        lambda a, b: 0 * a.sum(-1), 16, lambda a, b: 3 + 0 * a.sum(-1), (100, 0), (-100, 0)),
+    "glu": Row(lambda a, b: F.glu(np.concatenate([a, b], 1)), lambda a, b: a * _sigmoid(b), 3,
+               None, (120, 4)),
+    "linear": Row(lambda a, b: F.linear(a, b), lambda a, b: a @ b.T, 6,
+                  lambda a, b: np.abs(a) @ np.abs(b).T, (60, 60), (-60, -60)),
+    "matmul": Row(lambda a, b: F.matmul(a, b.T.copy()), lambda a, b: a @ b.T, 6,
+                  lambda a, b: np.abs(a) @ np.abs(b).T, (60, 60), (-60, -60)),
+    "bilinear": Row(lambda a, b: F.bilinear(a, b, np.ones((1, 6, 6), a.dtype)),
+                    lambda a, b: a.sum(1, keepdims=True) * b.sum(1, keepdims=True), 10,
+                    lambda a, b: (np.abs(a).sum(1, keepdims=True)
+                                  * np.abs(b).sum(1, keepdims=True)), (60, 60), (-60, -60)),
+}  # fmt: skip
+
+
+def test_every_function_has_a_row():
+    named = {name.split(" ")[0] for name in ROWS}
+    assert named | EXACT | KERNELS == set(F.__all__)
+    assert not named & EXACT
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ROWS)
+def test_range(name, dtype):
+    row = ROWS[name]
+    rng = np.random.default_rng(30)
+    a, b = rng.normal(size=(2, 5, 6))
+    limits, wider = np.finfo(dtype), 1 if dtype == "float32" else 8
+    for first, second in [(k, m) for k in range(-130, 128, 12) for m in (0, k, -k)]:
+        exponents = np.clip([first, second], row.lowest, row.highest) * wider
+        # The largest of a normal sample is below 4: the last exponents are left to it.
+        tops = limits.maxexp - 3
+        x, y = (np.ldexp(v, min(e, tops)).astype(dtype)
+                for v, e in zip((a, b), exponents, strict=True))  # fmt: skip
+        wide = x.astype(np.longdouble), y.astype(np.longdouble)
+        with np.errstate(all="ignore"):
+            want = np.asarray(row.exact(*wide))
+            size = np.asarray(row.magnitude(*wide)) if row.magnitude else np.abs(want)
+            got = row.call(x, y)
+        assert got.shape == want.shape
+        assert got.dtype == np.dtype(dtype)
+        ceiling = np.ldexp(np.longdouble(1), limits.maxexp)
+        near = np.clip(got.astype(np.longdouble), -ceiling, ceiling)
+        error = np.abs(near - np.clip(want, -ceiling, ceiling))
+        error = error / ulp_size(np.minimum(size, ceiling), dtype)
+        # NaN fails too.
+        assert (error <= row.units).all(), (
+            f"2^{exponents[0]}, 2^{exponents[1]}: got {got.ravel()[:3]}, want {want.ravel()[:3]}, "
+            f"{np.nanmax(error):.3g} units"
+        )
