@@ -241,7 +241,20 @@ def test_a_batch_norm_that_cannot_take_the_last_batch_says_so_first() -> None:
         assert not counting.batches
         for name, value in net.state_dict().items():
             assert np.array_equal(value, before[name])
-        train(nn.CrossEntropyLoss(), y, x, net, accumulate=accumulate, drop_last=True)
+        train(
+            nn.CrossEntropyLoss(),
+            y,
+            x,
+            accumulate=accumulate,
+            drop_last=True,
+            net=classifier(norm=True),
+        )
+        pairs = [(x[:8], y[:8]), (x[8:], y[8:])]
+        with pytest.raises(lm.ShapeError, match=r"last batch=1.*drop_last=True"):
+            train(
+                nn.CrossEntropyLoss(), None, pairs, net, accumulate=accumulate, callbacks=counting
+            )
+        assert not counting.batches
     train(nn.CrossEntropyLoss(), y, x)  # nothing mixes samples
     weight = np.ones(len(x))
     weight[0] = 0  # eight are left

@@ -219,3 +219,14 @@ def test_a_call_in_which_every_target_is_ignored() -> None:
     for _ in range(2):
         assert twice(*given.part(slice(2))) == 0
     same_bits(net.scale.data, given.net().scale.data)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5, np.float64(1.0), "all", np.ones((N, 1)), np.ones(2)])
+def test_what_is_no_weight_of_samples_is_refused(weight: Any) -> None:
+    given = task("mse_loss", "mean")
+    net = given.net()
+    step = lm.TrainStep(net, given.loss, optim.SGD(net.parameters(), lr=0.1))
+    for call in (step, step.gradients):
+        with pytest.raises((lm.ShapeError, lm.DTypeError)):
+            call(given.x, given.targets, weight)
+    same_bits(net.scale.data, given.net().scale.data)

@@ -196,6 +196,7 @@ def batch_norm(
                     "one value a channel has no variance",
                     {"input": input.shape},
                     "more than one value for each channel when training",
+                    "A last batch of one sample: drop_last of fit or of a DataLoader leaves it out",
                 )
             )
         mean, var = batch_statistics(input)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sized
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -277,8 +278,13 @@ class Arrays:
             return arguments[1]
         return mapped(lambda y: y[arguments[2]], arguments[1])
 
-    def example(self, count: int) -> tuple[Any, ...]:
-        """The arguments of a call for a batch of so many samples; their values do not matter."""
+    def examples(self) -> list[tuple[Any, ...]]:
+        """The arguments of a call for a batch and for a smaller last one; [] without one."""
+        if not 0 < self.rest < self.samples:
+            return []
+        return [self._example(count) for count in (self.batch_size, self.rest)]
+
+    def _example(self, count: int) -> tuple[Any, ...]:
         index = np.arange(count) if self.kept is None else self.kept[:count]
         weight = self.weight
         if self.native:
@@ -314,6 +320,8 @@ class Stream:
 
     native = False
     samples: int | None = None
+    #: Samples of a smaller batch, as far as it is known.
+    rest = 1
 
     def __init__(
         self,
@@ -385,6 +393,21 @@ class Stream:
     def targets(self, arguments: tuple[Any, ...]) -> Any:
         """y of the batch that has these arguments."""
         return arguments[1]
+
+    def examples(self) -> list[tuple[Any, ...]]:
+        """Of batches in a list, one of a single sample behind the first; [] without one."""
+        if not isinstance(self.iterable, list | tuple):
+            return []
+        single = (self._batch(item) for item in self.iterable[1:] if _size(item) == 1)
+        return [batch for batch in islice(single, 1) if len(leaves(batch[1])[0])]
+
+
+def _size(item: Any) -> int:
+    """How many samples a batch has; 0 for what is none, which is told when its turn comes."""
+    try:
+        return len(leaves(_tuples(item[1]))[0])
+    except (TypeError, LookupError):
+        return 0
 
 
 def _converted(name: str, value: Any) -> Array:

@@ -193,7 +193,7 @@ class Fit:
 
     def _plain(self, batches: Generator[tuple[Any, ...], None, None]) -> None:
         """The loop when nobody looks at batches: as little Python as can be."""
-        call = self.step.rows if self.source.native else self.step
+        call = self.step.weighty_rows if self.source.native else self.step
         losses, append, weigh = self.losses, self.losses.append, self.masses.append
         ledger, first = Ledger(self.step), self.batch
         try:
@@ -216,7 +216,7 @@ class Fit:
         ends: list[Callable[[Fit], None]],
     ) -> None:
         """The loop with metrics and hooks for batches."""
-        call = self.step.rows if self.source.native else self.step
+        call = self.step.weighty_rows if self.source.native else self.step
         metrics, source = self.metrics, self.source
         for arguments in batches:
             for hook in begins:
@@ -247,22 +247,22 @@ class Fit:
                 break
 
     def _prepare(self) -> None:
-        """Before the first step: compiles for the last batch too, where it is a smaller one.
+        """Before the first step: compiles for a smaller batch that is yet to come.
 
         What a net cannot take of that size is then told before anything has trained.
         """
-        source, done, self._prepared = self.source, self._prepared, True
-        if done or not isinstance(source, Arrays) or not 0 < source.rest < source.samples:
+        if self._prepared:
             return
-        self.step.find(source.native, *source.example(source.batch_size))
+        self._prepared = True
+        examples, native = self.source.examples(), self.source.native
+        for example in examples[:-1]:
+            self.step.find(native, *example)
         try:
-            self.step.find(source.native, *source.example(source.rest))
+            for example in examples[-1:]:
+                self.step.find(native, *example)
         except (ShapeError, UnsupportedError) as error:
-            got = {
-                "samples": source.samples,
-                "batch_size": source.batch_size,
-                "last batch": source.rest,
-            }
+            source = self.source
+            got = {"samples": source.samples, "batches": source.batches, "last batch": source.rest}
             rule = f"the last batch of an epoch cannot be trained on: {error}"
             advice = "drop_last=True leaves it out; so does another batch_size"
             raise type(error)(message("fit", rule, got, "", advice)) from error

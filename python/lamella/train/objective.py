@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from lamella.errors import ShapeError, UnsupportedError, message
+from lamella.errors import DTypeError, ShapeError, UnsupportedError, message
 from lamella.functional.comparison import where
 from lamella.functional.mass import source
 from lamella.ir.types import DType
@@ -118,6 +118,10 @@ def _quotient(total: Operand, masses: Operand, each: float = 1.0, exact: bool = 
 
 def _weighted(losses: Operand, mass: int | Operand, mean: bool, weight: Operand) -> Objective:
     """The objective of losses and masses, one an element, with weights of the samples."""
+    if not isinstance(weight, Operand):
+        raise DTypeError(
+            message("TrainStep", "no weights", {"sample_weight": type(weight)}, "an array, (N,)")
+        )
     if losses.ndim == 0 or weight.shape != losses.shape[:1]:
         raise ShapeError(
             message(

@@ -51,10 +51,11 @@ class TrainStep:
     Every loss is a sum divided by its mass: L = sum(w l) / sum(w m), with the losses l of single
     elements, the weights w of their samples, and what each element counts, m: the weight of its
     class, 0 where it is ignored, else 1; with reduction="sum" L = sum(w l). Of a function that does
-    not return what a loss of lamella gave, the mass is the number of samples. With `accumulate`,
-    sums and masses of the calls are added up, so that k calls make the step of one call on all
-    their samples, whatever the sizes; gradients are clipped behind that. Batch norm takes the
-    statistics of each call's batch.
+    not return what a loss of lamella gave, the mass is the number of samples, unless its
+    `reduction` is "sum". With `accumulate`, sums and masses of the calls are added up, so that k
+    calls make the step of one call on all their samples, whatever the sizes; gradients are clipped
+    behind that. Batch norm takes the statistics of each call's batch. A call has made an update,
+    which is what schedules count, where `held` is 0.
 
     A sample of weight 0 adds nothing (batch norm sees it). A call in which no sample has a weight
     changes nothing, not even what optimisers remember; it counts as one of the `accumulate` calls.
@@ -174,6 +175,10 @@ class TrainStep:
         """
         if sample_weight is not None and _none_counts(sample_weight, index):
             return self._blank(True, *spread(x, y), index, sample_weight)
+        return self.weighty_rows(x, y, index, sample_weight)
+
+    def weighty_rows(self, x: Any, y: Any, index: Array, sample_weight: Any = None) -> Any:
+        """As rows, where some sample is known to have a weight, as in every batch of fit."""
         if self._quick is None:
             return self._accumulated(True, *spread(x, y), index, sample_weight)
         return self._part(Update, True)(*spread(x, y), index, sample_weight)
