@@ -240,3 +240,43 @@ def test_builders_refuse_impossible_arrays(shape):
         _core.ProgramBuilder(inputs=[("float32", shape)], outputs=[], arena_bytes=0).build()
     with pytest.raises((ValueError, TypeError, OverflowError)):
         _core.ProgramBuilder(inputs=[("float16", (1,))], outputs=[], arena_bytes=0)
+
+
+def masked(x: np.ndarray) -> np.ma.MaskedArray:
+    return np.ma.masked_array(x, x > x.mean())
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda net, step, m: net(m),
+        lambda net, step, m: lm.compile(net, X)(m),
+        lambda net, step, m: lm.compile(net, m),
+        lambda net, step, m: lm.compile(lambda x: x + m, X),
+        lambda net, step, m: lm.compile(lambda x: F.add(x, m), X),
+        lambda net, step, m: step(m, X),
+        lambda net, step, m: step(X, m),
+        lambda net, step, m: step.gradients(X, m),
+        lambda net, step, m: lm.fit(net, m, X, loss=nn.MSELoss(), optimizer=step.optimizer),
+        lambda net, step, m: lm.fit(net, X, m, loss=nn.MSELoss(), optimizer=step.optimizer),
+        lambda net, step, m: nn.Parameter(m),
+        lambda net, step, m: nn.Buffer(m),
+        lambda net, step, m: setattr(net.weight, "data", m[:, :6].T[:6]),
+        lambda net, step, m: net.load_state_dict({"weight": masked(np.eye(6)), "bias": X[0]}),
+        lambda net, step, m: step.optimizer.step([masked(np.eye(6)), None]),
+        lambda net, step, m: F.relu(X, out=m),
+    ],
+)
+def test_masked_elements_are_read_nowhere(call):
+    """What lies under a mask has no meaning; it used to be computed with."""
+    net = nn.Linear(6, 6)
+    step = lm.TrainStep(net, nn.MSELoss(), lm.optim.SGD(net.parameters(), lr=0.1))
+    for _ in range(2):  # the calls are known
+        net(X)
+        step(X, X)
+    before = net.state_dict()
+    with pytest.raises(REFUSALS, match="masked"):
+        call(net, step, masked(X))
+    for name, array in net.state_dict().items():
+        same_bits(array, before[name])
+    same_bits(net(np.ma.masked_array(X, False)), net(X))

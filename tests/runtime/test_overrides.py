@@ -28,9 +28,7 @@ REDUCTIONS = (
     *("sum", "mean", "prod", "amax", "amin", "max", "min", "var", "std", "logsumexp"),
     *("argmax", "argmin"),
 )
-METHODS = [
-    name for name in F.__all__ if hasattr(Operand, name) and name not in ("shape", "permute")
-]
+METHODS = [name for name in F.__all__ if hasattr(Operand, name)]
 
 
 def plus(x):

@@ -4,7 +4,8 @@
 reduction is 'mean', 'sum' or 'none' everywhere; with 'none' there is one loss per element (per
 sample where there are classes), for weights of samples: (loss(y, t) * sample_weight).mean().
 Weights of classes are buffers: they are in the state dict, and follow .double(). What is said of
-shapes and of torch's deprecated arguments in functional/loss.py holds here.
+shapes and of torch's deprecated arguments in functional/loss.py holds here. Called on arrays, a
+loss is an array of NumPy's without `backward`: lm.TrainStep(net, loss, optimizer) trains with it.
 """
 
 from __future__ import annotations
