@@ -31,7 +31,7 @@ if not __package__:  # run as a script: PEP 366
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
     __package__ = "benchmarks"
 
-from . import measure, rivals, table, tasks
+from . import limits, measure, rivals, table, tasks
 
 # Long enough for the idle threads of every library to fall asleep: OpenBLAS's spin for some 100 ms.
 ASLEEP = 0.25
@@ -219,7 +219,7 @@ def main() -> int:
     idle = [awake_after(call, options.rounds), awake_after(lambda: a @ a, options.rounds)]
     stopped = measure.format_time(until_interrupted(options.rounds))
     draw = table.markdown if options.markdown else table.render
-    print(measure.describe(measure.machine_card(), measure.limits(1), 1), end="\n\n")
+    print(limits.describe(measure.machine_card(), limits.of(1).overview(), 1), end="\n\n")
     print(draw(HEADER, [row.cells() for row in rows]), end="\n\n")
     ours, numpys = map(measure.format_time, idle)
     print(f"processor time used in 100 ms after a call: lamella {ours}, NumPy {numpys}")

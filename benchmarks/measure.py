@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How fast something is, and how fast it could be: the timer, the limits, the machine card.
+"""How fast something is: the timer, how times and rates are written, the machine card.
 
 The timer reports the best of many short stretches, because on a shared machine everything else
-only adds to a time. Limits are measured, never looked up: multiply-adds a second, bytes a second
-out of each cache level and out of memory, and the cost of an empty call from Python. They come
-from lamella's own limit kernels in the same process, so they hold for this machine in its present
-state.
+only adds to a time. How fast something could be is measured by limits.py.
 """
 
 from __future__ import annotations
@@ -15,7 +12,6 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -27,20 +23,9 @@ from lamella import _core
 # One timed stretch lasts at least this long, so that reading the clock costs under 0.1 %.
 STRETCH = 100e-6
 
-# A limit is the best rate found in this time.
-LIMIT_SECONDS = 0.15
-
 # Seconds that several threads run before they are measured: some kernels of virtual machines lay
 # threads that have slept onto one processor, and take up to 0.2 s to spread them over all.
 SPREAD = 0.2
-
-# Caches, nearest first. Data somewhat larger than a level still hits it often: a limit has to be
-# one, so it is the faster level's up to this ratio.
-LEVELS = ("l1", "l2", "l3")
-SHARE = 1.25
-
-# Bytes beyond every cache, at which memory itself is measured.
-MEMORY_BYTES = 256 * 2**20
 
 
 def repeats_for_stretch(call: Callable[[], Any]) -> int:
@@ -109,76 +94,6 @@ def of_bursts(bursts: list[list[float]]) -> dict[str, float]:
         "percentile90": float(np.quantile(times, 0.9)),
         "first": float(np.median([burst[0] for burst in bursts])),
     }
-
-
-def _empty_call() -> float:
-    x = np.zeros(8, np.float32)
-    return time_call(lambda: callable(x), LIMIT_SECONDS)
-
-
-@lru_cache(maxsize=8)
-def _measured(threads: int) -> tuple[tuple[str, float], ...]:
-    sizes = _core.cache_sizes()
-    if threads > 1:
-        _core.measure_limit("multiply_add", 0, threads, SPREAD)
-    found = {
-        "call": _empty_call(),
-        "fma": _core.measure_limit("multiply_add", 0, threads, LIMIT_SECONDS),
-    }
-    nearer = 0
-    for level in LEVELS:
-        if size := sizes.get(level, 0):
-            # The last level is shared, the others belong to a core.
-            size = size if level == "l3" else size * threads
-            found[f"{level} bytes"] = float(size)
-            # Data that just leave the level above, and data that fill half of this one.
-            spans = {min(2 * nearer, size // 2), size // 2} - {0}
-            for kind in ("read", "copy"):
-                found[f"{level} {kind}"] = max(
-                    _core.measure_limit(kind, span, threads, LIMIT_SECONDS) for span in spans
-                )
-            nearer = size
-    for kind in ("read", "copy"):
-        rate = _core.measure_limit(kind, MEMORY_BYTES, threads, 2 * LIMIT_SECONDS)
-        found[f"memory {kind}"] = rate
-    return tuple(found.items())
-
-
-def limits(threads: int) -> dict[str, float]:
-    """The limits of `threads` cores together, measured once per process.
-
-    `fma` in operations a second (a multiply-add counts as two); `l1 read`, `l1 copy`, ...,
-    `memory copy` in bytes a second (a copy counts the byte read and the byte written);
-    `l1 bytes`, ... the sizes; `call` the seconds of an empty call from Python.
-    """
-    return dict(_measured(threads))
-
-
-def governing_limit(
-    work: tuple[float, float, float], limits: Mapping[str, float]
-) -> tuple[float, str]:
-    """The shortest possible time of `work` on this machine, and what sets it.
-
-    work: floating-point operations, bytes of weights or operands read, bytes streamed in and out.
-    The three overlap at best, so the largest of them governs.
-    """
-    operations, read, streamed = work
-    level = next(
-        (
-            name
-            for name in LEVELS
-            if f"{name} bytes" in limits and read + streamed <= SHARE * limits[f"{name} bytes"]
-        ),
-        "memory",
-    )
-    bounds = {
-        "call": limits["call"],
-        "fma": operations / limits["fma"],
-        f"{level} read": read / limits[f"{level} read"],
-        f"{level} copy": streamed / limits[f"{level} copy"],
-    }
-    name = max(bounds, key=bounds.__getitem__)
-    return bounds[name], name
 
 
 def format_time(seconds: float) -> str:
@@ -250,17 +165,3 @@ def describe_machine(card: Mapping[str, Any]) -> str:
     """The machine in one line."""
     cores, isa, compiler = (card[name] for name in ("usable cores", "isa", "compiler"))
     return f"{card['cpu']}, {cores} usable cores; ISA {isa}, {compiler}"
-
-
-def describe(card: Mapping[str, Any], limits: Mapping[str, float], threads: int) -> str:
-    """The machine and its measured limits in two lines."""
-    rate = format_rate
-    levels = [name for name in (*LEVELS, "memory") if f"{name} read" in limits]
-    reads = ", ".join(f"{name} {rate(limits[f'{name} read'], 'B/s')}" for name in levels)
-    return (
-        f"{describe_machine(card)}\n"
-        f"limits of {threads} in use: {rate(limits['fma'], 'FLOP/s')} of multiply-adds; "
-        f"reading {reads}; "
-        f"memory copy {rate(limits['memory copy'], 'B/s')}; "
-        f"empty call {format_time(limits['call'])}"
-    )

@@ -31,7 +31,7 @@ if not __package__:  # run as a script: PEP 366
 from lamella import nn
 from lamella.onnx import load, save
 
-from . import measure, table
+from . import limits, measure, table
 
 HEADER = ["measured", "time", "at most", "because"]
 SMALL = (64, 64, 64, 4)
@@ -135,7 +135,7 @@ def main() -> int:
         name = "-".join(map(str, SMALL))
         rows.append(Row(f"MLP {name}, batch 1", door, same, "the same nn model"))
     draw = table.markdown if options.markdown else table.render
-    print(measure.describe(measure.machine_card(), measure.limits(1), 1), end="\n\n")
+    print(limits.describe(measure.machine_card(), limits.of(1).overview(), 1), end="\n\n")
     print(draw(HEADER, [row.cells() for row in rows]))
     return 0
 

@@ -5,7 +5,8 @@ Commands: {"prepare": task} answers {"error": ...} in units of the task's tolera
 {"missing": reason}; with "file", the fields of a `tasks.model.OnnxModel`, the task is that one;
 {"measure": task, "seconds": s} answers {"time": seconds per call} for the task prepared last;
 {"bursts": task, "count": n, "idle": s, "busy": s} answers {"median", "percentile90", "first"}, of
-all calls of n bursts and of their first ones.
+all calls of n bursts and of their first ones; {"limit": kind, "size": bytes, "seconds": s} answers
+{"found": what `limits.probe` finds} in this process.
 Started by run.py with the rival's name and the number of threads as arguments.
 """
 
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from . import rivals, tasks
+from .limits import probe
 from .measure import of_bursts, repeats_for_stretch, time_bursts, time_call
 
 
@@ -43,6 +45,9 @@ def main() -> None:
     prepared: dict[str, tuple[Any, int]] = {}
     for line in sys.stdin:
         command = json.loads(line)
+        if "limit" in command:
+            answer(found=probe(threads, command["limit"], command["size"], command["seconds"]))
+            continue
         if "measure" in command:
             call, count = prepared[command["measure"]]
             answer(time=time_call(call, command["seconds"], count))

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from . import activation, dense, fit, matmul, model, network, rows, training
+from .work import Work
 
 Arrays = dict[str, np.ndarray]
 
@@ -28,8 +29,8 @@ class Task(Protocol):
         """The method of a rival that does this work."""
 
     @property
-    def work(self) -> tuple[float, float, float]:
-        """Floating-point operations, bytes of weights or operands read, and bytes streamed."""
+    def work(self) -> Work:
+        """What a call has to do at the least."""
 
     def data(self) -> Arrays:
         """Inputs and weights, the same at every call."""

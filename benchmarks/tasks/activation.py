@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .work import Work
+
 
 @dataclass(frozen=True)
 class Activation:
@@ -23,8 +25,8 @@ class Activation:
         return f"{self.function} {_count(self.size)}"
 
     @property
-    def work(self) -> tuple[float, float, float]:
-        return 0.0, 0.0, 8.0 * self.size
+    def work(self) -> Work:
+        return Work(0.0, read=4.0 * self.size, written=4.0 * self.size)
 
     def data(self) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(4)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .activation import EXACT as ACTIVATIONS
+from .work import Work
 
 
 @dataclass(frozen=True)
@@ -26,9 +27,10 @@ class Dense:
         return f"dense {self.inputs}-{self.outputs}{suffix}, batch {self.m}"
 
     @property
-    def work(self) -> tuple[float, float, float]:
+    def work(self) -> Work:
         weights = self.inputs * self.outputs
-        return 2.0 * self.m * weights, 4.0 * weights, 4.0 * self.m * (self.inputs + self.outputs)
+        read = 4.0 * (weights + self.m * self.inputs)
+        return Work(2.0 * self.m * weights, read, 4.0 * self.m * self.outputs)
 
     def data(self) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(2)

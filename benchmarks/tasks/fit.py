@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from .work import Work
+
 # Rows and columns of the product between two epochs.
 PRODUCT = 500
 
@@ -48,7 +50,7 @@ class Fit:
         return f"fit digits {net}, {self.epochs} epochs{suffix}{between}"
 
     @property
-    def work(self) -> tuple[float, float, float]:
+    def work(self) -> Work:
         products = sum(a * b for a, b in pairwise(self.sizes))
         steps = self.epochs * 7
         unused = self.sizes[0] * self.sizes[1]
@@ -57,7 +59,9 @@ class Fit:
             operations += 2.0 * self.epochs * PRODUCT**3
         # A register holds half as many doubles as floats.
         wide = np.dtype(self.dtype).itemsize / 4.0
-        return wide * operations, wide * 8.0 * products * steps, wide * 28.0 * products * steps
+        # Weights and two states of Adam, gone through at every step.
+        state = wide * 4.0 * products * 3
+        return Work(wide * operations, updated=state * steps, span=state)
 
     def data(self) -> dict[str, np.ndarray]:
         from sklearn.datasets import load_digits

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .work import Work
+
 
 @dataclass(frozen=True)
 class MatMul:
@@ -24,9 +26,9 @@ class MatMul:
         return f"matmul {self.m}x{self.k}x{self.n}{suffix}"
 
     @property
-    def work(self) -> tuple[float, float, float]:
+    def work(self) -> Work:
         operands = 4.0 * (self.m * self.k + self.k * self.n)
-        return 2.0 * self.m * self.k * self.n, operands, operands + 4.0 * self.m * self.n
+        return Work(2.0 * self.m * self.k * self.n, operands, 4.0 * self.m * self.n)
 
     def data(self) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(3)

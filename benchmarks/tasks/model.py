@@ -21,9 +21,11 @@ from lamella.errors import ShapeError, UnsupportedError, message
 from lamella.ir.graph import Constant, Graph, Input, Parameter, Value
 from lamella.onnx.network import Model, load
 from lamella.onnx.writer import encode
+from lamella.runtime.profile import weights_read
 from lamella.runtime.session import trace
 
 from . import network
+from .work import Work
 
 # Rounding differs between libraries, and a file may be deep: this only tells the same work from
 # other work. Units of the largest element of an output.
@@ -104,14 +106,19 @@ def parse_shapes(words: Sequence[str]) -> list[tuple[str, tuple[int, ...]]]:
     return found
 
 
-def work_of(model: Model, arrays: Mapping[str, np.ndarray]) -> tuple[float, float, float]:
-    """Operations of the products, bytes of weights, bytes of inputs; no operations in stages."""
-    weights = float(sum(one.data.nbytes for one in model.parameters()))
+def work_of(model: Model, arrays: Mapping[str, np.ndarray]) -> Work:
+    """Operations of the products, bytes of weights, inputs and outputs.
+
+    Of a model that runs in stages only the inputs' bytes are known.
+    """
+    given = list(arrays.values())
     try:
-        found = model.summary(*arrays.values())
+        graph, _ = trace(model, given)
+        found = model.summary(*given)
     except UnsupportedError:
-        return 0.0, weights, float(sum(array.nbytes for array in arrays.values()))
-    return 2.0 * found.total_macs, weights, float(found.input_bytes + found.output_bytes)
+        return Work(0.0, float(sum(array.nbytes for array in given)))
+    read = found.input_bytes + weights_read(graph)
+    return Work(2.0 * found.total_macs, read, float(found.output_bytes))
 
 
 def reference(model: Model, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -172,7 +179,7 @@ class OnnxModel:
         return load(self.file())
 
     @property
-    def work(self) -> tuple[float, float, float]:
+    def work(self) -> Work:
         if self.source in ROWS:
             return ROWS[self.source].work
         model = self.model()

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .work import Work
+
 
 @dataclass(frozen=True)
 class Network:
@@ -26,10 +28,10 @@ class Network:
     family: str = "network"
 
     @property
-    def work(self) -> tuple[float, float, float]:
+    def work(self) -> Work:
         products = sum(a * b for a, b in zip(self.sizes, self.sizes[1:], strict=False))
-        streamed = 4.0 * self.batch * (self.sizes[0] + self.sizes[-1])
-        return 2.0 * self.batch * products, 4.0 * products, streamed
+        read = 4.0 * (products + self.batch * self.sizes[0])
+        return Work(2.0 * self.batch * products, read, 4.0 * self.batch * self.sizes[-1])
 
     def data(self) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(1)

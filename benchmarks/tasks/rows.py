@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .work import Work
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -23,10 +25,9 @@ class Rows:
         return f"{self.function} {self.rows}x{self.cols}"
 
     @property
-    def work(self) -> tuple[float, float, float]:
+    def work(self) -> Work:
         matrix = 4.0 * self.rows * self.cols
-        # What is written once for each element read once is streamed, the rest only read.
-        return (0.0, 0.0, 2.0 * matrix) if self.function in SAME_SHAPE else (0.0, matrix, 0.0)
+        return Work(0.0, matrix, matrix if self.function in SAME_SHAPE else 0.0)
 
     def data(self) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(5)

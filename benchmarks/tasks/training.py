@@ -13,6 +13,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from .work import Work
+
 # Steps that a rival has done when its call is handed over.
 WARM = 4
 
@@ -43,13 +45,14 @@ class Training:
         return (self.sizes, (*self.sizes[:-1], 1)) if self.actor_critic else (self.sizes,)
 
     @property
-    def work(self) -> tuple[float, float, float]:
+    def work(self) -> Work:
         products = sum(a * b for sizes in self.nets for a, b in pairwise(sizes))
         # No layer below wants the gradient of the input.
         unused = sum(sizes[0] * sizes[1] for sizes in self.nets)
-        # Weights are read forward and backward, the update reads and writes them and its state.
-        update = 4.0 * products * (7 if self.adam else 5)
-        return 2.0 * self.batch * (3 * products - unused), 8.0 * products, update
+        # The weights and the state of the optimiser; gradients might never leave a cache.
+        updated = 4.0 * products * (3 if self.adam else 2)
+        read = 4.0 * self.batch * self.sizes[0]
+        return Work(2.0 * self.batch * (3 * products - unused), read, updated=updated)
 
     def data(self) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(1)

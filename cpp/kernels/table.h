@@ -227,12 +227,16 @@ struct TruthKernels {
   SelectFn<std::uint8_t> select;
 };
 
-// Loops to be timed, for the limits that a speed is compared with (limits.h).
+// Loops to be timed, for the limits that a speed is compared with (limits.h). Memory is walked
+// through in several ways, of which the fastest counts.
 struct LimitKernels {
+  static constexpr size_t kWays = 4;
   float (*multiply_add)(size_t iterations, float factor, float term);
   size_t operations_per_iteration;
-  float (*read)(const float* x, size_t n);
-  void (*copy)(const float* x, float* y, size_t n);
+  float (*read[kWays])(const float* x, size_t n);
+  void (*write[kWays])(float value, float* y, size_t n);
+  void (*copy[kWays])(const float* x, float* y, size_t n);
+  void (*update[kWays])(float factor, float* x, size_t n);
 };
 
 struct KernelTable {

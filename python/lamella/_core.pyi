@@ -445,7 +445,7 @@ def compare_names() -> list[str]:
 
 def default_threads(root: str = "") -> dict[str, typing.Any]:
     """
-    The limits the default number of threads is the smallest of, and which one it was; `root` is put before /proc and /sys.
+    The limits the default number of threads is the smallest of, and which one it was; omp_set_num_threads, what OpenMP has been lowered to for this thread, bounds any number. `root` is put before /proc and /sys.
     """
 
 def fail_allocation(n: int) -> None:
@@ -475,7 +475,7 @@ def logical_names() -> list[str]:
 
 def measure_limit(kind: str, bytes: int, threads: int, seconds: float) -> float:
     """
-    Measures a limit of the machine with a team of that many threads: multiply_add in operations a second, read and copy over so many bytes in bytes a second.
+    Measures a limit of the machine with at most that many threads: multiply_add in operations a second; read, write, copy and update of so many bytes in bytes a second, those read and those written.
     """
 
 def mxcsr() -> int:

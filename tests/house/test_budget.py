@@ -47,7 +47,8 @@ BUDGETS = {
     "python/lamella/onnx": 6000,
     "python/lamella/sklearn": 1700,  # two estimators and their training
     "python/lamella/cli": 1500,
-    "benchmarks": 3000,  # training steps and ONNX files came to the calls
+    # Training steps and ONNX files came to the calls, then limits of their own and calls in bursts.
+    "benchmarks": 3500,
 }
 
 

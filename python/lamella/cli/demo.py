@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lamella import _core
-from lamella.benchmarks import measure, table
+from lamella.benchmarks import limits, measure, table
+from lamella.benchmarks.tasks.work import Work
 from lamella.cli import MissingExtra, training
 
 Array = NDArray[np.float32]
@@ -109,25 +110,28 @@ def plain_numpy(classifier: Any) -> Predict:
     return predict_proba
 
 
-def work_of(classifier: Any, batch: int) -> tuple[float, float, float]:
-    """Operations, bytes of weights and bytes streamed of one call on `batch` images."""
+def work_of(classifier: Any, batch: int) -> Work:
+    """What one call on `batch` images has to do."""
     products = sum(w.size for w in classifier.coefs_)
     parameters = products + sum(b.size for b in classifier.intercepts_)
-    ends = classifier.coefs_[0].shape[0] + classifier.coefs_[-1].shape[1]
-    return 2.0 * batch * products, 4.0 * parameters, 4.0 * batch * ends
+    read = 4.0 * (parameters + batch * classifier.coefs_[0].shape[0])
+    return Work(2.0 * batch * products, read, 4.0 * batch * classifier.coefs_[-1].shape[1])
 
 
 def measure_batches(
     predictors: dict[str, Predict], classifier: Any, images: Array, rounds: int
 ) -> list[Measurement]:
     """Every library on 1, 32 and all images."""
-    limits = measure.limits(1)
+    machine = limits.of(1)
     results = []
     for batch in (1, 32, len(images)):
         x = images[:batch]
         calls = {name: _bound(predict, x) for name, predict in predictors.items()}
+        work = work_of(classifier, batch)
+        machine.sample(work)
         times = measure.time_calls(calls, rounds=rounds)
-        limit, limit_name = measure.governing_limit(work_of(classifier, batch), limits)
+        machine.sample(work)
+        limit, limit_name = machine.governing(work)
         results.append(Measurement(batch, times, limit, limit_name))
     return results
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from lamella import _core
-from lamella.benchmarks import measure, table
+from lamella.benchmarks import limits, measure, table
 from lamella.benchmarks.tasks.model import work_of
+from lamella.benchmarks.tasks.work import Work
 from lamella.cli import model as models
 from lamella.config import set_num_threads
 from lamella.errors import UnsupportedError
@@ -50,17 +51,18 @@ def run(options: argparse.Namespace) -> int:
             models.read_inputs(net, options.input) if given else models.made_inputs(net, options)
         )
         found, staged = _measure(net, arrays, options.seconds)
-    limits = measure.limits(found.threads)
+    machine = limits.of(found.threads)
+    overview = machine.overview()
     result = {
         "model": options.model,
         "inputs": {name: list(array.shape) for name, array in arrays.items()},
         "machine": measure.machine_card(),
-        "limits": limits,
+        "limits": overview,
         "threads": found.threads,
         "arena_bytes": found.arena_bytes,
         "staged": bool(staged),
-        "call": _entry(found, limits["call"], limits),
-        "steps": [_entry(row, 0.0, limits) for row in found.rows],
+        "call": _entry(found, machine.call, machine),
+        "steps": [_entry(row, 0.0, machine) for row in found.rows],
     }
     with models.refusals("profile"):
         if options.trace:
@@ -70,7 +72,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json == "-":
         print(json.dumps(result, indent=1))
     else:
-        print(measure.describe(result["machine"], limits, found.threads), end="\n\n")
+        print(limits.describe(result["machine"], overview, found.threads), end="\n\n")
         print(_render(found, result))
     if staged:
         print(
@@ -89,13 +91,15 @@ def _measure(net: Model, arrays: models.Arrays, seconds: float) -> tuple[Profile
         net(*arrays.values())  # raises where it runs in no way
         reason = str(error)
     call = measure.time_call(lambda: net(*arrays.values()), seconds)
-    return Profile([], call, *work_of(net, arrays), _core.num_threads(), 0), reason
+    inputs = work_of(net, arrays).read
+    return Profile([], call, 0.0, 0.0, inputs, 0.0, _core.num_threads(), 0), reason
 
 
-def _entry(one: Row | Profile, call: float, limits: dict[str, float]) -> dict[str, Any]:
+def _entry(one: Row | Profile, call: float, machine: limits.Limits) -> dict[str, Any]:
     """A row, or the call, as plain values with its limit."""
     seconds = one.seconds if isinstance(one, Row) else one.call
-    limit, set_by = measure.governing_limit(one.work, {**limits, "call": call})
+    work = Work(one.flops, one.read + one.streamed - one.written, one.written)
+    limit, set_by = machine.governing(work, call)
     entry: dict[str, Any] = {
         "seconds": seconds,
         "flops": one.flops,

@@ -19,12 +19,14 @@ from typing import Any
 
 from lamella import _core
 from lamella.errors import message
-from lamella.ir.graph import Constant, Node, Parameter, Result, Value
+from lamella.ir.graph import Constant, Graph, Node, Parameter, Result, Value
 from lamella.ir.types import Array
+from lamella.ops.gather import Embedding
 from lamella.ops.matmul import Dense, MatMul
+from lamella.ops.shape import Slice
 from lamella.runtime.session import Compiled, Session
 
-__all__ = ["Profile", "Row", "measure", "profile"]
+__all__ = ["Profile", "Row", "measure", "profile", "weights_read"]
 
 # At least and at most so many runs, however long or short they are.
 _FEWEST, _MOST = 5, 20_000
@@ -41,7 +43,8 @@ class Row:
 
     op, the node as the graph shows it; path, of the module that placed it; shapes, of its outputs;
     kinds and times, of its steps, in seconds; flops, floating-point operations of a product, 0 for
-    all else; read, bytes of weights and constants; streamed, bytes of other operands and results.
+    all else; read, bytes of weights and constants; streamed, bytes of other operands and results,
+    of which written are those of the results.
     """
 
     op: str
@@ -52,6 +55,7 @@ class Row:
     flops: float
     read: float
     streamed: float
+    written: float
 
     @property
     def seconds(self) -> float:
@@ -68,9 +72,9 @@ class Row:
 class Profile:
     """The rows of a program in the order in which they run; print it for a table.
 
-    call, seconds of a whole call from Python; flops, read and streamed, of the whole program: its
-    products, its weights, its inputs and outputs; threads, how many may share its work;
-    arena_bytes, its scratch memory.
+    call, seconds of a whole call from Python; flops, read, streamed and written, of the whole
+    program: its products, its weights, its inputs and outputs, its outputs; threads, how many may
+    share its work; arena_bytes, its scratch memory.
     """
 
     rows: list[Row]
@@ -78,6 +82,7 @@ class Profile:
     flops: float
     read: float
     streamed: float
+    written: float
     threads: int
     arena_bytes: int
 
@@ -181,40 +186,58 @@ def _report(compiled: Compiled, times: Sequence[float], whole: float) -> Profile
         kinds, spent = tuple(one[1] for one in part), tuple(one[2] for one in part)
         if node is None:
             rows += [
-                Row("copy", "", (), (kind,), (one,), 0.0, 0.0, 0.0)
+                Row("copy", "", (), (kind,), (one,), 0.0, 0.0, 0.0, 0.0)
                 for kind, one in zip(kinds, spent, strict=True)
             ]
         else:
             shapes = tuple(value.shape for value in node.outputs)
             rows.append(Row(str(node.op), node.path, shapes, kinds, spent, *_work(node)))
-    leaves = {_leaf(value) for node in graph.nodes for value in node.inputs}
     ends = (*graph.inputs, *graph.outputs)
     return Profile(
         rows,
         whole,
         sum(row.flops for row in rows),
-        float(sum(leaf.type.nbytes for leaf in leaves if isinstance(leaf, Parameter | Constant))),
+        weights_read(graph),
         float(sum(value.type.nbytes for value in ends)),
+        float(sum(value.type.nbytes for value in graph.outputs)),
         program.team,
         program.arena_bytes,
     )
 
 
-def _work(node: Node) -> tuple[float, float, float]:
-    """Operations of a product, bytes of constants, bytes of everything else it touches."""
+def weights_read(graph: Graph) -> float:
+    """Bytes of weights and constants that a call goes through: of a table what it takes."""
+    read: dict[Value, int] = {}
+    for node in graph.nodes:
+        for value in node.inputs:
+            leaf = _leaf(value)
+            if isinstance(leaf, Parameter | Constant):
+                read[leaf] = min(leaf.type.nbytes, read.get(leaf, 0) + _moved(node, value))
+    return float(sum(read.values()))
+
+
+def _work(node: Node) -> tuple[float, float, float, float]:
+    """Operations of a product, bytes of constants, of all else it touches, and of its results."""
     flops = 0.0
     if isinstance(node.op, MatMul | Dense):
         x = node.inputs[0].shape
         turned = isinstance(node.op, MatMul) and node.op.transpose_a and len(x) > 1
         flops = 2.0 * prod(node.outputs[0].shape) * (x[-2] if turned else x[-1])
     read = streamed = 0
+    written = sum(value.type.nbytes for value in node.outputs)
     for value in dict.fromkeys(node.inputs):
+        moved = _moved(node, value)
         if isinstance(_leaf(value), Parameter | Constant):
-            read += value.type.nbytes
+            read += moved
         else:
-            streamed += value.type.nbytes
-    streamed += sum(value.type.nbytes for value in node.outputs)
-    return flops, float(read), float(streamed)
+            streamed += moved
+    return flops, float(read), float(streamed + written), float(written)
+
+
+def _moved(node: Node, value: Value) -> int:
+    """Bytes of an operand that the node reads: of a table or an array it cuts, what it takes."""
+    partial = isinstance(node.op, Embedding | Slice) and value is node.inputs[0]
+    return sum(one.type.nbytes for one in node.outputs) if partial else value.type.nbytes
 
 
 def _leaf(value: Value) -> Value:
