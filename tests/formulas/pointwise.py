@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Functions of one element, or of elements that stand at the same place."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from formulas.formula import Formula, call, draw, formula
+
+X, Y, ROW = draw(4, 6), draw(4, 6, seed=1), draw(6, seed=2)
+POSITIVE, UNIT = draw(4, 6, low=0.25), draw(4, 6, low=-0.9, high=0.9)
+SMALL = draw(4, 6, low=-1.2, high=1.2)
+CORNERS = np.float32([-6, -3, -1, -0.5, 0, 0.5, 1, 3, 6, 8, 25, -25])
+TRUE, FALSE = draw(4, 6, seed=3) > 0, draw(4, 6, seed=4) > 0
+EQUAL = np.where(TRUE, X, Y)
+
+_erf = np.vectorize(math.erf)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def _gelu(x, approximate="none"):
+    if approximate == "tanh":
+        return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    return x / 2 * (1 + _erf(x / np.sqrt(2)))
+
+
+def _elu(x, alpha=1.0):
+    return np.where(x > 0, x, alpha * (np.exp(np.minimum(x, 0)) - 1))
+
+
+def _celu(x, alpha=1.0):
+    return np.maximum(x, 0) + np.minimum(0, alpha * (np.exp(x / alpha) - 1))
+
+
+def _selu(x):
+    alpha, scale = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
+    return scale * _elu(x, alpha)
+
+
+def _softplus(x, beta=1.0, threshold=20.0):
+    return np.where(x * beta > threshold, x, np.log1p(np.exp(np.minimum(beta * x, 700))) / beta)
+
+
+def _glu(x, dim=-1):
+    value, gate = np.split(x, 2, dim)
+    return value * sigmoid(gate)
+
+
+def _prelu(x, weight):
+    slopes = weight.reshape(-1) if weight.size == 1 else weight.reshape(-1, *[1] * (x.ndim - 2))
+    return np.where(x > 0, x, slopes * x)
+
+
+def _maxout(x, num_pieces, dim=-1):
+    x = np.moveaxis(x, dim, -1)
+    best = [x[..., i::num_pieces] for i in range(num_pieces)]
+    return np.moveaxis(np.max(best, 0), -1, dim)
+
+
+def _softshrink(x, lambd=0.5):
+    return np.sign(x) * np.maximum(np.abs(x) - lambd, 0)
+
+
+def _clamp(x, min=None, max=None):
+    x = x if min is None else np.maximum(x, min)
+    return x if max is None else np.minimum(x, max)
+
+
+def _div(x, y, rounding_mode=None):
+    return np.floor(x / y) if rounding_mode == "floor" else x / y
+
+
+def _dropout(x, p=0.5, training=True):
+    return x if not training else x / (1 - p) if p < 1 else np.zeros_like(x)
+
+
+def _one(of, x=X, *more):
+    return formula(of, call(x), *more)
+
+
+def _two(of, *more):
+    return formula(of, call(X, Y), call(X, ROW), call(ROW, X), call(X, 1.5), call(1.5, X), *more)
+
+
+FORMULAS: dict[str, Formula] = {
+    "abs": _one(np.abs),
+    "acos": _one(np.arccos, UNIT),
+    "acosh": _one(np.arccosh, 1 + POSITIVE),
+    "asin": _one(np.arcsin, UNIT),
+    "asinh": _one(np.arcsinh),
+    "atan": _one(np.arctan),
+    "atanh": _one(np.arctanh, UNIT),
+    "ceil": _one(np.ceil),
+    "cos": _one(np.cos),
+    "cosh": _one(np.cosh),
+    "erf": _one(_erf),
+    "erfc": _one(lambda x: 1 - _erf(x)),
+    "exp": _one(np.exp),
+    "expm1": _one(np.expm1),
+    "floor": _one(np.floor),
+    "log": _one(np.log, POSITIVE),
+    "log1p": _one(np.log1p, UNIT),
+    "neg": _one(np.negative),
+    "reciprocal": _one(lambda x: 1 / x, POSITIVE),
+    "round": _one(lambda x: np.rint(x), np.float32([-2.5, -1.5, 0.5, 0.6, 2.4])),
+    "rsqrt": _one(lambda x: x**-0.5, POSITIVE),
+    "sign": _one(np.sign, CORNERS),
+    "sin": _one(np.sin),
+    "sinh": _one(np.sinh),
+    "sqrt": _one(np.sqrt, POSITIVE),
+    "square": _one(lambda x: x * x),
+    "tan": _one(np.tan, SMALL),
+    "tanh": _one(np.tanh),
+    "celu": _one(_celu, X, call(X, 0.5), call(CORNERS, alpha=2.0)),
+    "elu": _one(_elu, X, call(X, 0.5), call(CORNERS, alpha=2.0)),
+    "gelu": _one(_gelu, X, call(X, "tanh"), call(CORNERS, approximate="tanh")),
+    "glu": _one(_glu, X, call(X, 0), call(draw(2, 4, 3), 1)),
+    "hardshrink": _one(lambda x, lambd=0.5: x * (np.abs(x) > lambd), X, call(CORNERS, 1.0)),
+    "hardsigmoid": _one(lambda x: np.clip(x / 6 + 0.5, 0, 1), CORNERS, call(X)),
+    "hardswish": _one(lambda x: x * np.clip(x + 3, 0, 6) / 6, CORNERS, call(X)),
+    "hardtanh": _one(
+        lambda x, min_val=-1.0, max_val=1.0: np.clip(x, min_val, max_val), X, call(X, -0.5, 2.0)
+    ),
+    "leaky_relu": _one(
+        lambda x, negative_slope=0.01: np.where(x > 0, x, negative_slope * x), X, call(X, 0.2)
+    ),
+    "logsigmoid": _one(lambda x: np.log(sigmoid(x))),
+    "maxout": formula(_maxout, call(X, 3), call(X, 2, 0), call(draw(2, 6, 3), 3, dim=1)),
+    "mish": _one(lambda x: x * np.tanh(np.log1p(np.exp(x)))),
+    "prelu": formula(
+        _prelu,
+        call(X, np.float32([0.3])),
+        call(X, ROW),
+        call(draw(2, 3, 4), draw(3, seed=5)),
+    ),
+    "relu": _one(lambda x: np.maximum(x, 0)),
+    "relu6": _one(lambda x: np.clip(x, 0, 6), CORNERS),
+    "relu_squared": _one(lambda x: np.maximum(x, 0) ** 2),
+    "selu": _one(_selu),
+    "sigmoid": _one(sigmoid),
+    "silu": _one(lambda x: x * sigmoid(x)),
+    "softplus": _one(_softplus, X, call(X, 2.0, 3.0), call(CORNERS, threshold=0.75, beta=0.5)),
+    "softshrink": _one(_softshrink, X, call(CORNERS, 1.0)),
+    "softsign": _one(lambda x: x / (1 + np.abs(x))),
+    "tanhshrink": _one(lambda x: x - np.tanh(x)),
+    "threshold": formula(lambda x, t, v: np.where(x > t, x, v), call(X, 0.5, -2.0)),
+    "add": _two(lambda x, y, alpha=1: x + alpha * y, call(X, Y, alpha=0.5)),
+    "sub": _two(lambda x, y, alpha=1: x - alpha * y, call(X, Y, alpha=0.5)),
+    "mul": _two(np.multiply),
+    "div": _two(_div, call(X, Y, rounding_mode="floor")),
+    "floor_divide": _two(lambda x, y: np.floor(x / y)),
+    "remainder": _two(lambda x, y: x - y * np.floor(x / y)),
+    "pow": formula(np.power, call(POSITIVE, Y), call(POSITIVE, 2.5), call(1.5, X), call(X, 2)),
+    "maximum": _two(np.maximum),
+    "minimum": _two(np.minimum),
+    "clamp": formula(
+        _clamp, call(X, -1.0, 0.5), call(X, max=Y), call(X, Y), call(X, max=0.5), call(X, ROW, 1.0)
+    ),
+    "eq": _two(np.equal, call(X, EQUAL)),
+    "ne": _two(np.not_equal, call(X, EQUAL)),
+    "ge": _two(np.greater_equal, call(X, EQUAL)),
+    "gt": _two(np.greater, call(X, EQUAL)),
+    "le": _two(np.less_equal, call(X, EQUAL)),
+    "lt": _two(np.less, call(X, EQUAL)),
+    "logical_and": formula(np.logical_and, call(TRUE, FALSE), call(TRUE, FALSE[0])),
+    "logical_or": formula(np.logical_or, call(TRUE, FALSE), call(TRUE, FALSE[0])),
+    "logical_xor": formula(np.logical_xor, call(TRUE, FALSE), call(TRUE, FALSE[0])),
+    "logical_not": formula(np.logical_not, call(TRUE)),
+    "where": formula(np.where, call(TRUE, X, Y), call(TRUE, X, 0.5), call(TRUE[:, :1], ROW, Y)),
+    "dropout": formula(
+        _dropout, call(X, training=False), call(X, 0.0), call(X, 1.0), call(X, 0.3, False)
+    ),
+}
