@@ -53,6 +53,18 @@ def test_norm(norm_type, max_norm, dtypes, isa):
         within_scale(np.asarray(judged), y, np.abs(y), judged.dtype, units + 6)
 
 
+@pytest.mark.parametrize("scale", [1e30, 1e-30])
+def test_gradients_of_any_size(scale, isa):
+    """Exploded gradients keep their direction: the squares of their length would be infinite."""
+    arrays = [np.float32([3, -4]) * np.float32(scale), np.float32([[12]]) * np.float32(scale)]
+    first, second, total = clip(optim.clip_norm, arrays, 1.0)
+    want = 13 * scale
+    np.testing.assert_allclose(total, want, rtol=1e-6)
+    factor = min(1.0, 1 / (want + 1e-6))
+    np.testing.assert_allclose(first, np.float64([3, -4]) * scale * factor, rtol=1e-6)
+    np.testing.assert_allclose(second, [[12 * scale * factor]], rtol=1e-6)
+
+
 def test_nan_spreads_as_in_torch():
     scaled, other, total = clip(optim.clip_norm, [np.ones(3), np.array([np.nan])], 1.0)
     assert np.isnan(total)

@@ -297,3 +297,16 @@ def test_a_network(rng):
     for dp, (name, p) in zip(got, theirs.named_parameters(), strict=True):
         np.testing.assert_allclose(dp, p.grad.numpy(), rtol=1e-9, atol=1e-13, err_msg=name)
     assert list(named) == [name for name, _ in theirs.named_parameters()]
+
+
+@pytest.mark.parametrize("scale", [1e200, 1e-200, 1.0])
+def test_norms_of_any_size(scale, rng):
+    """Gradients are those of the rows brought to size 1: no square of theirs leaves the range."""
+    x, c = rng.normal(size=(5, 12)), rng.normal(size=(5, 12))
+    for op, theirs in (
+        (LayerNorm(1, 0.0, False, False), lambda x: TF.layer_norm(x, (12,), eps=0.0)),
+        (RmsNorm(1, 0.0, False), lambda x: TF.rms_norm(x, (12,), eps=0.0)),
+    ):
+        _, (got,) = gradients(body_of(op), [x * scale], c)
+        (want,) = autograd(theirs, [x], c)
+        np.testing.assert_allclose(got * scale, want, rtol=1e-10, atol=1e-11)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import prod
+from math import inf, prod, sqrt
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -53,10 +53,21 @@ def _judge(
     return (inputs[0],)
 
 
-# Of (rows, columns): each row's mean and mean squared deviation, the sum over rows.
+# Of (rows, columns): each row's mean, deviation and length, the sum over rows.
 _MEAN = Reduce("mean", 1, 1, keepdim=True)
-_SPREAD = Reduce("var", 1, 1, keepdim=True, correction=0.0)
+_SPREAD = Reduce("std", 1, 1, keepdim=True, correction=0.0)
+_LENGTH = Reduce("norm", 1, 1, keepdim=True)
 _TOTAL = Reduce("sum", 0, 0)
+
+
+def _inverse_root(spread: Term, epsilon: float) -> Term:
+    """1 / sqrt(spread^2 + epsilon), the squares taken of ratios to the larger of the two."""
+    if epsilon == 0.0:
+        return spread.unary("reciprocal")
+    root = sqrt(epsilon)
+    share = spread.unary("clamp", root, inf).unary("reciprocal")
+    squares = (spread * share).unary("square") + (share * root).unary("square")
+    return share * squares.unary("rsqrt")
 
 
 def _rows(place: Place, x: Value, axes: int) -> Term:
@@ -141,7 +152,7 @@ class LayerNorm(Op):
         dx = r (dh - mean(dh) - h mean(dh h)), dweight = sum(dy h), dbias = sum(dy).
         """
         x, dy = _rows(place, inputs[0], self.axes), _rows(place, only(dys), self.axes)
-        inverse = (x.apply(_SPREAD) + self.epsilon).unary("rsqrt")
+        inverse = _inverse_root(x.apply(_SPREAD), self.epsilon)
         h = (x - x.apply(_MEAN)) * inverse
         dh = dy * _flat(place, inputs[1]) if self.weight else dy
         dx = (dh - dh.apply(_MEAN) - h * (dh * h).apply(_MEAN)) * inverse
@@ -221,11 +232,11 @@ class RmsNorm(Op):
     ) -> tuple[Value | None, ...]:
         """With h = r x, r the inverse root mean square and dh = dy weight:
 
-        dx = r (dh - h mean(dh h)), dweight = sum(dy h). Unlike the forward kernel it squares x
-        as it is: rows beyond the square root of the largest number have no finite gradient.
+        dx = r (dh - h mean(dh h)), dweight = sum(dy h).
         """
         x, dy = _rows(place, inputs[0], self.axes), _rows(place, only(dys), self.axes)
-        inverse = (x.unary("square").apply(_MEAN) + self.epsilon).unary("rsqrt")
+        length = x.apply(_LENGTH) * (1.0 / sqrt(max(x.value.shape[1], 1)))
+        inverse = _inverse_root(length, self.epsilon)
         h = x * inverse
         dh = dy * _flat(place, inputs[1]) if self.weight else dy
         dx = ((dh - h * (dh * h).apply(_MEAN)) * inverse).apply(Reshape(inputs[0].shape)).value

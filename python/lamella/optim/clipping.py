@@ -15,7 +15,7 @@ import numpy as np
 from lamella.errors import message
 from lamella.ir.graph import Value
 from lamella.ir.types import DType
-from lamella.ops.composites import reduce
+from lamella.ops.composites import concatenate, reduce, reshape
 from lamella.ops.elementwise import Binary, Cast, unary
 from lamella.runtime.trace import Trace
 
@@ -66,15 +66,14 @@ def clip_norm(
         return list(gradients), trace.constant(np.zeros((), np.float32))
     wide = any(gradient.dtype is DType.float64 for gradient in present)
     dtype = DType.float64 if wide else DType.float32
-    total: Value | None = None
-    join = Binary("maximum" if norm_type == math.inf else "add")
-    for gradient in present:
-        part = _cast(trace, _folded(trace, gradient, norm_type), dtype)
-        total = part if total is None else trace.place(join, total, part)
-    assert total is not None
-    if norm_type == 2:
-        total = trace.place(unary("sqrt"), total)
-    elif norm_type not in (1, math.inf):
+    parts = [
+        _cast(trace, reshape(trace.place, _folded(trace, one, norm_type), (1,)), dtype)
+        for one in present
+    ]
+    together = concatenate(trace.place, parts)
+    kind = {2.0: "norm", math.inf: "max"}.get(norm_type, "sum")
+    total = reduce(trace.place, kind, together)
+    if norm_type not in (1, 2, math.inf):
         total = trace.place(Binary("pow"), total, _number(trace, 1 / norm_type, dtype))
     guarded = trace.place(Binary("add"), total, _number(trace, _EPSILON, dtype))
     factor = trace.place(Binary("div"), _number(trace, max_norm, dtype), guarded)
@@ -105,9 +104,9 @@ def clip_value(
 
 
 def _folded(trace: Trace, gradient: Value, norm_type: float) -> Value:
-    """The sum of powers of all magnitudes, or the largest."""
+    """The sum of powers of all magnitudes, the largest, or the length, without its square."""
     if norm_type == 2:
-        return reduce(trace.place, "sum", trace.place(unary("square"), gradient))
+        return reduce(trace.place, "norm", gradient)
     magnitude = trace.place(unary("abs"), gradient)
     if norm_type == math.inf:
         return reduce(trace.place, "max", magnitude)
