@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -151,6 +152,31 @@ class TestSummary:
         assert "activations 0 B" not in text
         assert f"{found['total_macs']:,}" in text
 
+    def test_every_node_is_a_row(self, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        done("summary", files / "net.onnx", "--batch", "4", "--json")
+        rows = json.loads(capsys.readouterr().out)["rows"]
+        nodes = list(onnx.load(files / "net.onnx").graph.node)
+        assert [row["path"] for row in rows[1:]] == [node.name for node in nodes]
+        assert [row["kind"] for row in rows] == ["Model", *(node.op_type for node in nodes)]
+        found = {row["path"]: row for row in rows}
+        assert found["0/Gemm"]["parameters"] == 12 * 8
+        assert found["0/Gemm"]["macs"] == 4 * 12 * 8
+        assert found["0/Add"]["parameters"] == 8
+        assert found["2/LayerNormalization"]["parameters"] == 16
+        assert found["3/Gemm"]["output"] == [[4, 3]]
+        assert found[""]["output"] == [[4, 3]]
+        assert found[""]["parameters"] == found[""]["macs"] == 0
+        done("summary", files / "net.onnx", "--batch", "4")
+        text = capsys.readouterr().out
+        assert "\n  0: Gemm                (4, 8)          96   384    384\n" in text
+        assert "_Group" not in text
+
+    def test_nodes_without_names(self, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        done("summary", files / "two.onnx", "--shape", "a=3,2", "b=3,2")
+        text = capsys.readouterr().out
+        assert "\n  Add_1: Add  (3, 2)" in text
+        assert "\n  Mul_1: Mul  (3, 2)" in text
+
     def test_refusals(self, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert "--shape x=N,N" in refused(capsys, "summary", files / "staged.onnx")
         assert "not a shape" in refused(capsys, "summary", files / "net.onnx", "--shape", "x=a,b")
@@ -183,7 +209,12 @@ class TestProfile:
         assert all(step["op"] in text for step in steps)
         assert "a call from Python" in text
         events = json.loads(trace.read_text())["traceEvents"]
+        assert [step["path"] for step in steps] == ["0 + 1", "2", "3"]
+        assert "dense(w.mT, bias, relu)  # 0 + 1 " in text
         call, *below = events
+        assert [event["args"]["path"] for event in below] == [
+            step["path"] for step in steps for _ in step["kernels"]
+        ]
         assert call["name"] == "call"
         assert [event["name"] for event in below] == [
             step["op"] for step in steps for _ in step["kernels"]

@@ -127,6 +127,37 @@ def test_a_summary_counts_what_the_operators_give() -> None:
     assert lm.onnx.load(build(nodes, *ends, plain)).summary((2, 4)).activation_bytes == 72
 
 
+def test_a_summary_has_a_row_for_every_node() -> None:
+    """Shared weights count where they first occur, unused ones stay where they lie."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "fc.weight"], ["h"], name="first"),
+        helper.make_node("Shape", ["x"], ["size"], name="/fc/Shape"),
+        helper.make_node("MatMul", ["h", "fc.weight"], ["g"], name="first"),
+        helper.make_node("Relu", ["g"], ["r"], name="\x1b[31m" + "n" * 200),
+        helper.make_node("Relu", ["r"], ["q"]),
+        helper.make_node("Relu", ["q"], ["y"], name="Relu_1"),
+    ]
+    arrays = [("fc.weight", np.ones((4, 4), np.float32)), ("fc.idle", np.ones(5, np.float32))]
+    ends = [("x", TensorProto.FLOAT, ["n", 4])], [("y", TensorProto.FLOAT, ["n", 4])]
+    net = lm.onnx.load(build(nodes, *ends, arrays))
+    rows = net.summary((3, 4)).rows
+    names = ["first", "/fc/Shape", "first_1", "\\x1b[31m" + "n" * 75 + "...", "Relu_1", "Relu_1_1"]
+    assert [row.path for row in rows if row.parent is not None] == names
+    by = {row.path: row for row in rows}
+    assert (by["first"].parameters, by["first"].macs) == (16, 48)
+    assert (by["first_1"].parameters, by["first_1"].macs) == (0, 48)
+    assert by["/fc/Shape"].output == [(2,)]
+    assert by["first"].output == [(3, 4)]
+    assert by["first"].label == "  first: MatMul"
+    assert by["/fc/Shape"].label == "  /fc: Shape"
+    assert sum(row.parameters for row in rows) == sum(p.data.size for p in net.parameters())
+    inside = nn.Sequential(nn.Linear(4, 4), net).summary((3, 4))
+    assert [row.path for row in inside.rows][:4] == ["", "0", "1", "1.first"]
+    assert inside.rows[3].label == "    first: MatMul"
+    assert inside.total_macs == 3 * 48
+    assert net.summary((3, 4), training=True).training_bytes > 0
+
+
 def test_initializers_are_parameters_under_their_names() -> None:
     net = lm.onnx.load(masked_scores())
     assert list(net.state_dict()) == ["layer.weight"]

@@ -13,6 +13,7 @@ from lamella.ops.elementwise import Chain
 from lamella.passes.fuse import fuse
 from lamella.passes.simplify import simplify
 from lamella.runtime.tensor import where
+from lamella.runtime.trace import scope
 
 X, W, B, R = kind(5, 3), kind(4, 3), kind(4), kind(5, 4)
 
@@ -194,3 +195,33 @@ def test_outputs_and_updates_are_kept(rng):
 def test_nothing_to_fuse_changes_nothing():
     graph = simplify(traced(lambda x: x.sum(), kind(3)))
     assert fuse(graph) is graph
+
+
+def test_what_is_fused_keeps_the_places_of_all_its_parts():
+    def body(x, w, b):
+        with scope("fc"):
+            product = x @ w.T
+            shifted = product + b
+        with scope("act"):
+            active = shifted.relu()
+        with scope("norm"):
+            scaled = active * 2.0 - 1.0
+        with scope("out"):
+            return scaled.exp()
+
+    graph = fuse(simplify(traced(body, X, W, B)))
+    assert [node.path for node in graph.nodes] == ["fc + act", "norm + out"]
+
+
+def test_a_place_is_named_once_and_no_place_not_at_all():
+    def body(x):
+        with scope("a"):
+            y = x.exp()
+        y = y + 1.0
+        with scope("b"):
+            y = y.tanh()
+        with scope("a"):
+            return y * y
+
+    (node,) = fuse(simplify(traced(body, X))).nodes
+    assert node.path == "a + b"

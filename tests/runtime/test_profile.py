@@ -75,6 +75,42 @@ def test_functions_and_named_arguments():
     assert lm.profile(functional.softmax, X, dim=-1, seconds=0.01).rows[0].op == "softmax"
 
 
+class Residual(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(24, 24), nn.GELU())
+
+    def forward(self, x):
+        return x + self.inner(x)
+
+
+def test_equal_layers_are_told_apart():
+    net = nn.Sequential(nn.Linear(24, 24), Residual(), Residual(), nn.Softmax(-1)).eval()
+    found = lm.profile(net, X, seconds=0.01)
+    want = ["0", "1.inner.0 + 1.inner.1", "1", "2.inner.0 + 2.inner.1", "2", "3"]
+    assert [row.path for row in found.rows] == want
+    assert "dense(w.mT, bias, gelu)  # 2.inner.0 + 2.inner.1\n" in str(found)
+    # Of a chain of many places tables show the ends.
+    act = nn.Sequential(nn.ReLU(), nn.Tanh(), nn.Sigmoid(), nn.GELU(), nn.SiLU()).eval()
+    (row,) = lm.profile(act, X, seconds=0.01).rows
+    assert row.path == "0 + 1 + 2 + 3 + 4"
+    assert row.label == f"{row.op}  # 0 + 3 more + 4"
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_loaded_net_has_the_places_of_the_saved_one(nested):
+    net = nn.Sequential(nn.Linear(24, 24), Residual(), Residual(), nn.Softmax(-1)).eval()
+    loaded = lm.onnx.load(lm.onnx.encode(net, X))
+    places = [row.path for row in lm.profile(net, X, seconds=0.01).rows]
+    if nested:
+        loaded, places = nn.Sequential(loaded).eval(), [
+            " + ".join(f"0.{one}" for one in place.split(" + ")) for place in places
+        ]  # fmt: skip
+    assert [row.path for row in lm.profile(loaded, X, seconds=0.01).rows] == places
+    again = lm.onnx.load(lm.onnx.encode(loaded, X))
+    assert [row.path for row in lm.profile(again, X, seconds=0.01).rows] == places
+
+
 def test_updates_are_taken_back():
     net = nn.Sequential(nn.BatchNorm1d(24), nn.Linear(24, 2)).train()
     before = {name: value.tobytes() for name, value in net.state_dict().items()}

@@ -132,8 +132,7 @@ def _render(found: Profile, result: dict[str, Any]) -> str:
     total = found.seconds
     rows = []
     for row, entry in zip(found.rows, result["steps"], strict=True):
-        label = f"{row.op}{f'  # {row.path}' if row.path else ''}"
-        rows.append([label, *_cells(entry, row.seconds / total if total else 0.0)])
+        rows.append([row.label, *_cells(entry, row.seconds / total if total else 0.0)])
     if rows:
         time = measure.format_time(total)
         rows.append(["all steps", time, "100.0", *[""] * 4])

@@ -219,6 +219,15 @@ class GraphBuilder:
         self._inputs.extend(graph.inputs)
         self.random = graph.random
 
+    @property
+    def count(self) -> int:
+        """How many nodes have been placed."""
+        return len(self._nodes)
+
+    def since(self, count: int) -> Sequence[Node]:
+        """The nodes placed after the first `count`."""
+        return self._nodes[count:]
+
     def constant(self, array: Array) -> Constant:
         """The leaf of `array`, which must not change any more; small equal arrays share one."""
         if array.nbytes > _SHARED_CONSTANT_BYTES:

@@ -22,9 +22,9 @@ import numpy as np
 
 from lamella import _core
 from lamella.errors import DTypeError, ShapeError, UnsupportedError, locate, message
-from lamella.ir.graph import Graph
+from lamella.ir.graph import Graph, Node
 from lamella.ir.types import Array, DType, TensorType
-from lamella.nn.parameter import Counter, Stored
+from lamella.nn.parameter import Counter, Parameter, Stored
 from lamella.runtime.session import Compiled, compile_call, trace
 from lamella.runtime.signature import Structure, as_array, flatten, is_ready, normalize, unflatten
 from lamella.runtime.tensor import Operand, Tensor
@@ -44,12 +44,20 @@ _owners: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
 class Call(NamedTuple):
-    """One call of a module within a trace, or of one operator of a module that consists of them."""
+    """One call of a module within a trace, or of one operator of a module that consists of them.
+
+    outputs: the types of what it gave, an operator's without operands that it handed on. Of an
+    operator also its kind, the shapes of all that it gave, the parameters that it read, and the
+    nodes that it placed.
+    """
 
     path: str
     module: Module
     outputs: list[TensorType]
-    operator: bool = False
+    operator: str = ""
+    shapes: Sequence[tuple[int, ...]] = ()
+    parameters: Sequence[Parameter] = ()
+    nodes: Sequence[Node] = ()
 
 
 class _Running(threading.local):
@@ -92,15 +100,26 @@ def _inline(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> A
         return result
 
 
-def note_operator(operands: Sequence[Any], results: Sequence[Any]) -> None:
-    """Notes what an operator of the running module gave, beside the operands that it handed on."""
-    if _running.calls is not None:
-        types = [
-            result._type
-            for result in results
-            if isinstance(result, Tensor) and not any(result is operand for operand in operands)
-        ]
-        _running.calls.append(Call(current().path, _running.stack[-1], types, operator=True))
+def note_operator(
+    name: str, kind: str, operands: Sequence[Any], results: Sequence[Any], start: int
+) -> None:
+    """Notes what an operator of the running module gave, beside the operands that it handed on.
+
+    start: how many nodes the trace had before.
+    """
+    if _running.calls is None:
+        return
+    trace = current()
+    types = [
+        result._type
+        for result in results
+        if isinstance(result, Tensor) and not any(result is operand for operand in operands)
+    ]
+    shapes = [tuple(result.shape) for result in results if result is not None]
+    read = [operand for operand in operands if isinstance(operand, Parameter)]
+    path = f"{trace.path}.{name}" if trace.path else name
+    nodes = trace.builder.since(start)
+    _running.calls.append(Call(path, _running.stack[-1], types, kind, shapes, read, nodes))
 
 
 @contextmanager

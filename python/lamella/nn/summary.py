@@ -18,7 +18,7 @@ from lamella.ir.graph import Graph
 from lamella.ir.types import DType, TensorType
 from lamella.nn import compiled
 from lamella.nn.module import Module
-from lamella.nn.parameter import Stored
+from lamella.nn.parameter import Parameter
 from lamella.nn.saved import saved_bytes
 from lamella.ops.matmul import MatMul
 
@@ -27,12 +27,12 @@ __all__ = ["Row", "Summary", "summary"]
 
 @dataclass
 class Row:
-    """One module: where it is, what it gives, what it holds and costs, children not included.
+    """One module, or node of an ONNX model: where it is, what it gives, holds and costs.
 
-    path, its dotted name ('' for the model); kind, its class; output, the shapes of its first
-    call's outputs; calls; parameters and trainable, numbers of elements, shared ones counted where
-    they first occur; macs, multiply-accumulates of its products; bytes, of its parameters,
-    buffers not included.
+    path, its dotted name ('' for the model); kind, its class or operator; output, the shapes of its
+    first call's outputs; calls; parameters and trainable, numbers of elements, shared ones counted
+    where they first occur, children's not; macs, multiply-accumulates of its products; bytes, of
+    its parameters, buffers not included; parent, of a node, the path of its model, else None.
     """
 
     path: str
@@ -43,6 +43,16 @@ class Row:
     trainable: int = 0
     macs: int = 0
     bytes: int = 0
+    parent: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What a table shows of it: its own name, as far to the right as it is deep."""
+        above = self.path.rpartition(".")[0] if self.parent is None else self.parent
+        name = self.path[len(above) :].removeprefix(".") if above else self.path
+        name = name.removesuffix(f"/{self.kind}")
+        depth = above.count(".") + 1 + bool(above) if self.path else 0
+        return "  " * depth + (f"{name}: {self.kind}" if name else self.kind)
 
 
 @dataclass
@@ -111,13 +121,10 @@ class Summary:
     def __str__(self) -> str:
         cells: list[tuple[str, ...]] = [("layer", "output", "parameters", "MACs", "bytes")]
         for row in self.rows:
-            depth = row.path.count(".") + 1 if row.path else 0
-            name = row.path.rpartition(".")[2]
-            label = "  " * depth + (f"{name}: {row.kind}" if name else row.kind)
             times = f" x{row.calls}" if row.calls > 1 else ""
             shapes = ", ".join(str(shape) for shape in row.output) or "-"
             numbers = (row.parameters, row.macs, row.bytes)
-            cells.append((label, shapes + times, *(f"{n:,}" if n else "-" for n in numbers)))
+            cells.append((row.label, shapes + times, *(f"{n:,}" if n else "-" for n in numbers)))
         widths = [max(len(row[i]) for row in cells) for i in range(5)]
         lines = [
             "  ".join(
@@ -183,16 +190,15 @@ def summary(module: Module, *inputs: Any, training: bool = False, optimizer: Any
     args = [_example(one, dtype) for one in inputs]
     calls: list[compiled.Call] = []
     graph = compiled.trace_module(module, args, {}, calls)
-    rows: dict[int, Row] = {}
     counted: set[int] = set()
+    operators = _operators(calls, counted)
+    rows: dict[int, Row] = {}
     for path, child in module.named_modules():
         row = rows[id(child)] = Row(path, type(child).__name__)
         for parameter in child._parameters.values():
-            if parameter is not None and id(parameter) not in counted:
-                counted.add(id(parameter))
-                _count(row, parameter, parameter.requires_grad)
+            if parameter is not None:
+                _count(row, parameter, counted)
     activations = 0
-    composed = {id(call.module) for call in calls if call.operator}
     for call in calls:
         if call.operator:
             activations += sum(type.nbytes for type in call.outputs)
@@ -201,9 +207,11 @@ def summary(module: Module, *inputs: Any, training: bool = False, optimizer: Any
         if not row.calls:
             row.output = [type.shape for type in call.outputs]
         row.calls += 1
-        if id(call.module) not in composed and not any(True for _ in call.module.children()):
+        if id(call.module) not in operators and not any(True for _ in call.module.children()):
             activations += sum(type.nbytes for type in call.outputs)
-    _charge(graph, {call.path: rows[id(call.module)] for call in calls})
+    _charge(graph, calls, rows, operators)
+    for owner, below in operators.items():
+        _set_in(rows, next(call.module for call in calls if id(call.module) == owner), below)
     costs: dict[str, Any] = {}
     if training:
         saved, largest = saved_bytes(module, args)
@@ -225,6 +233,38 @@ def summary(module: Module, *inputs: Any, training: bool = False, optimizer: Any
     )
 
 
+def _operators(calls: list[compiled.Call], counted: set[int]) -> dict[int, list[Row]]:
+    """The rows of the operators by the module that consists of them, in the order of their run."""
+    found: dict[int, dict[str, Row]] = {}
+    above = {id(call.module): call.path for call in calls if not call.operator}
+    for call in calls:
+        if not call.operator:
+            continue
+        rows = found.setdefault(id(call.module), {})
+        row = rows.get(call.path)
+        if row is None:
+            row = rows[call.path] = Row(call.path, call.operator, parent=above[id(call.module)])
+            row.output = list(call.shapes)
+        row.calls += 1
+        for parameter in call.parameters:
+            _count(row, parameter, counted)
+    return {owner: list(rows.values()) for owner, rows in found.items()}
+
+
+def _set_in(rows: dict[int, Row], owner: Module, below: list[Row]) -> None:
+    """Puts the operators behind their module, in the place of levels that only held parameters."""
+    levels = [id(child) for child in owner.modules() if child is not owner]
+    for level in levels:
+        if level in rows and not rows[level].calls and not rows[level].parameters:
+            del rows[level]
+    kept = list(rows.items())
+    rows.clear()
+    for key, row in kept:
+        rows[key] = row
+        if key == id(owner):
+            rows.update((id(one), one) for one in below)
+
+
 def _example(given: Any, dtype: DType) -> Any:
     if isinstance(given, np.ndarray):
         floats = given.dtype.kind == "f"
@@ -237,20 +277,38 @@ def _example(given: Any, dtype: DType) -> Any:
     )
 
 
-def _count(row: Row, parameter: Stored, trainable: bool) -> None:
+def _count(row: Row, parameter: Parameter, counted: set[int]) -> None:
+    """Adds a parameter that no row has yet."""
+    if id(parameter) in counted:
+        return
+    counted.add(id(parameter))
     size = math.prod(parameter.shape)
     row.parameters += size
-    row.trainable += size if trainable else 0
+    row.trainable += size if parameter.requires_grad else 0
     row.bytes += parameter.data.nbytes
 
 
-def _charge(graph: Graph, rows: dict[str, Row]) -> None:
-    """Adds each product's multiply-accumulates to the row of the module that placed it."""
+def _charge(
+    graph: Graph,
+    calls: list[compiled.Call],
+    rows: dict[int, Row],
+    operators: dict[int, list[Row]],
+) -> None:
+    """Adds each product's multiply-accumulates to the row of what placed it."""
+    places = {call.path: rows[id(call.module)] for call in calls if not call.operator}
+    named = {(owner, row.path): row for owner, below in operators.items() for row in below}
+    owners = {
+        node: named[id(call.module), call.path]
+        for call in reversed(calls)
+        if call.operator
+        for node in call.nodes
+    }
     for node in graph.nodes:
         if isinstance(node.op, MatMul):
             x = node.inputs[0].shape
             terms = x[-2] if node.op.transpose_a and len(x) > 1 else x[-1]
-            rows[node.path].macs += math.prod(node.outputs[0].shape) * terms
+            row = owners.get(node) or places[node.path]
+            row.macs += math.prod(node.outputs[0].shape) * terms
 
 
 def _size(count: int) -> str:

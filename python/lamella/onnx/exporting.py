@@ -34,29 +34,35 @@ __all__ = ["EXPORT", "Out"]
 class Out:
     """The graph under construction: encoded nodes, initialisers, and names already taken.
 
-    used: the values that some node reads, or that are outputs.
+    used: the values that some node reads, or that are outputs; path: of the module whose nodes are
+    being written, which become part of their names.
     """
 
     def __init__(self, taken: set[str], used: set[Value]) -> None:
         self.used = used
+        self.path = ""
         self.nodes: list[bytes] = []
         self.initializers: list[bytes] = []
         self._taken = taken
+        self._titles: set[str] = set()
         self._constants: dict[Any, str] = {}
 
     def name(self, stem: str) -> str:
         """`stem`, or with a number behind it where it is taken."""
-        found, number = stem, 0
-        while found in self._taken:
-            number += 1
-            found = f"{stem}_{number}"
-        self._taken.add(found)
-        return found
+        return _free(stem, self._taken)
+
+    def node(
+        self, op_type: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any
+    ) -> None:
+        """A node: `encoder.fc1/Gemm`, as it belongs to that module."""
+        title = f"{self.path}/{op_type}" if self.path else outputs[0]
+        title = _free(title, self._titles)
+        self.nodes.append(encoding.node(op_type, title, inputs, outputs, attributes))
 
     def add(self, op_type: str, *inputs: str, **attributes: Any) -> str:
         """A node with one output, whose name comes back."""
         name = self.name(op_type)
-        self.nodes.append(encoding.node(op_type, name, inputs, [name], attributes))
+        self.node(op_type, inputs, [name], **attributes)
         return name
 
     def constant(self, array: Array) -> str:
@@ -77,6 +83,15 @@ class Out:
     def integers(self, values: Sequence[int]) -> str:
         """A constant list of int64."""
         return self.constant(np.array(values, np.int64))
+
+
+def _free(stem: str, taken: set[str]) -> str:
+    found, number = stem, 0
+    while found in taken:
+        number += 1
+        found = f"{stem}_{number}"
+    taken.add(found)
+    return found
 
 
 Rule: TypeAlias = Callable[[Out, Any, list[str], Node], str | list[str]]

@@ -24,8 +24,9 @@ from lamella.errors import (
 from lamella.nn.compiled import note_operator
 from lamella.onnx.plan import Entry, Plan
 from lamella.onnx.rules.call import Allowance, Call, NeedsValue
+from lamella.runtime.trace import current, scope
 
-__all__ = ["NotOneProgram", "apply_rule", "walk"]
+__all__ = ["NotOneProgram", "apply_rule", "titles", "walk"]
 
 
 class NotOneProgram(UnsupportedError):
@@ -36,15 +37,17 @@ def walk(
     plan: Plan, env: dict[str, Any], training: bool, stored: Callable[[str], Any]
 ) -> list[Any]:
     """The outputs; env: the inputs by name; stored: parameters and buffers by name."""
-    allowance = Allowance(plan.folding_bytes)
+    allowance, builder = Allowance(plan.folding_bytes), current().builder
     for name, array in plan.constants.items():
         env.setdefault(name, array)
     for name in (*plan.learnt, *plan.statistics):
         env[name] = stored(name)
-    for entry in plan.entries:
+    for entry, title in zip(plan.entries, titles(plan.entries), strict=True):
         operands = [env[name] if name else None for name in entry.inputs]
+        start = builder.count
         try:
-            results = apply_rule(entry, operands, allowance, training)
+            with scope(_place(entry, title)):
+                results = apply_rule(entry, operands, allowance, training)
         except (NeedsValue, DTypeError, UnsupportedError) as error:
             if all(operand is None or isinstance(operand, np.ndarray) for operand in operands):
                 raise
@@ -57,9 +60,33 @@ def walk(
                     str(error),
                 )
             ) from error
-        note_operator(operands, results)
+        note_operator(title, entry.op, operands, results, start)
         env.update(zip(entry.outputs, results, strict=False))
     return [env[output.name] for output in plan.outputs]
+
+
+def titles(entries: Sequence[Entry]) -> list[str]:
+    """A name for each node, fit to be printed: its own, or its operator with a number."""
+    found: dict[str, int] = {}
+    names = []
+    for entry in entries:
+        shown = entry.name[:80].encode("unicode_escape").decode() or entry.op
+        base = shown + ("..." if len(entry.name) > 80 else "")
+        number = found.get(base, 0 if entry.name else 1)
+        title = base if not number else f"{base}_{number}"
+        while title in found:
+            number += 1
+            title = f"{base}_{number}"
+        found[base] = number + 1
+        found.setdefault(title, 1)
+        names.append(title)
+    return names
+
+
+def _place(entry: Entry, title: str) -> str:
+    """The module that a node belongs to, where exporters say so: `fc1/Gemm`, `/act/Relu_1`."""
+    above, _, last = title.rpartition("/")
+    return above if above and last.rstrip("0123456789").rstrip("_") == entry.op else title
 
 
 def apply_rule(

@@ -85,13 +85,14 @@ def encode(net: Module, *examples: Any) -> bytes:
     known: dict[Value, str] = dict(zip(graph.inputs, inputs, strict=True))
     _write_nodes(graph, ops, out, known, names)
     outputs = []
+    out.path = ""
     stems = getattr(net, "output_names", None) or (
         ["output"] if len(graph.outputs) == 1 else [f"output_{i}" for i in range(99)]
     )
     for stem, value in zip(stems, graph.outputs, strict=False):
         name = out.name(stem)
         source = _operand(out, known, names, value)
-        out.nodes.append(encoding.node("Identity", name, [source], [name], {}))
+        out.node("Identity", [source], [name])
         outputs.append(encoding.value_info(name, value.dtype, _shape(value, free)))
     declared = [
         encoding.value_info(name, value.dtype, _shape(value, free))
@@ -220,6 +221,7 @@ def _write_nodes(
             continue
         if faults:
             continue
+        out.path = node.path
         operands = [_operand(out, known, names, value) for value in node.inputs]
         results = rule(out, op, operands, node)
         results = [results] if isinstance(results, str) else results

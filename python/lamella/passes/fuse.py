@@ -118,7 +118,7 @@ def _grow_dense(node: Node, groups: _Groups) -> None:
     groups.gone.update(taken)
     extras = [value for value in (bias, residual) if value is not None]
     fused = Dense(op.transpose_b, bias is not None, residual is not None, activation)
-    groups.replaced[tail] = (fused, (x, w, *extras), node.path)
+    groups.replaced[tail] = (fused, (x, w, *extras), _paths((*taken, tail)))
 
 
 def _grow_chain(tail: Node, groups: _Groups, order: dict[Node, int], registers: int) -> None:
@@ -162,7 +162,12 @@ def _grow_chain(tail: Node, groups: _Groups, order: dict[Node, int], registers: 
         return
     ordered = sorted(members, key=order.__getitem__)
     groups.gone.update(ordered[:-1])
-    groups.replaced[tail] = (*_chain(ordered), tail.path)
+    groups.replaced[tail] = (*_chain(ordered), _paths(ordered))
+
+
+def _paths(members: Sequence[Node]) -> str:
+    """Where all of a group come from: `fc1 + act`, each place once and in order."""
+    return " + ".join(dict.fromkeys(node.path for node in members if node.path))
 
 
 def _chain(members: Sequence[Node]) -> tuple[Op, tuple[Value, ...]]:

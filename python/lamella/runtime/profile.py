@@ -41,7 +41,8 @@ _STRETCH = 100e-6
 class Row:
     """One node of the optimised graph, or a copy that was left at the end.
 
-    op, the node as the graph shows it; path, of the module that placed it; shapes, of its outputs;
+    op, the node as the graph shows it; path, of the module that placed it, of an ONNX model's node,
+    and `fc1 + act` where several became one; shapes, of its outputs;
     kinds and times, of its steps, in seconds; flops, floating-point operations of a product, 0 for
     all else; read, bytes of weights and constants; streamed, bytes of other operands and results,
     of which written are those of the results.
@@ -61,6 +62,14 @@ class Row:
     def seconds(self) -> float:
         """The time of all its steps."""
         return sum(self.times)
+
+    @property
+    def label(self) -> str:
+        """The op and its path, as tables show them: the ends of a long one."""
+        places = self.path.split(" + ")
+        if len(places) > 3:
+            places[1:-1] = [f"{len(places) - 2} more"]
+        return f"{self.op}  # {' + '.join(places)}" if self.path else self.op
 
     @property
     def work(self) -> tuple[float, float, float]:
@@ -99,8 +108,7 @@ class Profile:
     def __str__(self) -> str:
         whole = max(self.seconds, 1e-12)
         lines = [
-            f"{row.seconds * 1e6:10.3f} us {100 * row.seconds / whole:5.1f} %"
-            f"  {row.op}{f'  # {row.path}' if row.path else ''}"
+            f"{row.seconds * 1e6:10.3f} us {100 * row.seconds / whole:5.1f} %  {row.label}"
             for row in self.rows
         ]
         lines.append(f"{self.seconds * 1e6:10.3f} us         all steps")

@@ -91,4 +91,5 @@ def _forward(graph: Graph) -> set[Node]:
 
 
 def _updates(node: Node) -> bool:
-    return node.path.split(".")[0] == UPDATE
+    # Fused into one, the last place is that of what the step gives.
+    return node.path.rpartition(" + ")[2].split(".")[0] == UPDATE
