@@ -30,7 +30,7 @@ DENSE = [
     (
         "numbers of the activation",
         lambda x, w, b, r: (x @ w.T + b).clamp(-1, 2),
-        ["dense(w.mT, bias, hardtanh(min_val=-1, max_val=2))"],
+        ["dense(w.mT, bias, clamp(min=-1, max=2))"],
     ),
     (
         "bias behind residual is no epilogue",
