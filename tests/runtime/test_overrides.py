@@ -13,7 +13,7 @@ from cases.functional import CALLS
 from comparators import same_bits
 from lamella import functional as F
 from lamella import nn
-from lamella.errors import UnsupportedError
+from lamella.errors import DTypeError, UnsupportedError
 from lamella.runtime.signature import flatten
 from lamella.runtime.tensor import Operand
 
@@ -146,6 +146,20 @@ def test_methods_of_parameters():
 def test_logical_methods(name):
     inside = lm.compile(lambda x, y: getattr(x > 1, name)(y > 1).logical_not(), X, A)
     same_bits(inside(X, A), ~getattr(np, name)(X > 1, A > 1))
+
+
+@pytest.mark.parametrize("op", [operator.and_, operator.or_, operator.xor])
+def test_operators_of_truth_values(op):
+    masks = [X > 1, A > 1]
+    same_bits(lm.compile(lambda x, a: op(x > 1, a > 1), X, A)(X, A), op(*masks))
+    same_bits(lm.compile(lambda x: op(A > 1, x > 1), X)(X), op(masks[1], masks[0]))
+    same_bits(lm.compile(lambda x: op(x > 1, True), X)(X), op(masks[0], True))
+    same_bits(lm.compile(lambda x: ~(x > 1), X)(X), ~masks[0])
+    for wrong in (lambda x: op(x, x > 1), lambda x: op(x > 1, 1), lambda x: op(x > 1, x)):
+        with pytest.raises(DTypeError, match=r"[&|^]: only truth values; got operand=.*\(x > 0\)"):
+            lm.compile(wrong, X)
+    with pytest.raises(DTypeError, match="~: only truth values; got operand=float32"):
+        lm.compile(lambda x: ~x, X)
 
 
 def test_elements_are_not_assigned():

@@ -37,6 +37,9 @@ _OPERATORS = {
     "greater_equal": ("__ge__", "__le__"),
     "equal": ("__eq__", "__eq__"),
     "not_equal": ("__ne__", "__ne__"),
+    "bitwise_and": ("__and__", "__rand__"),
+    "bitwise_or": ("__or__", "__ror__"),
+    "bitwise_xor": ("__xor__", "__rxor__"),
 }
 # NumPy's names for functions that have another one here.
 _NAMES = {
