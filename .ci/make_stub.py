@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Writes the stub of lamella._core, from the compiled module, into the given folder.
 
-pybind11-stubgen reads the module; this adds what it cannot know (the methods of Callable, a plain
-C type without signatures; the element types of containers) and says plainly what pybind11 spells
-out (an int is anything with __int__ or __index__). A signature that is listed here but no longer
-in the module, or the other way round, ends with an error: the stub cannot go stale unnoticed.
+pybind11-stubgen reads the module; this adds what it cannot know (the methods of Callable and
+Watch, plain C types without signatures; the element types of containers) and says plainly what
+pybind11 spells out (an int is anything with __int__ or __index__). A signature that is listed here
+but no longer in the module, or the other way round, ends with an error: the stub cannot go stale
+unnoticed.
 """
 
 from __future__ import annotations
@@ -30,9 +31,21 @@ CALLABLE = {
     "_forget": "(self) -> None",
     "_remember": (
         "(self, args: tuple[typing.Any, ...], kwnames: tuple[str, ...], program: Program, "
-        "returns: typing.Any, keep: typing.Any = None, turned: tuple[typing.Any, ...] = ()) -> bool"
+        "returns: typing.Any, keep: typing.Any = None, turned: tuple[typing.Any, ...] = (), "
+        "watch: Watch | None = None) -> bool"
     ),
     "_validate": "(self) -> None",
+}
+
+WATCH = {
+    "__new__": (
+        "(cls, places: tuple[tuple[str, typing.Any, typing.Any], ...], arrays: tuple[tuple["
+        "numpy.typing.NDArray[typing.Any], numpy.typing.NDArray[typing.Any] | None, bool], ...]"
+        ") -> typing.Self"
+    ),
+    "by_size": "(self) -> list[int]",
+    "changed": "(self) -> list[int]",
+    "holds": "(self) -> bool",
 }
 
 # What the module returns where pybind11 only sees a container.
@@ -66,19 +79,24 @@ def rewrite(text: str) -> str:
     for old, new in WORDS.items():
         text = text.replace(old, new)
 
-    start = text.index("class Callable:")
-    end = text.index("\ndef ", start)
+    for kind, signatures in (("Callable", CALLABLE), ("Watch", WATCH)):
+        text = spell_out(text, kind, signatures)
+    return HEAD + "\n" + text[text.index("from __future__") :]
+
+
+def spell_out(text: str, kind: str, signatures: dict[str, str]) -> str:
+    """The stub with the signatures of one class in the place of what stubgen guessed."""
+    start = text.index(f"class {kind}:")
+    end = min(text.find(after, start + 1) % len(text) for after in ("\ndef ", "\nclass "))
     block, seen = text[start:end], set()
     for name in re.findall(r"def (\w+)\(", block):
-        if name not in CALLABLE:
-            raise SystemExit(f"make_stub: no signature is listed for Callable.{name}")
-        block = re.sub(rf"def {name}\(.*\).*:", f"def {name}{CALLABLE[name]}:", block)
+        if name not in signatures:
+            raise SystemExit(f"make_stub: no signature is listed for {kind}.{name}")
+        block = re.sub(rf"def {name}\(.*\).*:", f"def {name}{signatures[name]}:", block)
         seen.add(name)
-    if seen != CALLABLE.keys():
-        raise SystemExit(f"make_stub: Callable has no {sorted(CALLABLE.keys() - seen)} any more")
-    block = block.replace("    @staticmethod\n", "")
-    body = text[text.index("from __future__") : start] + block + text[end:]
-    return HEAD + "\n" + body
+    if seen != signatures.keys():
+        raise SystemExit(f"make_stub: {kind} has no {sorted(signatures.keys() - seen)} any more")
+    return text[:start] + block.replace("    @staticmethod\n", "") + text[end:]
 
 
 def main() -> None:

@@ -7,6 +7,8 @@
 #include <stdexcept>
 
 #include "bindings/execute.h"
+#include "bindings/snapshot.h"
+#include "bindings/watch.h"
 #include "program/epochs.h"
 
 namespace py = pybind11;
@@ -59,23 +61,6 @@ struct Arguments {
   }
 };
 
-// Equal beyond doubt: True is not 1, 1 is not 1.0, 0.0 is not -0.0, and NaN is NaN.
-bool same_static(PyObject* a, PyObject* b) {
-  if (a == b) return true;
-  if (Py_TYPE(a) != Py_TYPE(b)) return false;
-  if (PyLong_CheckExact(a)) return PyObject_RichCompareBool(a, b, Py_EQ) == 1;
-  if (PyUnicode_CheckExact(a)) return PyUnicode_Compare(a, b) == 0;
-  if (PyFloat_CheckExact(a)) {
-    const double x = PyFloat_AS_DOUBLE(a), y = PyFloat_AS_DOUBLE(b);
-    return __builtin_memcmp(&x, &y, sizeof x) == 0;
-  }
-  if (!PyTuple_CheckExact(a) || PyTuple_GET_SIZE(a) != PyTuple_GET_SIZE(b)) return false;
-  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(a); ++i) {
-    if (!same_static(PyTuple_GET_ITEM(a, i), PyTuple_GET_ITEM(b, i))) return false;
-  }
-  return true;
-}
-
 bool answers(const Entry& entry, const Arguments& arguments) {
   if (entry.positional != arguments.positional || entry.keywords.size() != arguments.keywords) {
     return false;
@@ -88,7 +73,7 @@ bool answers(const Entry& entry, const Arguments& arguments) {
   for (const KeyItem& item : entry.items) {
     PyObject* value = arguments.value(i++);
     if (item.value != nullptr) {
-      if (!same_static(item.value, value)) return false;
+      if (!same_value(item.value, value)) return false;
     } else if (!is_exact_array(value) || !matches(value, item.array, kReadable)) {
       return false;
     }
@@ -275,6 +260,7 @@ Entry::~Entry() {
   }
   Py_XDECREF(converter);
   Py_XDECREF(keep);
+  Py_XDECREF(watch);
   Py_XDECREF(program_object);
 }
 
@@ -295,6 +281,7 @@ bool same_key(const Entry& a, const Entry& b) {
       a.items.size() != b.items.size()) {
     return false;
   }
+  if (a.watch != b.watch) return false;
   for (std::size_t i = 0; i < a.keywords.size(); ++i) {
     if (PyUnicode_Compare(a.keywords[i], b.keywords[i]) != 0) return false;
   }
@@ -302,7 +289,7 @@ bool same_key(const Entry& a, const Entry& b) {
     const KeyItem &x = a.items[i], &y = b.items[i];
     if ((x.value == nullptr) != (y.value == nullptr)) return false;
     if (x.value != nullptr) {
-      if (!same_static(x.value, y.value)) return false;
+      if (!same_value(x.value, y.value)) return false;
       continue;
     }
     const auto &s = a.program->inputs()[x.input], &t = b.program->inputs()[y.input];
@@ -323,10 +310,22 @@ PyObject* call(PyObject* self, PyObject* const* args, std::size_t nargsf, PyObje
     for (std::size_t i = 0; i < entries.count; ++i) {
       Entry* entry = entries.list[i];
       if (!answers(*entry, arguments)) continue;
-      if (arguments.out != nullptr && !fits_out(*entry, arguments)) break;
-      if (i > 0) entries.move_to_front(i);
       // Held for the duration: whatever runs meanwhile may make this object forget it.
       ++entry->holders;
+      if (entry->watch != nullptr && !watch_holds(entry->watch)) {
+        // NumPy lets other threads run while it copies.
+        const bool still = object->entries == &entries && i < entries.count;
+        entry->release();
+        if (!still) break;
+        continue;
+      }
+      if (arguments.out != nullptr && !fits_out(*entry, arguments)) {
+        entry->release();
+        break;
+      }
+      if (i > 0 && object->entries == &entries && entries.list[i] == entry) {
+        entries.move_to_front(i);
+      }
       PyObject* result = run_entry(*entry, arguments);
       entry->release();
       return result;

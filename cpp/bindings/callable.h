@@ -52,6 +52,7 @@ struct Entry {
   PyObject* program_object = nullptr;
   PyObject* converter = nullptr;  // called with the tuple of results, for kConverted
   PyObject* keep = nullptr;
+  PyObject* watch = nullptr;  // a Watch that has to hold, or null
 
   void release() {
     if (--holders == 0) delete this;
@@ -94,7 +95,8 @@ PyObject* call(PyObject* self, PyObject* const* args, std::size_t nargsf, PyObje
 // values that may change in place. turned: null, or a tuple that is True where the program takes the
 // array before its last two axes were exchanged. Throws std::bad_alloc.
 std::unique_ptr<Entry> make_entry(PyObject* args, PyObject* kwnames, PyObject* program_object,
-                                  PyObject* returns, PyObject* keep, PyObject* turned);
+                                  PyObject* returns, PyObject* keep, PyObject* turned,
+                                  PyObject* watch);
 
 // Whether two entries answer the same calls.
 bool same_key(const Entry& a, const Entry& b);

@@ -14,6 +14,7 @@
 #include "base/allocation.h"
 #include "bindings/callable.h"
 #include "bindings/register.h"
+#include "bindings/watch.h"
 #include "program/epochs.h"
 
 namespace py = pybind11;
@@ -80,6 +81,7 @@ int traverse(PyObject* self, visitproc visit, void* arg) {
     for (const KeyItem& item : entry->items) Py_VISIT(item.value);
     Py_VISIT(entry->converter);
     Py_VISIT(entry->keep);
+    Py_VISIT(entry->watch);
     Py_VISIT(entry->program_object);
   }
   return 0;
@@ -100,17 +102,19 @@ void destroy(PyObject* self) {
 
 PyObject* remember(PyObject* self, PyObject* args, PyObject* kwargs) {
   static const char* const keywords[] = {"args", "kwnames", "program", "returns",
-                                         "keep", "turned",  nullptr};
+                                         "keep", "turned",  "watch",   nullptr};
   PyObject *values = nullptr, *kwnames = nullptr, *program = nullptr, *returns = nullptr;
-  PyObject *keep = Py_None, *turned = nullptr;
-  if (!PyArg_ParseTupleAndKeywords(
-          args, kwargs, "O!O!OO|OO!:_remember", const_cast<char**>(keywords), &PyTuple_Type,
-          &values, &PyTuple_Type, &kwnames, &program, &returns, &keep, &PyTuple_Type, &turned)) {
+  PyObject *keep = Py_None, *turned = nullptr, *watch = Py_None;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!OO|OO!O:_remember",
+                                   const_cast<char**>(keywords), &PyTuple_Type, &values,
+                                   &PyTuple_Type, &kwnames, &program, &returns, &keep,
+                                   &PyTuple_Type, &turned, &watch)) {
     return nullptr;
   }
   Entry* replaced = nullptr;
   try {
-    std::unique_ptr<Entry> entry = make_entry(values, kwnames, program, returns, keep, turned);
+    std::unique_ptr<Entry> entry =
+        make_entry(values, kwnames, program, returns, keep, turned, watch);
     if (entry == nullptr) Py_RETURN_FALSE;
     CallableObject* object = callable(self);
     const std::uint64_t epoch = program::structure_epoch.load(std::memory_order_acquire);
@@ -171,9 +175,11 @@ PyCFunction method(Function* function) {
 
 PyMethodDef methods[] = {
     {"_remember", method(remember), METH_VARARGS | METH_KEYWORDS,
-     "_remember($self, args, kwnames, program, returns, keep=None, turned=())\n--\n\n"
+     "_remember($self, args, kwnames, program, returns, keep=None, turned=(), "
+     "watch=None)\n--\n\n"
      "Answers calls with these arguments by the program from now on; False if they cannot be.\n"
-     "turned: for each of them whether the program takes the array of which it is the transposed."},
+     "turned: for each of them whether the program takes the array of which it is the transposed.\n"
+     "watch: a Watch that has to hold, or None."},
     {"_forget", forget, METH_NOARGS, "_forget($self)\n--\n\nDrops everything remembered."},
     {"_validate", validate, METH_NOARGS,
      "_validate($self)\n--\n\nDeclares what is remembered right for the present structure epoch."},
@@ -205,7 +211,8 @@ bool is_true_at(PyObject* tuple, std::size_t i) {
 }  // namespace
 
 std::unique_ptr<Entry> make_entry(PyObject* args, PyObject* kwnames, PyObject* program_object,
-                                  PyObject* returns, PyObject* keep, PyObject* turned) {
+                                  PyObject* returns, PyObject* keep, PyObject* turned,
+                                  PyObject* watch) {
   const auto count = static_cast<std::size_t>(PyTuple_GET_SIZE(args));
   const auto named = static_cast<std::size_t>(PyTuple_GET_SIZE(kwnames));
   if (named > count) throw std::invalid_argument("_remember: more keyword names than arguments");
@@ -217,6 +224,10 @@ std::unique_ptr<Entry> make_entry(PyObject* args, PyObject* kwnames, PyObject* p
   entry->program = py::handle(program_object).cast<const program::Program*>();
   entry->program_object = Py_NewRef(program_object);
   entry->keep = Py_NewRef(keep);
+  if (watch != Py_None) {
+    if (!is_watch(watch)) throw py::type_error("_remember: watch is a Watch or None");
+    entry->watch = Py_NewRef(watch);
+  }
   entry->positional = count - named;
   for (std::size_t i = 0; i < named; ++i) {
     PyObject* name = PyTuple_GET_ITEM(kwnames, static_cast<Py_ssize_t>(i));

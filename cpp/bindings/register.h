@@ -28,6 +28,8 @@ void register_loss_steps(BuilderClass& builder);
 void register_optimizer_steps(BuilderClass& builder);
 // callable_type.cpp: Callable and the structure epoch.
 void register_callable(pybind11::module_& module);
+// watch.cpp: Watch, what a program has taken of Python.
+void register_watch(pybind11::module_& module);
 // limits.cpp: the measured limits of the machine.
 void register_limits(pybind11::module_& module);
 

@@ -14,6 +14,7 @@ __all__: list[str] = [
     "Program",
     "ProgramBuilder",
     "Slot",
+    "Watch",
     "assign",
     "binary_names",
     "build_info",
@@ -404,14 +405,45 @@ class Callable:
         returns: typing.Any,
         keep: typing.Any = None,
         turned: tuple[typing.Any, ...] = (),
+        watch: Watch | None = None,
     ) -> bool:
         """
         Answers calls with these arguments by the program from now on; False if they cannot be.
         turned: for each of them whether the program takes the array of which it is the transposed.
+        watch: a Watch that has to hold, or None.
         """
     def _validate(self) -> None:
         """
         Declares what is remembered right for the present structure epoch.
+        """
+
+class Watch:
+    """
+    What was found in places, each (kind, holder, key), and arrays, each (array, copy or None,
+    whether its elements are compared), as it is now.
+    """
+    def __new__(
+        cls,
+        places: tuple[tuple[str, typing.Any, typing.Any], ...],
+        arrays: tuple[
+            tuple[numpy.typing.NDArray[typing.Any], numpy.typing.NDArray[typing.Any] | None, bool],
+            ...,
+        ],
+    ) -> typing.Self:
+        """
+        Create and return a new object.  See help(type) for accurate signature.
+        """
+    def by_size(self) -> list[int]:
+        """
+        The numbers of places where something is compared by its size alone.
+        """
+    def changed(self) -> list[int]:
+        """
+        The numbers of places, and behind them of arrays, that are otherwise.
+        """
+    def holds(self) -> bool:
+        """
+        Whether all is as it was; renews the copies that the program reads.
         """
 
 def assign(

@@ -45,10 +45,11 @@ class Operation(Protocol):
 
 
 class Source(Protocol):
-    """The storage behind a Parameter leaf: owned, C-contiguous, with a version that counts changes.
+    """The storage behind a Parameter leaf: C-contiguous, with a version that counts changes.
 
     `version` is a writeable int64 array of shape (1,) that counts the changes; it is negative while
-    a program or an assignment changes the elements.
+    a program or an assignment changes the elements. None says that nobody counts them: nothing may
+    be kept that was made of the elements, and no program may change them.
     """
 
     @property
@@ -56,7 +57,7 @@ class Source(Protocol):
         """The elements."""
 
     @property
-    def version(self) -> Array:
+    def version(self) -> Array | None:
         """How often they changed."""
 
     @property

@@ -16,10 +16,11 @@ import numpy as np
 from lamella.errors import ShapeError, message
 from lamella.ir.graph import Graph
 from lamella.ir.types import DType, TensorType
-from lamella.nn import compiled
+from lamella.nn import inline
 from lamella.nn.module import Module
 from lamella.nn.parameter import Parameter
 from lamella.nn.saved import saved_bytes
+from lamella.nn.structure import dtype_of
 from lamella.ops.matmul import MatMul
 
 __all__ = ["Row", "Summary", "summary"]
@@ -186,10 +187,10 @@ def summary(module: Module, *inputs: Any, training: bool = False, optimizer: Any
     MACs        48
     memory      parameters 232 B, buffers 0 B, input 16 B, activations 72 B
     """
-    dtype = compiled.dtype_of(module) or DType.float32
+    dtype = dtype_of(module) or DType.float32
     args = [_example(one, dtype) for one in inputs]
-    calls: list[compiled.Call] = []
-    graph = compiled.trace_module(module, args, {}, calls)
+    calls: list[inline.Call] = []
+    graph = inline.trace_module(module, args, {}, calls)
     counted: set[int] = set()
     operators = _operators(calls, counted)
     rows: dict[int, Row] = {}
@@ -233,7 +234,7 @@ def summary(module: Module, *inputs: Any, training: bool = False, optimizer: Any
     )
 
 
-def _operators(calls: list[compiled.Call], counted: set[int]) -> dict[int, list[Row]]:
+def _operators(calls: list[inline.Call], counted: set[int]) -> dict[int, list[Row]]:
     """The rows of the operators by the module that consists of them, in the order of their run."""
     found: dict[int, dict[str, Row]] = {}
     above = {id(call.module): call.path for call in calls if not call.operator}
@@ -290,7 +291,7 @@ def _count(row: Row, parameter: Parameter, counted: set[int]) -> None:
 
 def _charge(
     graph: Graph,
-    calls: list[compiled.Call],
+    calls: list[inline.Call],
     rows: dict[int, Row],
     operators: dict[int, list[Row]],
 ) -> None:

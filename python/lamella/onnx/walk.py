@@ -21,7 +21,7 @@ from lamella.errors import (
     locate,
     message,
 )
-from lamella.nn.compiled import note_operator
+from lamella.nn.inline import note_operator
 from lamella.onnx.plan import Entry, Plan
 from lamella.onnx.rules.call import Allowance, Call, NeedsValue
 from lamella.runtime.trace import current, scope

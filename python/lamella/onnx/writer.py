@@ -20,8 +20,9 @@ import numpy as np
 from lamella.errors import DTypeError, ShapeError, UnsupportedError, message
 from lamella.ir.graph import Constant, Graph, Node, Parameter, Value
 from lamella.ir.types import Array, DType, TensorType
-from lamella.nn.compiled import dtype_of, trace_module
+from lamella.nn.inline import trace_module
 from lamella.nn.module import Module
+from lamella.nn.structure import dtype_of
 from lamella.onnx import encoding
 from lamella.onnx.exporting import EXPORT, Out
 from lamella.ops.shape import Expand, Reshape, Slice

@@ -50,11 +50,11 @@ def _leaf_of(value: Value) -> Value:
 def _is_constant(value: Value, updated: Set[int]) -> bool:
     """True when the value lies in the memory of a weight, under whatever shape.
 
-    Not one that the program changes: a packed copy would be stale at every run.
+    Not one that the program changes, or that anybody may: a packed copy would be stale.
     """
     leaf = _leaf_of(value)
     if isinstance(leaf, Parameter):
-        return id(leaf.source) not in updated
+        return leaf.source.version is not None and id(leaf.source) not in updated
     return isinstance(leaf, Constant)
 
 
@@ -107,7 +107,9 @@ class _Emitter:
         late += [value for _, value in self._graph.updates]
         for value in late if self._graph.updates else ():
             leaf = _leaf_of(value)
-            if isinstance(leaf, Parameter) and id(leaf.source) not in self._updated:
+            if not isinstance(leaf, Parameter) or leaf.source.version is None:
+                continue
+            if id(leaf.source) not in self._updated:
                 self._builder.hold(self._source(leaf.source))
 
     def _update(self, updates: Sequence[tuple[Source, Value]]) -> None:

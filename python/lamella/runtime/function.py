@@ -34,6 +34,7 @@ from lamella.runtime.session import Compiled, compile_call
 from lamella.runtime.signature import normalize, turned_back
 from lamella.runtime.tensor import Operand, Tensor
 from lamella.runtime.trace import Symbol, Trace, current_trace
+from lamella.runtime.variants import Recompilations, Variants
 
 __all__ = ["Function", "add_methods", "function"]
 
@@ -75,8 +76,9 @@ class Function(_core.Callable):
         self._plain = all(
             one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY) for one in parameters.values()
         )
-        # Programs, and the parameters whose identity is part of the key.
-        self._cache: OrderedDict[Hashable, tuple[Compiled, list[Symbol]]] = OrderedDict()
+        # Programs, which keep the parameters whose identity is part of the key.
+        self._cache: OrderedDict[Hashable, Variants] = OrderedDict()
+        self._recompilations = Recompilations(self.__name__)
         self._repeats: OrderedDict[Hashable, int] = OrderedDict()
         self._lock = threading.Lock()
         # What help() and inspect show: the body's parameters and `out`.
@@ -126,7 +128,14 @@ class Function(_core.Callable):
             compiled = self._compiled(key, call, True)
         values = (*args, *kwargs.values())
         turned = tuple([name in call.turned for name in given]) if call.turned else ()
-        self._remember(values, tuple(kwargs), compiled.program, compiled.returns, turned=turned)
+        self._remember(
+            values,
+            tuple(kwargs),
+            compiled.program,
+            compiled.returns,
+            turned=turned,
+            watch=compiled.watched.native,
+        )
 
     def clear(self) -> None:
         """Forgets every program; later calls compile anew."""
@@ -158,15 +167,17 @@ class Function(_core.Callable):
     def _compiled(self, key: Hashable, call: _Call, fixed: bool) -> Compiled:
         with self._lock:
             found = self._cache.get(key)
-            if found is not None:
+            compiled = None if found is None else found.find()
+            if compiled is not None:
                 self._cache.move_to_end(key)
-                return found[0]
+                return compiled
         arguments = OrderedDict(call.examples(fixed))
         bound = inspect.BoundArguments(self._signature, arguments)
         body = self._turning(call.turned) if call.turned else self._body
-        compiled = compile_call(body, bound.args, bound.kwargs, call.names)
+        compiled = compile_call(body, bound.args, bound.kwargs, call.names, root=self._body)
         with self._lock:
-            self._cache[key] = (compiled, call.stored)
+            variants = self._cache.setdefault(key, Variants(call.stored))
+            variants.add(compiled, self._recompilations)
             if len(self._cache) > _CACHE_SIZE:
                 self._cache.popitem(last=False)
         return compiled
@@ -387,6 +398,8 @@ def _symbol(op: str, name: str, value: Any, trace: Trace, weak: bool) -> Any:
     """Arrays and what turns into them as tensors of the trace; weak numbers and symbols stay."""
     if isinstance(value, Symbol) or (weak and isinstance(value, int | float)):
         return value
+    if trace.storage_of(value) is not None:
+        return Tensor(place_constant(trace, value), trace)
     return Tensor(place_constant(trace, normalize(value, op=op, name=name)), trace)
 
 

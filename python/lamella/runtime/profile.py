@@ -162,6 +162,7 @@ def measure(
         times = [ns * 1e-9 for ns in compiled.program.profile(inputs, rounds)]
     finally:
         for source, array in kept:
+            assert source.version is not None
             _core.assign(source.array, source.version, array)
     return _report(compiled, times, whole)
 

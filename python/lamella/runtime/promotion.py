@@ -16,8 +16,9 @@ import numpy as np
 from lamella.errors import DTypeError, message
 from lamella.ir.graph import Value
 from lamella.ir.types import Array, DType
+from lamella.ops import composites
 from lamella.ops.elementwise import Cast
-from lamella.runtime.signature import as_array, refuse_masked
+from lamella.runtime.signature import as_array, refuse_masked, turned_back
 from lamella.runtime.trace import Symbol, Trace
 
 __all__ = ["place_constant", "place_values"]
@@ -67,8 +68,16 @@ def place_values(trace: Trace, operands: Sequence[Any], arithmetic: bool) -> lis
 
 
 def place_constant(trace: Trace, array: Array | np.generic) -> Value:
-    """An array as a leaf; integers of every width become int64, float16 becomes float32."""
+    """An array as a leaf; integers of every width become int64, float16 becomes float32.
+
+    An array of the user's is read where it lies, every other one is copied.
+    """
     refuse_masked(array, "constant", "value")
+    turned = turned_back(array)
+    storage = trace.storage_of(array if turned is None else turned)
+    if storage is not None:
+        leaf = trace.parameter(storage)
+        return leaf if turned is None else composites.transpose(trace.place, leaf, -2, -1)
     dtype = array.dtype
     if dtype.kind in "iu":
         return trace.constant(array, DType.int64)

@@ -33,6 +33,7 @@ from lamella.runtime.signature import (
     refuse_masked,
     unflatten,
 )
+from lamella.runtime.taken import NOTHING_TAKEN, Taken, Watched
 from lamella.runtime.tensor import Tensor
 from lamella.runtime.trace import Trace, begin
 
@@ -44,14 +45,18 @@ def trace(
     args: Sequence[Any],
     kwargs: Mapping[str, Any] | None = None,
     names: Sequence[str] = (),
+    taken: Taken | None = None,
 ) -> tuple[Graph, Structure]:
     """Runs `body` on symbols; gives its graph and the structure of what it returned.
 
     NumPy arrays and TensorTypes anywhere in `args` and `kwargs` become inputs, in order (positional
-    first); everything else is handed over as it is. names: what messages call the inputs.
+    first); everything else is handed over as it is. names: what messages call the inputs; taken:
+    what the body may read of Python, arrays in which become leaves; without it they are constants.
+    Raises: UnsupportedError for what no program can do, and for random numbers drawn on the way.
     """
     leaves, structure = flatten((tuple(args), dict(kwargs or {})))
-    with begin() as context:
+    taken = taken or Taken(body, leaves=False)
+    with taken.watching_draws(), begin(taken.storage_of) as context:
         count = 0
         for position, leaf in enumerate(leaves):
             if isinstance(leaf, np.ndarray):
@@ -73,13 +78,21 @@ class Compiled:
     """The program of one signature, and how its outputs are handed back.
 
     traced: the graph as the body left it; graph: the same, optimised; origins: the node of each
-    step of the program, None for copies behind the nodes; outputs: the structure of the result.
+    step of the program, None for copies behind the nodes; outputs: the structure of the result;
+    watched: what it has taken of Python, which has to hold before every run.
     """
 
-    __slots__ = ("graph", "origins", "outputs", "program", "traced")
+    __slots__ = ("graph", "origins", "outputs", "program", "traced", "watched")
 
-    def __init__(self, traced: Graph, outputs: Structure, check: bool = False) -> None:
+    def __init__(
+        self,
+        traced: Graph,
+        outputs: Structure,
+        check: bool = False,
+        watched: Watched = NOTHING_TAKEN,
+    ) -> None:
         self.traced = traced
+        self.watched = watched
         registers: int = _core.ProgramBuilder.elementwise_registers
         # LAMELLA_VERIFY=1 (the tests set it) checks the graph after every pass, as debug does.
         check = check or os.environ.get("LAMELLA_VERIFY") == "1"
@@ -161,9 +174,18 @@ def compile_call(
     args: Sequence[Any],
     kwargs: Mapping[str, Any] | None = None,
     names: Sequence[str] = (),
+    root: Any = None,
+    check: bool = False,
+    structured: bool = False,
 ) -> Compiled:
-    """Traces and compiles `body` for arguments like these: see `trace`."""
-    return Compiled(*trace(body, args, kwargs, names))
+    """Traces and compiles `body` for arguments like these: see `trace`.
+
+    root: the user's function where `body` is one around it; check: see Compiled; structured:
+    whether the caller notices attributes assigned to modules.
+    """
+    taken = Taken(body if root is None else root)
+    traced, outputs = trace(body, args, kwargs, names, taken)
+    return Compiled(traced, outputs, check, taken.settle(structured))
 
 
 class Session:
@@ -193,9 +215,19 @@ class Session:
         self._static = [
             None if isinstance(leaf, np.ndarray | TensorType) else leaf for leaf in prepared
         ]
-        positional, named = unflatten(structure, prepared)
-        self._compiled = Compiled(*trace(body, positional, named), debug)
-        self._checker = Checker(self._compiled.graph) if debug else None
+        kinds = [
+            TensorType(leaf.shape, DType.of(leaf.dtype)) if isinstance(leaf, np.ndarray) else leaf
+            for leaf in prepared
+        ]
+        self._arguments: tuple[Any, Any] = unflatten(structure, kinds)
+        self._body = body
+        self._debug = debug
+        self._compile()
+
+    def _compile(self) -> None:
+        positional, named = self._arguments
+        self._compiled = compile_call(self._body, positional, named, check=self._debug)
+        self._checker = Checker(self._compiled.graph) if self._debug else None
 
     @property
     def graph(self) -> Graph:
@@ -223,11 +255,14 @@ class Session:
         ArithmeticError or FloatingPointError naming the node at fault.
         """
         inputs = self.inputs(args, kwargs)
-        if self._checker is None:
-            return self._compiled.run(inputs, op=self._name, out=out)
-        stepwise = self._checker.run(inputs)
-        result = self._compiled.run(inputs, op=self._name, out=out)
-        self._checker.compare(stepwise, flatten(result)[0])
+        if not self._compiled.watched.holds():
+            self._compile()
+        compiled, checker = self._compiled, self._checker
+        if checker is None:
+            return compiled.run(inputs, op=self._name, out=out)
+        stepwise = checker.run(inputs)
+        result = compiled.run(inputs, op=self._name, out=out)
+        checker.compare(stepwise, flatten(result)[0])
         return result
 
     def inputs(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> list[Array]:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -52,12 +52,20 @@ class Symbol:
         return TensorType(array.shape, DType.of(array.dtype))
 
 
+def _nothing(_array: Any) -> None:
+    """No array is the user's."""
+
+
 class Trace:
-    """A graph under construction and the path of the module that is running."""
+    """A graph under construction and the path of the module that is running.
 
-    __slots__ = ("_path", "_streams", "builder", "notes", "updates")
+    storage_of: the storage behind an operand that lies in an array of the user's, else None.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_path", "_streams", "builder", "notes", "storage_of", "updates")
+
+    def __init__(self, storage_of: Callable[[Any], Source | None] = _nothing) -> None:
+        self.storage_of = storage_of
         self.builder = GraphBuilder()
         self.updates: list[tuple[Source, Value]] = []
         # What a function wants known of its result by those who trace it.
@@ -152,9 +160,9 @@ def current() -> Trace:
 
 
 @contextmanager
-def begin() -> Iterator[Trace]:
+def begin(storage_of: Callable[[Any], Source | None] = _nothing) -> Iterator[Trace]:
     """Starts a trace of this thread and ends it with the block."""
-    trace = Trace()
+    trace = Trace(storage_of)
     _stack.traces.append(trace)
     try:
         yield trace

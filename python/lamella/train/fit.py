@@ -16,8 +16,9 @@ import numpy as np
 
 from lamella.errors import DTypeError, message
 from lamella.ir.types import Array
-from lamella.nn import compiled, init
+from lamella.nn import init
 from lamella.nn.module import Module
+from lamella.nn.structure import dtype_of
 from lamella.optim.optimizer import Optimizer
 from lamella.train import checkpoint
 from lamella.train.callbacks import Callback, LRScheduler
@@ -235,7 +236,7 @@ def _seed(seed: Any, saved: checkpoint.Saved | None) -> int:
 
 
 def _dtype(net: Module) -> np.dtype[Any]:
-    found = compiled.dtype_of(net)
+    found = dtype_of(net)
     return np.dtype(np.float32) if found is None else found.numpy
 
 
