@@ -27,6 +27,7 @@ from lamella.config import (
 )
 from lamella.errors import DTypeError, FormatError, ShapeError, UnsupportedError
 from lamella.habits import unknown
+from lamella.nn.explain import Explanation, explain
 from lamella.nn.summary import summary
 from lamella.runtime.function import function
 from lamella.runtime.profile import Profile, profile
@@ -42,6 +43,7 @@ __version__: str = _build_info()["version"]
 
 __all__ = [
     "DTypeError",
+    "Explanation",
     "FormatError",
     "Profile",
     "Session",
@@ -52,6 +54,7 @@ __all__ = [
     "clear_cache",
     "compile",
     "config",
+    "explain",
     "fit",
     "function",
     "functional",

@@ -126,8 +126,8 @@ def _whole(op: str, name: str, value: Any, low: int, high: int | None = None) ->
 def clear_cache() -> None:
     """Forgets every compiled program; later calls compile anew.
 
-    Useful to give memory back, and after something that lamella cannot see has changed: a list
-    that a forward reads was edited in place.
+    Useful to give memory back, and after something that lamella cannot see has changed
+    (docs/sharp_bits.md).
 
     >>> import lamella as lm
     >>> lm.clear_cache()

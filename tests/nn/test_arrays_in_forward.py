@@ -47,10 +47,42 @@ def test_arrays_are_read_where_they_lie():
             net.array, net.arrays = array, {"k": [array]}
             same_bits(net(X).copy(), 2 * X)
             traced = Net.traced
-            for number in (3, 4, 5):
+            for number in (3, 4, 5, 6):
                 array[...] = number
                 same_bits(net(X).copy(), np.float32(number) * X)
-            assert Net.traced == traced
+            # At the first change once more, to see that forward computes nothing from it.
+            assert Net.traced <= traced + 1
+            assert len(programs(net)) == 1
+
+
+def programs(net):
+    """The programs that the module has for its present structure."""
+    found = net._compiled.current.by_signature.values()
+    return {one.program for variants in found for one in variants.programs}
+
+
+def test_an_array_that_python_computes_with_as_well():
+    net = Net(lambda n: n.array / np.float32(n.array.sum()))
+    for array in (np.ones(3, np.float32), np.ones((3, 2), np.float32)[:, 0]):
+        net.array = array
+        same_bits(net(X).copy(), X * (array / array.sum()))
+        for number in (2, 4, 8):
+            array[0] = number
+            for _ in range(2):
+                same_bits(net(X).copy(), X * array / array.sum())
+
+
+def test_changes_that_make_no_difference_make_no_program():
+    net = Net(lambda n: n.array if n.items[0] > 1 else 3.0)
+    net.array, net.items = np.ones((3, 2), np.float32)[:, 1], [2]
+    for number in (2, 3, 4):
+        net.items[0] = number
+        net.array[...] = number
+        same_bits(net(X).copy(), number * X)
+    assert len(programs(net)) == 1
+    net.items[0] = 1
+    same_bits(net(X).copy(), 3 * X)
+    assert len(programs(net)) == 2
 
 
 @pytest.mark.parametrize("dtype", ["int64", "int32", "uint8", "bool"])

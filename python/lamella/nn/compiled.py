@@ -96,10 +96,10 @@ class Cache:
                 )
         return compiled.run(given.arrays, op=type(module).__name__, out=out)
 
-    def find(self, module: Module, *inputs: Any) -> tuple[Compiled, list[Array]]:
+    def find(self, module: Module, *inputs: Any, **named: Any) -> tuple[Compiled, list[Array]]:
         """The program of a call, compiled if need be, and the arrays that it would run on."""
         with self.lock:
-            compiled, given = self._prepare(module, inputs, {})
+            compiled, given = self._prepare(module, inputs, named)
         return compiled, given.arrays
 
     def _prepare(
@@ -138,7 +138,8 @@ class Cache:
             # Until the trace is over, no call of a module may be answered without coming here.
             _core.touch_structure()
             positional, keywords = given.arguments()
-            compiled = compile_call(module, positional, keywords, structured=True)
+            earlier = () if variants is None else variants.programs
+            compiled = compile_call(module, positional, keywords, structured=True, earlier=earlier)
             known = {id(one) for one in (*self.reached, *module.modules())}
             self.reached += [one for one in compiled.watched.modules if id(one) not in known]
             # forward may have set attributes: the program belongs to the structure behind it.

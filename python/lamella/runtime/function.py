@@ -174,7 +174,14 @@ class Function(_core.Callable):
         arguments = OrderedDict(call.examples(fixed))
         bound = inspect.BoundArguments(self._signature, arguments)
         body = self._turning(call.turned) if call.turned else self._body
-        compiled = compile_call(body, bound.args, bound.kwargs, call.names, root=self._body)
+        compiled = compile_call(
+            body,
+            bound.args,
+            bound.kwargs,
+            call.names,
+            root=self._body,
+            earlier=() if found is None else found.programs,
+        )
         with self._lock:
             variants = self._cache.setdefault(key, Variants(call.stored))
             variants.add(compiled, self._recompilations)

@@ -8,6 +8,7 @@ A Session holds its program and is not picklable; what it was made from may be.
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ import numpy as np
 
 from lamella import _core
 from lamella.errors import DTypeError, ShapeError, message
+from lamella.ir.equal import equal
 from lamella.ir.graph import Graph, Node, Value
 from lamella.ir.show import show
 from lamella.ir.types import Array, DType, TensorType
@@ -33,7 +35,7 @@ from lamella.runtime.signature import (
     refuse_masked,
     unflatten,
 )
-from lamella.runtime.taken import NOTHING_TAKEN, Taken, Watched
+from lamella.runtime.taken import NOTHING_TAKEN, Taken, Watched, same_storage
 from lamella.runtime.tensor import Tensor
 from lamella.runtime.trace import Trace, begin
 
@@ -100,6 +102,12 @@ class Compiled:
         self.outputs = outputs
         self.origins: list[Node | None] = []
         self.program = emit(self.graph, self.origins)
+
+    def again(self, watched: Watched) -> Compiled:
+        """The same program for other values of Python, which make no difference to it."""
+        other = copy.copy(self)
+        other.watched = watched
+        return other
 
     @property
     def returns(self) -> Any:
@@ -177,14 +185,19 @@ def compile_call(
     root: Any = None,
     check: bool = False,
     structured: bool = False,
+    earlier: Sequence[Compiled] = (),
 ) -> Compiled:
     """Traces and compiles `body` for arguments like these: see `trace`.
 
     root: the user's function where `body` is one around it; check: see Compiled; structured:
-    whether the caller notices attributes assigned to modules.
+    whether the caller notices attributes assigned to modules; earlier: programs of this signature
+    that no longer hold, one of which may turn out to be what is wanted all the same.
     """
     taken = Taken(body if root is None else root)
     traced, outputs = trace(body, args, kwargs, names, taken)
+    for one in reversed(earlier):
+        if one.outputs == outputs and equal(one.traced, traced, same_storage):
+            return one.again(taken.settle(structured, one.watched))
     return Compiled(traced, outputs, check, taken.settle(structured))
 
 
@@ -222,12 +235,19 @@ class Session:
         self._arguments: tuple[Any, Any] = unflatten(structure, kinds)
         self._body = body
         self._debug = debug
-        self._compile()
+        self._compile(())
 
-    def _compile(self) -> None:
+    def _compile(self, earlier: Sequence[Compiled]) -> None:
         positional, named = self._arguments
-        self._compiled = compile_call(self._body, positional, named, check=self._debug)
+        self._compiled = compile_call(
+            self._body, positional, named, check=self._debug, earlier=earlier
+        )
         self._checker = Checker(self._compiled.graph) if self._debug else None
+
+    @property
+    def name(self) -> str:
+        """What messages call it: the function's name, or the module's class."""
+        return self._name
 
     @property
     def graph(self) -> Graph:
@@ -256,7 +276,7 @@ class Session:
         """
         inputs = self.inputs(args, kwargs)
         if not self._compiled.watched.holds():
-            self._compile()
+            self._compile((self._compiled,))
         compiled, checker = self._compiled, self._checker
         if checker is None:
             return compiled.run(inputs, op=self._name, out=out)

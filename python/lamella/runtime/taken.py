@@ -8,7 +8,7 @@ program: the watch compares it, in the core, with what is there at the next call
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -16,11 +16,12 @@ import numpy as np
 
 from lamella import _core
 from lamella.errors import UnsupportedError, message
+from lamella.ir.graph import Source
 from lamella.ir.types import Array, DType
 from lamella.runtime.reads import Place, Reads, read
 from lamella.runtime.signature import is_ready
 
-__all__ = ["NOTHING_TAKEN", "ArrayFact", "Taken", "UserArray", "Watched"]
+__all__ = ["NOTHING_TAKEN", "ArrayFact", "Taken", "UserArray", "Watched", "same_storage"]
 
 # Elements that forward itself may have read are compared up to here, in some 100 ns.
 MOST_BYTES = 4096
@@ -30,14 +31,15 @@ class UserArray:
     """An array of the user's as the storage behind a leaf: without a version, read at every run.
 
     origin: the array as the code met it; array: what the program reads, the same or a copy that the
-    watch renews; name: what listings call it.
+    watch renews; name: what listings call it; key: where it lies, and as what.
     """
 
-    __slots__ = ("array", "name", "origin", "version")
+    __slots__ = ("array", "key", "name", "origin", "version")
 
-    def __init__(self, origin: Array, array: Array, name: str) -> None:
+    def __init__(self, origin: Array, array: Array, name: str, key: Hashable) -> None:
         self.origin = origin
         self.array = array
+        self.key = key
         self.name = name
         self.version: Array | None = None
 
@@ -45,7 +47,8 @@ class UserArray:
 class ArrayFact(NamedTuple):
     """An array that the traced code can reach: read by the program at every run, or else compared.
 
-    compared: whether its elements are.
+    compared: whether its elements are; of an array that is read they are, until a change has shown
+    that the traced code itself computes nothing from them.
     """
 
     name: str
@@ -55,12 +58,19 @@ class ArrayFact(NamedTuple):
 
 
 class Watched(NamedTuple):
-    """What one program has taken: for explanations, and the native comparison; None for nothing."""
+    """What one program has taken: for explanations, and the native comparison; None for nothing.
+
+    written: the numbers of places that the traced code itself has changed; met: the arrays behind
+    the program's leaves; proven: by identity, those that may change as they like.
+    """
 
     places: tuple[Place, ...]
     arrays: tuple[ArrayFact, ...]
     modules: tuple[Any, ...]
     native: _core.Watch | None
+    written: frozenset[int] = frozenset()
+    met: tuple[UserArray, ...] = ()
+    proven: frozenset[int] = frozenset()
 
     def holds(self) -> bool:
         """Whether the program is still what a trace would give; to be asked before every run."""
@@ -74,8 +84,23 @@ class Watched(NamedTuple):
         names += [fact.name for fact in self.arrays]
         return [names[i] for i in self.native.changed() if i < len(names)]
 
+    def changed_arrays(self) -> set[int]:
+        """The identities of arrays that have changed."""
+        if self.native is None:
+            return set()
+        first = sum(place.watched for place in self.places)
+        numbers = [i - first for i in self.native.changed() if i >= first]
+        return {id(self.arrays[i].array) for i in numbers if i < len(self.arrays)}
+
 
 NOTHING_TAKEN = Watched((), (), (), None)
+
+
+def same_storage(a: Source, b: Source) -> bool:
+    """Whether two leaves of different traces read the same memory as the same type."""
+    if isinstance(a, UserArray) and isinstance(b, UserArray):
+        return a.key == b.key
+    return a is b
 
 
 class Taken:
@@ -111,7 +136,7 @@ class Taken:
             view = np.asarray(array)
             if not is_ready(view):
                 view = array.astype(dtype.numpy, order="C")
-            found = self._met[key] = UserArray(array, view, name)
+            found = self._met[key] = UserArray(array, view, name, key)
         return found
 
     @contextmanager
@@ -139,40 +164,47 @@ class Taken:
         places = [(place.kind, place.holder, place.key) for place in self.reads.places]
         return _core.Watch(tuple(places), tuple(arrays))
 
-    def settle(self, structured: bool) -> Watched:
+    def settle(self, structured: bool, earlier: Watched | None = None) -> Watched:
         """What the trace, now over, has taken.
 
         What the traced code itself has changed is not compared: it would never be the same twice.
-        structured: whether others notice attributes assigned to modules.
+        structured: whether others notice attributes assigned to modules; earlier: of a program that
+        this trace has given again, although something has changed since.
         """
         assert self._before is not None
         written = set(self._before.changed())
-        read_ids = {id(_owner(one.origin)) for one in self._met.values()}
+        met = tuple(self._met.values()) if earlier is None else earlier.met
+        proven = set() if earlier is None else earlier.proven | earlier.changed_arrays()
+        read_ids = {id(_owner(one.origin)) for one in met}
         facts: list[ArrayFact] = []
         rows: list[tuple[Array, Array | None, bool]] = []
         count = len(self.reads.places)
         for number, (name, array) in enumerate(self.reads.arrays.values(), start=count):
             is_read = id(_owner(array)) in read_ids
-            compared = _is_comparable(array) and not is_read and number not in written
+            free = number in written or (is_read and id(array) in proven)
+            compared = _is_comparable(array) and not free
             facts.append(ArrayFact(name, array, is_read, compared))
             copied = compared and not array.flags.c_contiguous
             copy = np.empty(array.shape, array.dtype) if copied else None
             rows.append((array, copy, compared))
-        for held in self._met.values():
-            if held.array is not held.origin and not np.may_share_memory(held.array, held.origin):
-                rows.append((held.origin, held.array, False))
-            owner = _owner(held.origin)
+        for one in met:
+            if not np.may_share_memory(one.array, one.origin):
+                rows.append((one.origin, one.array, False))
+            owner = _owner(one.origin)
             if id(owner) not in self.reads.arrays:
                 rows.append((owner, None, False))
         places = tuple(
             [
-                place._replace(watched=(place.watched or not structured) and number not in written)
+                place._replace(watched=number not in written and (place.watched or not structured))
                 for number, place in enumerate(self.reads.places)
             ]
         )
         native = tuple([(one.kind, one.holder, one.key) for one in places if one.watched])
         watch = _core.Watch(native, tuple(rows)) if native or rows else None
-        return Watched(places, tuple(facts), tuple(self.reads.modules), watch)
+        modules = tuple(self.reads.modules)
+        return Watched(
+            places, tuple(facts), modules, watch, frozenset(written), met, frozenset(proven)
+        )
 
 
 def _owner(array: Array) -> Any:

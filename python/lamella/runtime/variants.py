@@ -17,12 +17,12 @@ __all__ = ["Recompilations", "Variants"]
 
 # Programs kept; more states than these in turn are compiled again and again.
 _MOST = 8
-# A program made anew so often for values of Python is a schedule, not a setting.
+# A function traced anew so often for values of Python is a schedule, not a setting.
 _MANY = 16
 
 
 class Recompilations:
-    """Counts the programs that one function or module has made anew, and warns once."""
+    """Counts how often values of Python had one function or module traced anew; warns once."""
 
     __slots__ = ("count", "op")
 
@@ -31,15 +31,15 @@ class Recompilations:
         self.count = 0
 
     def note(self, names: Sequence[str]) -> None:
-        """A program is made anew because these have changed."""
+        """It is traced anew because these have changed."""
         if not names:
             return
         self.count += 1
         if self.count == _MANY:
             warnings.warn(
-                f"{self.op}: compiled {_MANY} times since {', '.join(names[:3])} changed; a value "
-                "that changes often belongs into a nn.Buffer or an array of one element, which "
-                "programs read at every run",
+                f"{self.op}: traced anew {_MANY} times since {', '.join(names[:3])} changed; what "
+                "changes often belongs into a nn.Buffer or an array of one element, which programs "
+                "read at every run",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -48,24 +48,24 @@ class Recompilations:
 class Variants:
     """The programs of one signature, the latest last. keep: what has to live as long as they."""
 
-    __slots__ = ("_programs", "keep")
+    __slots__ = ("keep", "programs")
 
     def __init__(self, keep: Any = None) -> None:
         self.keep = keep
-        self._programs: list[Compiled] = []
+        self.programs: list[Compiled] = []
 
     def find(self) -> Compiled | None:
         """The program for what Python's values are now."""
-        for compiled in reversed(self._programs):
+        for compiled in reversed(self.programs):
             if compiled.watched.holds():
-                self._programs.remove(compiled)
-                self._programs.append(compiled)
+                self.programs.remove(compiled)
+                self.programs.append(compiled)
                 return compiled
         return None
 
     def add(self, compiled: Compiled, recompilations: Recompilations) -> None:
         """A program made since none of those here holds."""
-        if self._programs:
-            recompilations.note(self._programs[-1].watched.changed())
-        self._programs.append(compiled)
-        del self._programs[:-_MOST]
+        if self.programs:
+            recompilations.note(self.programs[-1].watched.changed())
+        self.programs.append(compiled)
+        del self.programs[:-_MOST]

@@ -19,6 +19,7 @@ import numpy as np
 
 from lamella.errors import message
 from lamella.ir.types import Array
+from lamella.nn.explain import Explanation, describe
 from lamella.nn.module import Module
 from lamella.nn.parameter import Buffer
 from lamella.optim.group import number
@@ -251,6 +252,10 @@ class TrainStep:
             batch=sum(one.nbytes for one in given),
             arena=compiled.program.arena_bytes,
         )
+
+    def __explain__(self, x: Any, y: Any, sample_weight: Any = None) -> Explanation:
+        """What `lamella.explain(step, x, y)` answers."""
+        return describe("TrainStep", self._last().find(*spread(x, y), sample_weight)[0])
 
     def __profile__(self, seconds: float, x: Any, y: Any, sample_weight: Any = None) -> StepProfile:
         """What `lamella.profile(step, x, y)` answers; the step is afterwards as it was before."""

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two graphs are the same text, or differ in what any of their parts says."""
+
+from __future__ import annotations
+
+import operator
+
+import numpy as np
+import pytest
+
+from lamella import functional as F
+from lamella import nn
+from lamella.ir.equal import equal
+from lamella.runtime.session import trace
+
+X = np.ones((2, 3), np.float32)
+WEIGHT, OTHER = nn.Parameter(np.ones((3, 3))), nn.Parameter(np.ones((3, 3)))
+
+
+class Counting(nn.Module):
+    def __init__(self, step):
+        super().__init__()
+        self.step, self.total = step, nn.Buffer(np.zeros(3, np.float32))
+
+    def forward(self, x):
+        self.total = self.total + x[0] * self.step
+        return x
+
+
+COUNTING = Counting(1.0)
+BODIES = [
+    lambda x: x @ WEIGHT,
+    lambda x: x @ OTHER,
+    lambda x: (x @ WEIGHT, x),
+    lambda x: x * 0.0,
+    lambda x: x * -0.0,
+    lambda x: x * np.float32([1, 2, 3]),
+    lambda x: x * np.float32([1, 2, 4]),
+    lambda x: x.clamp(0.0, 1.0),
+    lambda x: x.clamp(-0.0, 1.0),
+    lambda x: F.relu(x) + F.tanh(x),
+    lambda x: F.relu(x) + F.tanh(F.relu(x)),
+    lambda x: F.tanh(x) - F.relu(x),
+    lambda x: F.dropout(x, 0.5),
+    COUNTING,
+    Counting(1.0),
+]
+
+
+def graph_of(body, x=X):
+    return trace(body, (x,))[0]
+
+
+@pytest.mark.parametrize("number", range(len(BODIES)))
+def test_only_the_same_is_the_same(number):
+    graph = graph_of(BODIES[number])
+    same = [equal(graph, graph_of(other), operator.is_) for other in BODIES]
+    assert same == [other == number for other in range(len(BODIES))]
+
+
+def test_inputs_count():
+    relu = nn.ReLU()
+    assert equal(graph_of(relu), graph_of(relu), operator.is_)
+    assert not equal(graph_of(relu), graph_of(relu, X[:1]), operator.is_)
+    assert not equal(graph_of(relu), graph_of(relu, X.astype(np.float64)), operator.is_)
