@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is written runs: examples in the README and in docstrings, commands of the Makefile."""
+"""What is written runs: examples in the README and in docstrings."""
 
 from __future__ import annotations
 
@@ -69,13 +69,6 @@ def test_examples_of_pages_run(
     session: dict[str, object] = {"__name__": page.stem}
     for block in blocks:
         exec(compile(block, page.name, "exec"), session)
-
-
-def test_commands_in_the_texts_exist() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-    for text in ("README.md", "CONTRIBUTING.md", "DESIGN.md"):
-        named = set(re.findall(r"`make ([a-z]+)`", (ROOT / text).read_text()))
-        assert named <= targets, text
 
 
 def test_links_in_the_texts_lead_somewhere() -> None:
