@@ -14,7 +14,7 @@ import pytest
 
 from comparators import same_bits
 from lamella.errors import FormatError
-from lamella.storage import files
+from lamella.storage import files, opcodes
 from lamella.storage.weights import Weights
 from storage.crafted import (
     HOOKS,
@@ -110,6 +110,27 @@ def test_a_pickle_longer_than_what_is_read_at_once(tmp_path: Path) -> None:
     found = loaded(tmp_path / "x", legacy_bytes(pickled))
     same_bits(found["w"], X)
     assert found.skipped == {"note": "str", "last": "int"}
+
+
+def test_all_pickles_together_have_a_bound_of_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for limit, within in ((1000, True), (200, False)):
+        monkeypatch.setattr(opcodes, "MAX_STEPS", limit)
+        data = legacy_bytes(dict_of(model=dict_of(w=PLAIN), n=b"](" + b"N" * 150 + b"e"))
+        if within:
+            assert list(loaded(tmp_path / "x", data)) == ["w"]
+        else:
+            refusal(tmp_path / "x", data, "steps")
+    # Each alone would do.
+    monkeypatch.setattr(opcodes, "MAX_STEPS", 150)
+    machine = b"\x80\x02](" + b"N" * 120 + b"e."
+    whole = legacy_bytes(W)
+    at = len(LEGACY) + len(pickle.dumps(1001, 2))
+    behind = whole[whole.index(b"\x80\x02", at + 2) :]
+    refusal(tmp_path / "x", whole[:at] + machine + behind, "steps")
+    monkeypatch.setattr(opcodes, "MAX_STEPS", 200)
+    same_bits(loaded(tmp_path / "x", whole[:at] + machine + behind)["w"], X)
 
 
 W = dict_of(w=PLAIN)

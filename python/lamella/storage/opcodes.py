@@ -75,21 +75,23 @@ def evaluate(data: bytes | bytearray, meaning: Meaning, budget: Budget) -> objec
 
 
 class Pickles:
-    """Pickles one behind the other from a place in a file on, read as far as they go."""
+    """Pickles one behind the other from the beginning of a file, read as far as they go."""
 
-    __slots__ = ("_budget", "_data", "_source", "at")
+    __slots__ = ("_budget", "_data", "_source", "_steps", "at")
 
     def __init__(self, source: Source, budget: Budget) -> None:
         self._source = source
         self._budget = budget
         self._data = bytearray()
+        self._steps = MAX_STEPS
         self.at = 0
 
     def next(self, meaning: Meaning) -> object:
         """The value of the next one; `at` is then behind it."""
         machine = _Machine(self._data, self.at, meaning, self._budget, self._grow)
+        machine.steps = self._steps
         value = machine.run()
-        self.at = machine.at
+        self._steps, self.at = machine.steps, machine.at
         return value
 
     def _grow(self, size: int) -> bool:
@@ -105,7 +107,7 @@ class Pickles:
 
 
 class _Machine:
-    __slots__ = ("at", "budget", "data", "grow", "marks", "meaning", "memo", "stack")
+    __slots__ = ("at", "budget", "data", "grow", "marks", "meaning", "memo", "stack", "steps")
 
     def __init__(
         self,
@@ -120,6 +122,7 @@ class _Machine:
         self.meaning = meaning
         self.budget = budget
         self.grow = grow
+        self.steps = MAX_STEPS
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
@@ -129,7 +132,7 @@ class _Machine:
 
     def run(self) -> object:
         data, stop = self.data, ord(".")
-        for _ in range(MAX_STEPS):
+        for step in range(self.steps):
             if self.at >= len(data) and not self.grow(self.at + 1):
                 self.fail("the pickle ends early")
             code = data[self.at]
@@ -137,6 +140,7 @@ class _Machine:
             if code == stop:
                 if len(self.stack) != 1 or self.marks:
                     self.fail("the pickle does not end with one value")
+                self.steps -= step
                 return self.stack[0]
             handler = _HANDLERS.get(code)
             if handler is None:
