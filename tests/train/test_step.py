@@ -131,6 +131,21 @@ class TestOneCall:
         assert sum(kind.startswith("matmul") for kind in kinds) == 5
         assert len({one.source for one in compiled.graph.parameters()} & set(net.parameters())) == 4
 
+    @pytest.mark.parametrize(
+        ("loss", "target"), [(nn.MSELoss(), Y), (nn.CrossEntropyLoss(), LABELS)]
+    )
+    def test_a_mass_that_nobody_asks_for_costs_nothing(self, loss, target):
+        """A plain step has no result or update beside its own, and reads no sums."""
+        steps = {}
+        for name, options in {"plain": {}, "mass": {"mass": True}}.items():
+            net = mlp()
+            step = lm.TrainStep(net, loss, sgd(net), **options)
+            steps[name] = step._last().find(X, target, None)[0]
+            assert step.sums.mass not in {one.source for one in steps[name].graph.parameters()}
+        plain = steps["plain"]
+        assert (len(plain.graph.outputs), len(plain.graph.updates)) == (1, 4)
+        assert len(plain.program.steps) <= len(steps["mass"].program.steps)
+
 
 @pytest.mark.parametrize("kind", [tuple, list, dict])
 def test_trees_of_inputs_targets_and_outputs(kind):

@@ -281,7 +281,8 @@ class TrainStep:
     def state_dict(self) -> dict[str, Any]:
         """What has to be kept beside net and optimiser for training to go on as it would have.
 
-        The random state, and the sums of calls that wait for an update.
+        The random state, and the sums of calls that wait for an update; copies and pickles of a
+        step leave those out.
 
         >>> import numpy as np, lamella as lm
         >>> from lamella import nn, optim
