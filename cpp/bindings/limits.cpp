@@ -5,6 +5,7 @@
 // the clock. The best of the rounds that fit into the given time counts, since everything else on
 // the machine can only lower a rate.
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstddef>
 #include <stdexcept>
@@ -14,6 +15,7 @@
 #include <pybind11/pybind11.h>
 
 #include "base/allocation.h"
+#include "base/barrier.h"
 #include "base/parallel.h"
 #include "bindings/register.h"
 #include "dispatch/select.h"
@@ -166,6 +168,53 @@ double measure_limit(const std::string& name, std::size_t bytes, int threads, do
   return trial.best_rate;
 }
 
+// A cache line that goes from member 0 to member 1 and back; the best batch of trips counts.
+struct Handshake {
+  static constexpr int kTrips = 1000;
+  // Whose turn it is, or kEnd.
+  static constexpr int kEnd = 2;
+  alignas(64) std::atomic<int> turn{0};
+  double seconds = 0.0, best = 0.0;
+};
+
+void shake(void* context, const base::Team& team) {
+  Handshake& hands = *static_cast<Handshake*>(context);
+  if (team.size < 2) return;
+  const auto await_turn = [&] {
+    int found = 0;
+    base::spin_until([&] {
+      found = hands.turn.load(std::memory_order_acquire);
+      return found == team.index || found == Handshake::kEnd;
+    });
+    return found != Handshake::kEnd;
+  };
+  if (team.index == 1) {
+    while (await_turn()) hands.turn.store(0, std::memory_order_release);
+    return;
+  }
+  const auto begin = Clock::now();
+  for (double elapsed = 0.0; elapsed < hands.seconds || hands.best == 0.0;) {
+    const auto start = Clock::now();
+    for (int i = 0; i < Handshake::kTrips; ++i) {
+      hands.turn.store(1, std::memory_order_release);
+      await_turn();
+    }
+    const std::chrono::duration<double> batch = Clock::now() - start, all = Clock::now() - begin;
+    const double trip = batch.count() / Handshake::kTrips;
+    hands.best = hands.best == 0.0 ? trip : std::min(hands.best, trip);
+    elapsed = all.count();
+  }
+  hands.turn.store(Handshake::kEnd, std::memory_order_release);
+}
+
+double measure_handshake(double seconds) {
+  Handshake hands;
+  hands.seconds = seconds;
+  py::gil_scoped_release unlocked;
+  base::run_team(2, shake, &hands);
+  return hands.best;
+}
+
 }  // namespace
 
 void register_limits(py::module_& module) {
@@ -175,6 +224,8 @@ void register_limits(py::module_& module) {
       "Measures a limit of the machine with at most that many threads: multiply_add in "
       "operations a second; read, write, copy and update of so many bytes in bytes a second, "
       "those read and those written.");
+  module.def("measure_handshake", &measure_handshake, py::arg("seconds"),
+             "Seconds that a cache line takes to another thread and back; 0 on one thread.");
 }
 
 }  // namespace lamella::bindings

@@ -26,6 +26,7 @@ __all__: list[str] = [
     "isa",
     "isas",
     "logical_names",
+    "measure_handshake",
     "measure_limit",
     "mxcsr",
     "num_threads",
@@ -503,6 +504,11 @@ def isas() -> list[str]:
 def logical_names() -> list[str]:
     """
     Kernels on truth values.
+    """
+
+def measure_handshake(seconds: float) -> float:
+    """
+    Seconds that a cache line takes to another thread and back; 0 on one thread.
     """
 
 def measure_limit(kind: str, bytes: int, threads: int, seconds: float) -> float:

@@ -59,6 +59,8 @@ def test_the_card_is_plain_data() -> None:
     assert card["cpu"]
     assert card["usable cores"] >= 1
     assert card["isa"] == _core.isa()
+    assert 0 <= card["handshake"] < 1e-3
+    assert (card["handshake"] > 0) == (_core.num_threads() > 1)
 
 
 def test_tables_line_up() -> None:
