@@ -64,6 +64,15 @@ bool is_bytes(PyObject* value) {
   return PyByteArray_CheckExact(value) || Py_TYPE(value) == machine_array;
 }
 
+// What the type's own C code counts: a subclass may have a __len__ of its own.
+Py_ssize_t size_of(PyObject* value) {
+  if (PyList_Check(value)) return PyList_GET_SIZE(value);
+  if (PyTuple_Check(value)) return PyTuple_GET_SIZE(value);
+  if (PyDict_Check(value)) return PyDict_Size(value);
+  if (PySet_Check(value)) return PySet_GET_SIZE(value);
+  return PySequence_Size(value);
+}
+
 // Whether every item of a set is plain, so that it can be asked for them.
 bool is_plain_set(PyObject* set) {
   const auto items = py::reinterpret_steal<py::object>(PySequence_Tuple(set));
@@ -127,7 +136,7 @@ void Snapshot::take(PyObject* value, Py_ssize_t& budget, int level) {
   Py_INCREF(type_);
   if (PyList_Check(value) || PyTuple_Check(value) || PyDict_Check(value) || PySet_Check(value) ||
       Py_TYPE(value) == deque || is_bytes(value)) {
-    size_ = PyObject_Size(value);
+    size_ = size_of(value);
     if (size_ < 0) throw py::error_already_set();
     if (is_bytes(value) || size_ <= budget) {
       if (level < kMostLevels && take_items(value, budget, level)) return;
@@ -230,7 +239,7 @@ bool Snapshot::holds_otherwise(PyObject* now) const {
     case Kind::bytes:
       return Bytes(object_).equals(Bytes(now));
     default:
-      return PyObject_Size(now) == size_;
+      return size_of(now) == size_;
   }
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 import os.path
+import random
 
 import numpy as np
 
@@ -93,3 +94,5 @@ def test_arrays_and_generators():
     assert found.generators == [generator]
     assert len(read(lambda: np.random.rand()).generators) == 1  # noqa: NPY002
     assert read(lambda: np.exp(1)).generators == []
+    system = random.SystemRandom()
+    assert read(lambda: system.random()).generators == []

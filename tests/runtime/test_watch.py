@@ -134,6 +134,23 @@ def test_what_is_large_or_deep_is_compared_by_size():
         assert not watch.holds()
 
 
+class Loud(list):
+    """A list that must not be asked in Python."""
+
+    def __len__(self):
+        raise AssertionError
+
+    __iter__ = __getitem__ = __eq__ = __hash__ = __len__
+
+
+def test_no_python_code_runs():
+    for loud in (Loud([1, 2]), Loud(range(2000))):
+        watch, _ = watch_of(loud)
+        assert watch.holds()
+        loud.append(3)
+        assert not watch.holds()
+
+
 class Slotted:
     __slots__ = ("a",)
 

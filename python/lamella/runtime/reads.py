@@ -225,7 +225,11 @@ class _Walk:
             self._open(value, name)
 
     def _generator(self, value: Any) -> None:
-        if not any(value is other for other in self.generators):
+        # SystemRandom has no state to be seen in.
+        known = isinstance(value, random.SystemRandom) or any(
+            value is other for other in self.generators
+        )
+        if not known:
             self.generators.append(value)
 
     def _object(self, value: Any, name: str) -> None:
