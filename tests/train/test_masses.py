@@ -230,3 +230,20 @@ def test_what_is_no_weight_of_samples_is_refused(weight: Any) -> None:
         with pytest.raises((lm.ShapeError, lm.DTypeError)):
             call(given.x, given.targets, weight)
     same_bits(net.scale.data, given.net().scale.data)
+
+
+@pytest.mark.parametrize(
+    "variant", ["mse_loss", "mse_loss weighted", "cross_entropy", "kl_div", "cosine_embedding_loss"]
+)
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_call_without_samples(variant: str, accumulate: int) -> None:
+    """Loss, gradients and mass are 0; beside another call it adds nothing."""
+    given = task(variant, "batchmean" if variant == "kl_div" else "mean")
+    net = given.net()
+    optimizer = optim.SGD(net.parameters(), lr=0.5)
+    step = lm.TrainStep(net, given.loss, optimizer, accumulate=accumulate, mass=True)
+    loss, mass = step(*given.part(slice(0)))
+    assert (loss, mass) == (0, 0)
+    same_bits(net.scale.data, given.net().scale.data)
+    step(given.x, given.targets)
+    close(net.scale.data, trained(given, (N,), None)[0])

@@ -105,7 +105,8 @@ def objective(loss: Callable[..., Any], x: Any, output: Any, target: Any, weight
         return Objective(value, value, None)
     if isinstance(found.mass, Operand):
         return _quotient(found.losses.sum(), found.mass)
-    return Objective(value, found.losses.sum(), float(found.mass))
+    total = found.losses.sum()
+    return Objective(value if found.mass else total, total, float(found.mass))
 
 
 def _quotient(total: Operand, masses: Operand, each: float = 1.0, exact: bool = False) -> Objective:
