@@ -8,6 +8,8 @@ exact and are compared bit by bit.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -73,11 +75,25 @@ def native(x: np.ndarray) -> np.ndarray:
     return x.astype(x.dtype.newbyteorder("="))
 
 
+def met(*operands: np.ndarray | np.generic, alone: Any = np.float64) -> list[np.ndarray]:
+    """Operands in the dtype in which they meet: arrays with axes decide, then those without.
+
+    alone: the dtype of NumPy scalars, which are numbers, beside nothing floating.
+    """
+    arrays = [x for x in operands if isinstance(x, np.ndarray)]
+    deciding = [x for x in arrays if x.ndim] or arrays
+    dtype = np.result_type(*(native(x) for x in deciding)) if deciding else alone
+    return [x.astype(dtype) for x in operands]
+
+
 @given(broadcastable(2), st.sampled_from(["add", "sub", "mul", "maximum", "minimum"]))
 def test_binary(pair, name):
     a, b = pair
     numpy_name = {"sub": "subtract", "mul": "multiply"}.get(name, name)
-    same_values(getattr(F, name)(a, b), np.asarray(getattr(np, numpy_name)(native(a), native(b))))
+    same_values(
+        getattr(F, name)(a, b),
+        np.asarray(getattr(np, numpy_name)(*met(a, b, alone=np.result_type(a, b)))),
+    )
 
 
 @given(broadcastable(2), st.sampled_from(["lt", "le", "gt", "ge", "eq", "ne"]))
@@ -85,14 +101,14 @@ def test_compare(pair, name):
     a, b = pair
     numpy_name = {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal"}
     numpy_name |= {"eq": "equal", "ne": "not_equal"}
-    want = getattr(np, numpy_name[name])(native(a), native(b))
+    want = getattr(np, numpy_name[name])(*met(a, b))
     same_values(getattr(F, name)(a, b), np.asarray(want))
 
 
 @given(broadcastable(3))
 def test_where(three):
     c, a, b = three
-    same_values(F.where(c > 0, a, b), np.where(c > 0, native(a), native(b)))
+    same_values(F.where(c > 0, a, b), np.where(c > 0, *met(a, b, alone=np.float32)))
 
 
 @given(arrays(), st.data())

@@ -78,7 +78,8 @@ def test_numbers_take_the_arrays_dtype():
         got = plus(X, value)
         assert got.dtype == np.float32
         assert np.array_equal(got, X + np.float32(value))
-    assert plus(X, np.float64(2)).dtype == np.float64
+    assert plus(X, np.float64(2)).dtype == np.float32
+    assert plus(np.float64(2), np.float32(1)).dtype == np.float64
 
 
 def test_different_numbers_share_a_program():

@@ -7,7 +7,7 @@ what is no array is part of the key by its value.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -59,6 +59,16 @@ def _array(module: Module, leaf: Any, number: int, dtype: DType | None) -> Array
     )
 
 
+def _scalar(leaf: np.floating[Any], leaves: Sequence[Any], dtype: DType | None) -> Array:
+    """A NumPy scalar among the inputs, which is a number: it takes the dtype of the arrays."""
+    widths = [one.itemsize for one in leaves if isinstance(one, np.ndarray)
+              and one.dtype.kind == "f"]  # fmt: skip
+    beside = None if not widths else DType.float64 if min(widths) >= 8 else DType.float32
+    found = dtype or beside
+    with np.errstate(over="ignore"):
+        return np.asarray(leaf, found and found.numpy)
+
+
 class Signature(NamedTuple):
     """A call's arguments: the arrays for the program, and the key of everything about them.
 
@@ -96,6 +106,8 @@ def signature(
     keep: list[Any] = []
     for i, leaf in enumerate(leaves):
         if isinstance(leaf, np.ndarray) or _is_array(leaf):
+            if isinstance(leaf, np.floating):
+                leaf = _scalar(leaf, leaves, dtype)
             array = leaves[i] = leaf if direct else _array(module, leaf, i, dtype)
             arrays.append(array)
             parts.append((array.dtype.char, array.shape))

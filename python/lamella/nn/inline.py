@@ -63,6 +63,7 @@ def inline(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> An
     context = current()
     with _frame(context, module) as outermost:
         if outermost:
+            context.numbers = dtype_of(module) or context.numbers
             inputs, named = _cast_inputs(module, inputs, named)
         try:
             result = module.forward(*inputs, **named)

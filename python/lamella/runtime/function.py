@@ -29,7 +29,7 @@ from lamella.errors import DTypeError, UnsupportedError, message
 from lamella.ir.graph import Value
 from lamella.ir.types import Array
 from lamella.runtime.overrides import translate
-from lamella.runtime.promotion import place_constant
+from lamella.runtime.promotion import is_number, place_constant
 from lamella.runtime.session import Compiled, compile_call
 from lamella.runtime.signature import normalize, turned_back
 from lamella.runtime.tensor import Operand, Tensor
@@ -283,7 +283,7 @@ class _Call:
                     ]
                 )
         if self.numbers:
-            self._settle_numbers()
+            key.append(self._settle_numbers().num)
         self.key = tuple(key)
 
     def _take(self, name: str, value: Any, weak: bool, key: list[Hashable]) -> Any:
@@ -302,11 +302,13 @@ class _Call:
             # The array too: a cast parameter has another one.
             key.append((id(value), id(value.array)))  # type: ignore[attr-defined]
             return value
-        if weak and isinstance(value, int | float) and not isinstance(value, np.generic):
+        if weak and is_number(value):
             self.numbers[name] = len(self.arrays)
             # Its dtype follows from those of the arrays.
             key.append(float)
             array: Any = value
+            if isinstance(value, np.generic):
+                self.direct = False
         else:
             array = normalize(value, op=self._op, name=name)
             key.append((array.dtype.num, array.shape))
@@ -316,24 +318,32 @@ class _Call:
         self.names.append(name)
         return _Position(len(self.arrays) - 1)
 
-    def _settle_numbers(self) -> None:
-        """Gives Python numbers the dtype of the arrays beside them; float64 without any."""
-        partner: np.dtype[Any] | None = None
-        for entry in (*self.arrays, *self._arguments.values()):
-            array = getattr(entry, "array", entry)
-            if isinstance(array, np.ndarray) and array.dtype.kind == "f":
-                if partner is None or array.dtype.itemsize > partner.itemsize:
-                    partner = array.dtype
+    def _settle_numbers(self) -> np.dtype[Any]:
+        """Gives numbers the dtype that the arrays beside them decide, as in a trace."""
+        partner = self._partner()
         for name, position in self.numbers.items():
             try:
                 with np.errstate(over="ignore"):
-                    self.arrays[position] = np.array(self.arrays[position], partner or np.float64)
+                    self.arrays[position] = np.array(self.arrays[position], partner)
             except OverflowError:
                 raise DTypeError(
                     message(
                         self._op, "no float holds this integer", {name: "int"}, "|int| < 2**1024"
                     )
                 ) from None
+        return partner
+
+    def _partner(self) -> np.dtype[Any]:
+        """The dtype of numbers: see promotion.py; NumPy scalars alone have their own."""
+        beside = (*self.arrays, *self._arguments.values())
+        found: list[Any] = [getattr(entry, "array", entry) for entry in beside]
+        arrays = [x for x in found if isinstance(x, np.ndarray)]
+        scalars = [x for x in found if isinstance(x, np.floating)]
+        for group in ([x for x in arrays if x.ndim], arrays, [] if arrays else scalars):
+            sizes = [x.dtype.itemsize for x in group if x.dtype.kind == "f"]
+            if sizes:
+                return np.dtype(np.float64 if max(sizes) >= 8 else np.float32)
+        return np.dtype(np.float32 if arrays else np.float64)
 
     def examples(self, fixed: bool) -> dict[str, Any]:
         """The arguments for `compile_call`: arrays in their places; fixed: numbers as constants."""
@@ -403,7 +413,7 @@ def _is_symbolic(value: Any) -> bool:
 
 def _symbol(op: str, name: str, value: Any, trace: Trace, weak: bool) -> Any:
     """Arrays and what turns into them as tensors of the trace; weak numbers and symbols stay."""
-    if isinstance(value, Symbol) or (weak and isinstance(value, int | float)):
+    if isinstance(value, Symbol) or (weak and is_number(value)):
         return value
     if trace.storage_of(value) is not None:
         return Tensor(place_constant(trace, value), trace)
@@ -414,8 +424,8 @@ def _freeze(op: str, name: str, value: Any) -> Hashable:
     """A static argument as part of a key: 1, 1.0 and True differ, and so do 0.0 and -0.0."""
     if isinstance(value, list | tuple):
         return type(value), tuple(_freeze(op, name, item) for item in value)
-    if type(value) is float:
-        return float, value.hex()
+    if isinstance(value, float | np.floating):
+        return type(value), float(value).hex()
     try:
         hash(value)
     except TypeError:

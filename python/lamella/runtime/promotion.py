@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What operands become in a graph: numbers, arrays and symbols as values of fitting dtypes.
 
-Floating operands get one dtype by NumPy's rule: float32 next to float64 becomes float64. Python
-numbers are weak: they take the other operands' dtype. NumPy scalars and arrays are not weak.
+Floating operands get one dtype by PyTorch's rule. Operands with axes decide it, float32 next to
+float64 being float64; where none of them is floating, 0-d arrays and tensors do; where those are
+not either, numbers take the trace's own dtype. Python numbers and NumPy scalars are such numbers.
+Source: pytorch.org, "Tensor Attributes", type promotion.
 """
 
 from __future__ import annotations
@@ -21,50 +23,40 @@ from lamella.ops.elementwise import Cast
 from lamella.runtime.signature import as_array, refuse_masked, turned_back
 from lamella.runtime.trace import Symbol, Trace
 
-__all__ = ["place_constant", "place_values"]
+__all__ = ["is_number", "place_constant", "place_values"]
+
+
+def is_number(operand: Any) -> bool:
+    """Whether an operand is a number: Python's, or a NumPy scalar."""
+    return isinstance(operand, int | float | np.integer | np.floating | np.bool_)
 
 
 def place_values(trace: Trace, operands: Sequence[Any], arithmetic: bool) -> list[Value]:
     """Operands as values of `trace` with one floating dtype among them.
 
-    arithmetic: truth values next to a floating operand become 0 and 1 of its dtype.
+    arithmetic: next to a floating operand, truth values and 0-d integers become numbers of its
+    dtype.
     """
-    values: list[Value | None] = []
-    weak: list[int] = []
-    floating: DType | None = None
-    for position, operand in enumerate(operands):
+    entries: list[Any] = []
+    for operand in operands:
         if isinstance(operand, Symbol):
-            value = operand._value(trace)
-        elif isinstance(operand, np.ndarray | np.generic):
-            value = place_constant(trace, operand)
+            operand = operand._value(trace)
         elif isinstance(operand, numbers.Real):
-            weak.append(position)
-            values.append(None)
-            continue
-        else:
-            value = place_constant(trace, as_array(operand, "operand", "value"))
-        values.append(value)
-        dtype = value.type.dtype
-        if dtype.is_floating and dtype is not floating:
-            floating = dtype if floating is None else DType.float64
-    if weak:
-        partner = floating or _integer_partner(values)
-        for position in weak:
-            number = values[position] = _place_number(trace, operands[position], partner)
-            if floating is None and number.dtype.is_floating:
-                floating = number.dtype
-    result: list[Value] = []
-    for placed in values:
-        assert placed is not None
-        dtype = placed.type.dtype
-        if (
-            floating is not None
-            and dtype is not floating
-            and (dtype.is_floating or (arithmetic and dtype is DType.bool))
-        ):
-            placed = trace.place(Cast(floating), placed)
-        result.append(placed)
-    return result
+            # Of any class: a Fraction too.
+            operand = operand if is_number(operand) else float(operand)
+        elif not is_number(operand):
+            operand = place_constant(trace, as_array(operand, "operand", "value"))
+        entries.append(operand)
+    floating = _floating(entries)
+    whole = DType.int64 if any(map(_is_integer, entries)) else DType.bool
+    if floating is None and any(_has_fraction(entry, whole) for entry in entries):
+        floating = trace.numbers
+    return [
+        _place_number(trace, entry, floating or whole)
+        if is_number(entry)
+        else _placed(trace, entry, floating, arithmetic)
+        for entry in entries
+    ]
 
 
 def place_constant(trace: Trace, array: Array | np.generic) -> Value:
@@ -80,27 +72,50 @@ def place_constant(trace: Trace, array: Array | np.generic) -> Value:
         return leaf if turned is None else composites.transpose(trace.place, leaf, -2, -1)
     dtype = array.dtype
     if dtype.kind in "iu":
+        if dtype.kind == "u" and dtype.itemsize == 8 and np.any(np.asarray(array) >> 63):
+            raise DTypeError(
+                message("constant", "an integer that int64 does not hold", {"dtype": dtype})
+            )
         return trace.constant(array, DType.int64)
     if dtype.kind == "f" and dtype.itemsize == 2:
         return trace.constant(array, DType.float32)
     return trace.constant(array, DType.of(dtype.newbyteorder("=")))
 
 
-def _integer_partner(values: Sequence[Value | None]) -> DType | None:
-    for value in values:
-        if value is not None and value.type.dtype is DType.int64:
-            return DType.int64
+def _floating(entries: Sequence[Any]) -> DType | None:
+    """The dtype that operands with axes decide, or else those without; None where none does."""
+    values = [entry for entry in entries if isinstance(entry, Value) and entry.dtype.is_floating]
+    for group in ([value for value in values if value.shape], values):
+        if group:
+            wide = any(value.dtype is DType.float64 for value in group)
+            return DType.float64 if wide else DType.float32
     return None
 
 
-def _place_number(trace: Trace, number: Any, partner: DType | None) -> Value:
-    """A Python number as a 0-d constant of its partner's dtype; float64 without a partner."""
-    if isinstance(number, bool) and partner is None:
-        return trace.constant(np.asarray(number))
-    if partner is DType.int64 and not isinstance(number, int):
-        partner = DType.float64
+def _is_integer(entry: Any) -> bool:
+    return isinstance(entry, Value) and entry.dtype is DType.int64
+
+
+def _has_fraction(entry: Any, whole: DType) -> bool:
+    """Whether an entry is a number that no array or tensor of dtype `whole` takes as it is."""
+    kinds = bool | np.bool_ if whole is DType.bool else numbers.Integral | np.bool_
+    return is_number(entry) and not isinstance(entry, kinds)
+
+
+def _placed(trace: Trace, entry: Value, floating: DType | None, arithmetic: bool) -> Value:
+    """A value, as the floating dtype where it is floating or counts so."""
+    dtype = entry.dtype
+    if floating is None or dtype is floating:
+        return entry
+    counts = dtype is DType.bool or (dtype is DType.int64 and not entry.shape)
+    if dtype.is_floating or (arithmetic and counts):
+        return trace.place(Cast(floating), entry)
+    return entry
+
+
+def _place_number(trace: Trace, number: Any, dtype: DType) -> Value:
+    """A number as a 0-d constant."""
     # A number beyond the partner's range becomes infinite, as NumPy's weak scalars do.
-    dtype = partner or DType.float64
     try:
         with np.errstate(over="ignore"):
             return trace.constant(np.array(number, dtype.numpy))

@@ -59,6 +59,7 @@ def trace(
     leaves, structure = flatten((tuple(args), dict(kwargs or {})))
     taken = taken or Taken(body, leaves=False)
     with taken.watching_draws(), begin(taken.storage_of) as context:
+        context.numbers = _dtype_of_numbers(leaves)
         count = 0
         for position, leaf in enumerate(leaves):
             if isinstance(leaf, np.ndarray):
@@ -72,7 +73,16 @@ def trace(
         return context.build([_result(context, result) for result in results]), returned
 
 
+def _dtype_of_numbers(leaves: Sequence[Any]) -> DType:
+    """float64 where all floating inputs are; else float32, as in torch."""
+    found = {DType.of(x.dtype) for x in leaves if isinstance(x, np.ndarray | TensorType)}
+    return DType.float64 if found - {DType.int64, DType.bool} == {DType.float64} else DType.float32
+
+
 def _result(context: Trace, result: Any) -> Value:
+    if isinstance(result, int | float) and not isinstance(result, bool):
+        # A plain number that is handed out has met nothing: it keeps its digits.
+        return context.constant(np.array(result, np.float64))
     return place_values(context, [result], False)[0]
 
 

@@ -3,8 +3,8 @@
 
 Operand carries the operators and torch's method names; Tensor is the symbolic operand, known by
 shape and dtype only; parameters are operands too. `apply` places one op in the current trace. It
-converts what it is given: Python numbers take the other operands' dtype, arrays become constants,
-float32 next to float64 becomes float64 by a Cast. Shapes are judged by the ops, not here.
+converts what it is given: numbers take the other operands' dtype, arrays become constants, and
+floating dtypes are made one by torch's rule (promotion.py). Shapes are judged by the ops, not here.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lamella.ops import composites
 from lamella.ops.base import Op
 from lamella.ops.elementwise import Binary, Cast, Compare, Where, unary
 from lamella.runtime.overrides import NumpyOperand, numpy_words
-from lamella.runtime.promotion import place_values
+from lamella.runtime.promotion import is_number, place_values
 from lamella.runtime.trace import Trace, current, user_line
 
 __all__ = [
@@ -160,8 +160,8 @@ class Operand(NumpyOperand):
         return apply(Binary("minimum"), self, other)
 
     def pow(self, exponent: OperandLike) -> Tensor:
-        """self ** exponent; the Python number 2 is a multiplication."""
-        if isinstance(exponent, int | Number) and exponent == 2:
+        """self ** exponent; the number 2 is a multiplication."""
+        if is_number(exponent) and exponent == 2:
             return self.square()
         return apply(Binary("pow"), self, exponent)
 
@@ -462,7 +462,9 @@ def matmul(x: OperandLike, w: OperandLike) -> Tensor:
 
 def where(condition: OperandLike, x: OperandLike, y: OperandLike) -> Tensor:
     """x where `condition` is true, else y."""
-    return apply(Where(), condition, x, y)
+    trace = current()
+    (chosen,) = place_values(trace, (condition,), False)
+    return Tensor(trace.place(Where(), chosen, *place_values(trace, (x, y), True)), trace)
 
 
 def cat(tensors: Sequence[OperandLike], dim: int = 0) -> Tensor:

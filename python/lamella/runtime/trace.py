@@ -59,14 +59,16 @@ def _nothing(_array: Any) -> None:
 class Trace:
     """A graph under construction and the path of the module that is running.
 
-    storage_of: the storage behind an operand that lies in an array of the user's, else None.
+    storage_of: the storage behind an operand that lies in an array of the user's, else None;
+    numbers: the floating dtype of numbers that meet no floating tensor.
     """
 
-    __slots__ = ("_path", "_streams", "builder", "notes", "storage_of", "updates")
+    __slots__ = ("_path", "_streams", "builder", "notes", "numbers", "storage_of", "updates")
 
     def __init__(self, storage_of: Callable[[Any], Source | None] = _nothing) -> None:
         self.storage_of = storage_of
         self.builder = GraphBuilder()
+        self.numbers = DType.float32
         self.updates: list[tuple[Source, Value]] = []
         # What a function wants known of its result by those who trace it.
         self.notes: dict[Value, object] = {}
