@@ -16,47 +16,13 @@ import pytest
 
 import lamella as lm
 from fuzz.mutator import varint
+from handmade import external, field, info, model, node
 from lamella import nn
 from lamella.errors import DTypeError, FormatError, ShapeError, UnsupportedError
 from lamella.onnx import encoding
 from lamella.onnx.model import read
 
 ERRORS = (FormatError, UnsupportedError, ShapeError, DTypeError)
-
-
-def field(number: int, data: bytes | int) -> bytes:
-    if isinstance(data, int):
-        return varint(number << 3) + varint(data & (1 << 64) - 1)
-    return varint(number << 3 | 2) + varint(len(data)) + data
-
-
-def info(name: str, shape: tuple[int, ...] | None = None) -> bytes:
-    dims = b"" if shape is None else field(2, b"".join(field(1, field(1, n)) for n in shape))
-    return field(1, name.encode()) + field(2, field(1, field(1, 1) + dims))
-
-
-def node(op: str, inputs: list[str], outputs: list[str], *attributes: bytes, domain="") -> bytes:
-    parts = [field(1, name.encode()) for name in inputs]
-    parts += [field(2, name.encode()) for name in outputs]
-    parts += [field(4, op.encode()), field(7, domain.encode())]
-    return b"".join([*parts, *(field(5, one) for one in attributes)])
-
-
-def model(
-    *nodes: bytes, initializers=(), inputs=("x",), outputs=("y",), extra: bytes = b""
-) -> bytes:
-    graph = b"".join(field(1, one) for one in nodes)
-    graph += b"".join(field(5, one) for one in initializers)
-    graph += b"".join(field(11, info(name)) for name in inputs)
-    graph += b"".join(field(12, info(name)) for name in outputs)
-    opsets = b"".join(field(8, field(1, d) + field(2, 20)) for d in (b"", b"f"))
-    return field(1, 10) + field(7, graph) + opsets + extra
-
-
-def external(*entries: tuple[str, str], dims: tuple[int, ...] = (2,)) -> bytes:
-    parts = [field(1, n) for n in dims] + [field(2, 1), field(8, b"w"), field(14, 1)]
-    parts += [field(13, field(1, k.encode()) + field(2, v.encode())) for k, v in entries]
-    return model(node("Add", ["x", "w"], ["y"]), initializers=[b"".join(parts)])
 
 
 RELU = model(node("Relu", ["x"], ["y"]))
@@ -133,7 +99,7 @@ def test_functions_that_double_are_refused() -> None:
     for i in range(1, 60):
         twice = [node(f"f{i - 1}", [a], [b], domain="f") for a, b in (("a", "t"), ("t", "b"))]
         extra += function(f"f{i}", *twice)
-    with pytest.raises(FormatError, match="too many nodes"):
+    with pytest.raises(UnsupportedError, match="too many nodes"):
         lm.onnx.load(model(node("f59", ["x"], ["y"], domain="f"), extra=extra))
 
 
@@ -214,7 +180,7 @@ def test_floods_of_small_messages_end(unit) -> None:
     data = field(1, 10) + field(7, unit * (4_000_000 // len(unit)))
     tracemalloc.start()
     try:
-        with pytest.raises(FormatError):
+        with pytest.raises(UnsupportedError, match="than a model of this size has"):
             lm.onnx.load(data)
         # Three times the file and 64 MiB.
         assert tracemalloc.get_traced_memory()[1] < 3 * len(data) + (64 << 20)
@@ -224,8 +190,28 @@ def test_floods_of_small_messages_end(unit) -> None:
 
 def test_floods_of_numbers_end() -> None:
     tensor = field(2, 7) + field(8, b"w") + field(7, b"\0" * 4_000_000)
-    with pytest.raises(FormatError, match="more numbers"):
+    with pytest.raises(UnsupportedError, match="more numbers"):
         lm.onnx.load(model(node("Relu", ["w"], ["y"]), initializers=[tensor]))
+
+
+@pytest.mark.parametrize(
+    ("number", "unit", "rule"),
+    [
+        (8, b"\xff" * 10 + b"\1", "ten bytes"),
+        (8, b"\xff" * 9 + b"\2", "64 bits"),
+        (8, b"\x80", "ends within"),
+        (7, b"\0\0\0", "ends within"),
+    ],
+)
+@pytest.mark.parametrize("count", [1, 3000])
+def test_lists_of_broken_numbers(number: int, unit: bytes, rule: str, count: int) -> None:
+    """A long list is decoded when its rule wants it, and then judged as a short one."""
+    kind, name = {8: (7, b"value_ints"), 7: (6, b"value_floats")}[number]
+    whole = b"\1\0\0\0" * 3000 if number == 7 else b"\1" * 3000
+    packed = field(number, (whole if count > 1 else b"") + unit)
+    data = model(node("Constant", [], ["y"], field(1, name) + packed + field(20, kind)))
+    with pytest.raises(FormatError, match=rule):
+        lm.onnx.load(data)
 
 
 # External data: CVE-2022-25882, -2024-27318, -2026-27489, -2026-34445 to -34447.

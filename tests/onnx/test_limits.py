@@ -13,6 +13,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+import handmade
 import lamella as lm
 from fuzz import targets
 from lamella.errors import FormatError, UnsupportedError
@@ -61,10 +62,10 @@ def doubling(depth: int, name: str = "t") -> bytes:
     return model([helper.make_node(f"f{depth - 1}", ["x"], ["y"], domain="f")], (), functions)
 
 
-def numbers(kind: int, field: str, count: int) -> bytes:
+def numbers(kind: int, field: str, count: int, value: int = -1) -> bytes:
     """A tensor whose elements lie outside raw data."""
     tensor = TensorProto(name="w", data_type=kind, dims=[count])
-    getattr(tensor, field).extend([-1] * count)
+    getattr(tensor, field).extend([value] * count)
     graph = helper.make_graph(
         [helper.make_node("Identity", ["w"], ["y"])],
         "g",
@@ -73,6 +74,55 @@ def numbers(kind: int, field: str, count: int) -> bytes:
         [tensor],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]).SerializeToString()
+
+
+def records(key: int, numbers: np.ndarray) -> bytes:
+    """Numbers one by one, each with its key in front, as writers of proto2 leave lists."""
+    if numbers.dtype.kind == "f":
+        whole = np.empty(numbers.size, [("key", "u1"), ("number", "<f4")])
+        whole["key"], whole["number"] = key, numbers
+        return whole.tobytes()
+    places = 4
+    whole = np.empty((numbers.size, 1 + places), np.uint8)
+    whole[:, 0] = key
+    for place in range(places):
+        more = 0x80 if place < places - 1 else 0
+        whole[:, 1 + place] = (numbers >> 7 * place & 0x7F) | more
+    return whole.tobytes()
+
+
+def listed(name: str, kind: int, data: bytes) -> bytes:
+    """An AttributeProto of a list."""
+    return handmade.field(1, name.encode()) + data + handmade.field(20, kind)
+
+
+INTEGERS = np.arange(1_000_000) * 7 % 1_000_003
+FLOATS = INTEGERS.astype(np.float32) / 3
+
+
+def trees(count: int) -> bytes:
+    """A gradient boosting of `count` nodes: nine lists, none of them packed."""
+    every = np.resize(INTEGERS, count)
+    modes = b"".join([b"\x4a\x0aBRANCH_LEQ", b"\x4a\x04LEAF"] * (count // 2))
+    attributes = [listed(f"nodes_{name}", 7, records(0x40, every))
+                  for name in ("featureids", "nodeids", "treeids", "truenodeids", "falsenodeids",
+                               "missing_value_tracks_true")]  # fmt: skip
+    attributes += [listed(f"nodes_{name}", 6, records(0x3D, np.resize(FLOATS, count)))
+                   for name in ("values", "hitrates")]  # fmt: skip
+    attributes.append(listed("nodes_modes", 8, modes))
+    node = handmade.node("TreeEnsembleRegressor", ["x"], ["y"], *attributes, domain="ai.onnx.ml")
+    return handmade.model(node)
+
+
+def constant(kind: int, packed: bool) -> bytes:
+    """A Constant of a million numbers in an attribute."""
+    if packed:
+        data = FLOATS.tobytes() if kind == 6 else handmade.packed(INTEGERS)
+        data = handmade.field(kind + 1, data)
+    else:
+        data = records(0x3D if kind == 6 else 0x40, FLOATS if kind == 6 else INTEGERS)
+    name = "value_floats" if kind == 6 else "value_ints"
+    return handmade.model(handmade.node("Constant", [], ["y"], listed(name, kind, data)), inputs=())
 
 
 EXPENSIVE = {
@@ -84,8 +134,17 @@ EXPENSIVE = {
     "functions": lambda: doubling(14),
     "more functions": lambda: doubling(60),
     "functions with long names": lambda: doubling(13, "n" * 50_000),
-    "numbers": lambda: numbers(TensorProto.INT64, "int64_data", 270_000),
-    "more numbers": lambda: numbers(TensorProto.INT64, "int64_data", 900_000),
+    "numbers": lambda: numbers(TensorProto.INT64, "int64_data", 2_000_000),
+    "small numbers": lambda: numbers(TensorProto.UINT8, "int32_data", 2_000_000, 1),
+    "more numbers": lambda: numbers(TensorProto.INT64, "int64_data", 4_000_000, 1),
+    "integers of an attribute": lambda: constant(7, False),
+    "floats of an attribute": lambda: constant(6, False),
+    "packed integers of an attribute": lambda: constant(7, True),
+    "packed floats of an attribute": lambda: constant(6, True),
+    "trees, more than there are rules for": lambda: trees(1_000_000),
+    "empty texts, more than a model has": lambda: handmade.model(
+        handmade.node("Relu", ["x"], ["y"], handmade.field(1, b"a") + b"\x4a\0" * 4_000_000)
+    ),
     "floats": lambda: numbers(TensorProto.FLOAT, "float_data", 2_000_000),
     "doubles": lambda: numbers(TensorProto.DOUBLE, "double_data", 2_000_000),
     "a long name": lambda: model([helper.make_node("Relu", ["x"], ["y"], name="n" * 10**6)]),
@@ -95,7 +154,7 @@ EXPENSIVE = {
 def refused(data: bytes) -> bool:
     try:
         lm.onnx.load(data)
-    except FormatError:
+    except UnsupportedError:
         return True
     return False
 
@@ -120,6 +179,29 @@ def test_limits_are_kept(name: str) -> None:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peak < targets.memory_limit(len(data))
+
+
+def test_trees_are_refused_for_what_they_are() -> None:
+    with pytest.raises(UnsupportedError, match=r"TreeEnsembleRegressor-1 \(ai.onnx.ml\)"):
+        lm.onnx.load(trees(100_000))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_long_lists_have_the_numbers_of_the_file(packed: bool) -> None:
+    np.testing.assert_array_equal(lm.onnx.load(constant(7, packed))(), INTEGERS)
+    np.testing.assert_array_equal(lm.onnx.load(constant(6, packed))(), FLOATS)
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 255, 256, 257, 3000])
+def test_lists_of_every_length(count: int) -> None:
+    """Short and long lists, packed and not, numbers of every length: onnx wrote them."""
+    rng = np.random.default_rng(count)
+    ints = (rng.integers(-(2**63), 2**63, count) >> rng.integers(0, 63, count)).tolist()
+    attribute = helper.make_attribute("value_ints", ints)
+    data = attribute.SerializeToString()
+    data += handmade.field(8, handmade.packed(np.array(ints)))
+    net = lm.onnx.load(handmade.model(handmade.node("Constant", [], ["y"], data), inputs=()))
+    np.testing.assert_array_equal(net(), ints + ints)
 
 
 def test_functions_with_long_names_compute() -> None:

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import TypeAlias
 
-from lamella.errors import FormatError, message
-from lamella.onnx.model import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto
+from lamella.errors import FormatError, UnsupportedError, message
+from lamella.onnx.model import AttributeProto, FunctionProto, ModelProto, NodeProto
 from lamella.onnx.wire import MAX_DEPTH
 from lamella.storage.source import quoted
 
@@ -28,7 +28,7 @@ _MAX_NAME = 64
 Opsets: TypeAlias = "tuple[tuple[str, int], ...] | None"
 
 
-def expand_functions(model: ModelProto, faults: list[str]) -> list[tuple[NodeProto, Opsets]]:
+def expand_functions(model: ModelProto) -> list[tuple[NodeProto, Opsets]]:
     """The nodes of the graph with all calls expanded; beside each its function's opsets or None."""
     functions = {(f.domain, f.name, f.overload): f for f in model.functions}
     if not functions:
@@ -60,19 +60,17 @@ def expand_functions(model: ModelProto, faults: list[str]) -> list[tuple[NodePro
                     )
                 )
             called = (node.name or node.op_type)[:_MAX_NAME]
-            body = _body(function, node, f"{called}/{calls}/", faults)
+            body = _body(function, node, f"{called}/{calls}/")
             stack.append((iter(body), function.opsets, (*path, function)))
         if len(result) + calls > limit:
-            raise FormatError(
+            raise UnsupportedError(
                 message("onnx.load", "functions expand to too many nodes", None, f"{limit}")
             )
     return result
 
 
-def _body(
-    function: FunctionProto, call: NodeProto, prefix: str, faults: list[str]
-) -> Iterable[NodeProto]:
-    """The nodes of a function as one call means them."""
+def _body(function: FunctionProto, call: NodeProto, prefix: str) -> Iterable[NodeProto]:
+    """The nodes of a function as one call means them; graphs in attributes stay as they are."""
     if len(call.inputs) > len(function.inputs) or len(call.outputs) > len(function.outputs):
         raise FormatError(
             message(
@@ -101,11 +99,6 @@ def _body(
                 if attribute.reference in given:
                     filled = given[attribute.reference]
                     attributes.append(AttributeProto(attribute.name, filled.value))
-                continue
-            if isinstance(attribute.value, GraphProto):
-                faults.append(
-                    f"{quoted(node.op_type)} in function {quoted(function.name)} holds a graph"
-                )
                 continue
             attributes.append(attribute)
         yield replace(

@@ -2,7 +2,7 @@
 """An ONNX file as frozen dataclasses: what the messages of onnx.proto say, and nothing more.
 
 `read` turns bytes into a ModelProto with the reader of wire.py; no rule about operators lives here.
-Bytes of tensors stay views of the file. Documentation, metadata, training graphs and the types of
+Bytes of tensors stay views of the file. Documentation, training graphs and the types of
 intermediate values are skipped: nothing here needs them.
 Source: github.com/onnx/onnx, onnx/onnx.proto.
 """
@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from lamella.ir.types import Array
-from lamella.onnx.wire import LENGTH, VARINT, Field, Reader, fault, signed
+from lamella.onnx.loose import Loose, floats, integers, texts
+from lamella.onnx.wire import LENGTH, VARINT, Field, Reader, excess, fault, signed
 from lamella.storage.source import quoted
 
 __all__ = [
@@ -42,7 +43,7 @@ class TensorProto:
     data_type: int
     raw: memoryview | None
     floats: Array
-    ints: tuple[int, ...]
+    ints: Array
     strings: tuple[bytes, ...]
     external: tuple[tuple[str, str], ...]
     is_external: bool
@@ -63,7 +64,10 @@ class ValueInfo:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AttributeProto:
-    """A named argument of a node; value is a number, text (bytes), tensor, graph or a list."""
+    """A named argument of a node; value is a number, text (bytes), tensor, graph or a list.
+
+    Long lists are Loose: bytes until they are decoded.
+    """
 
     name: str
     value: Any
@@ -119,6 +123,11 @@ class ModelProto:
     opsets: tuple[tuple[str, int], ...]
     graph: GraphProto
     functions: tuple[FunctionProto, ...]
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+# A text may take four times its bytes.
+_METADATA = 32 << 20
 
 
 def read(data: bytes | memoryview) -> ModelProto:
@@ -128,6 +137,8 @@ def read(data: bytes | memoryview) -> ModelProto:
     ir_version, producer, opsets = 0, "", []
     graph: GraphProto | None = None
     functions: list[FunctionProto] = []
+    metadata: list[tuple[str, str]] = []
+    room = _METADATA
     for field in reader.fields(view, "ModelProto", 0):
         number = field[0]
         if number == 1:
@@ -138,11 +149,17 @@ def read(data: bytes | memoryview) -> ModelProto:
             opsets.append(_opset(reader, _view(field, "ModelProto.opset_import"), 1))
         elif number == 7:
             graph = _graph(reader, _view(field, "ModelProto.graph"), 1)
+        elif number == 14:
+            entry = _view(field, "ModelProto.metadata_props")
+            room -= len(entry)
+            if room < 0:
+                raise excess("ModelProto.metadata_props", "bytes of metadata")
+            metadata.append(_entry(reader, entry, 1))
         elif number == 25:
             functions.append(_function(reader, _view(field, "ModelProto.functions"), 1))
     if graph is None:
         raise fault("ModelProto", "holds no graph: this is no ONNX model")
-    return ModelProto(ir_version, producer, tuple(opsets), graph, tuple(functions))
+    return ModelProto(ir_version, producer, tuple(opsets), graph, tuple(functions), tuple(metadata))
 
 
 def _view(field: Field, what: str) -> memoryview:
@@ -166,12 +183,6 @@ def _decode(view: memoryview, what: str) -> str:
 
 def _text(field: Field, what: str) -> str:
     return _decode(_view(field, what), what)
-
-
-def _ints(reader: Reader, field: Field, what: str) -> list[int]:
-    if field[1] not in (VARINT, LENGTH):
-        raise fault(what, "not integers; the wire type is", field[1])
-    return reader.varints(field[2], what)
 
 
 def _opset(reader: Reader, view: memoryview, depth: int) -> tuple[str, int]:
@@ -240,8 +251,8 @@ def _attribute(reader: Reader, view: memoryview, depth: int) -> AttributeProto:
     name = reference = ""
     kind = 0
     single: dict[int, Any] = {}
-    lists: dict[int, list[Any]] = {}
-    for field in reader.fields(view, "AttributeProto", depth):
+    lists: dict[int, Any] = {}
+    for field in reader.fields(view, "AttributeProto", depth, _LISTS):
         number = field[0]
         what = "AttributeProto"
         if number == 1:
@@ -251,7 +262,7 @@ def _attribute(reader: Reader, view: memoryview, depth: int) -> AttributeProto:
         elif number == 20:
             kind = _int(field, what)
         elif number == 2:
-            single[1] = reader.floats(field, what)[-1] if field[1] != LENGTH else _view(field, "")
+            single[1] = float(floats(reader, [field], what, False)[-1])
         elif number == 3:
             single[2] = _int(field, what)
         elif number == 4:
@@ -260,19 +271,23 @@ def _attribute(reader: Reader, view: memoryview, depth: int) -> AttributeProto:
             single[4] = _tensor(reader, _view(field, what), depth + 1)
         elif number == 6:
             single[5] = _graph(reader, _view(field, what), depth + 1)
-        elif number == 7:
-            lists.setdefault(6, []).extend(reader.floats(field, what))
-        elif number == 8:
-            lists.setdefault(7, []).extend(_ints(reader, field, what))
-        elif number == 9:
-            reader.spend(1, what)
-            lists.setdefault(8, []).append(bytes(_view(field, what)))
+        elif number in _LISTS:
+            parts = lists.setdefault(number - 1, [])
+            if len(parts) >= _PARTS:
+                # No writer leaves other fields between the numbers of a list.
+                reader.spend(16, what)
+            parts.append(field)
         elif number == 10:
             lists.setdefault(9, []).append(_tensor(reader, _view(field, what), depth + 1))
         elif number == 11:
             lists.setdefault(10, []).append(_graph(reader, _view(field, what), depth + 1))
         elif number in (14, 15, 22, 23):
             single[number] = _Other(number)
+    for list_kind, parts in lists.items():
+        if list_kind <= 8:
+            loose = Loose(reader, list_kind, tuple(parts))
+            size = sum(len(value) for _, _, value in parts if not isinstance(value, int))
+            lists[list_kind] = loose if size > _EAGER else loose.decode()
     return AttributeProto(name, _chosen(name, kind, single, lists), reference)
 
 
@@ -283,20 +298,24 @@ class _Other:
     number: int
 
 
+# Fields of floats, ints and strings; as types of attributes their numbers are one less.
+_LISTS = frozenset((7, 8, 9))
+# Lists of so many parts are free, and lists of at most so many bytes are decoded at once.
+_PARTS, _EAGER = 8, 4096
 _DEFAULTS: dict[int, Any] = {1: 0.0, 2: 0, 3: b""}
 
 
-def _chosen(name: str, kind: int, single: dict[int, Any], lists: dict[int, list[Any]]) -> Any:
+def _chosen(name: str, kind: int, single: dict[int, Any], lists: dict[int, Any]) -> Any:
     if 6 <= kind <= 10:
-        return tuple(lists.get(kind, ()))
+        return _frozen(lists.get(kind, ()))
     if kind in _DEFAULTS:
         return single.get(kind, _DEFAULTS[kind])
     if kind in single:
         return single[kind]
     if kind == 0:
         # Files of IR version 1 may leave the type out.
-        for number, items in lists.items():
-            return tuple(items) if number else None
+        for items in lists.values():
+            return _frozen(items)
         for value in single.values():
             return value
         return None
@@ -305,33 +324,31 @@ def _chosen(name: str, kind: int, single: dict[int, Any], lists: dict[int, list[
     return _Other(kind)
 
 
+def _frozen(items: Any) -> Any:
+    return tuple(items) if isinstance(items, list) else items
+
+
 def _tensor(reader: Reader, view: memoryview, depth: int) -> TensorProto:
-    name = ""
+    name, what = "", "TensorProto"
     data_type = location = 0
     dims: list[int] = []
     raw: memoryview | None = None
-    floats: list[Array] = []
-    ints: list[int] = []
-    strings: list[bytes] = []
+    lists: dict[int, list[Field]] = {}
     external: list[tuple[str, str]] = []
-    for field in reader.fields(view, "TensorProto", depth):
+    for field in reader.fields(view, "TensorProto", depth, _ELEMENTS):
         number = field[0]
-        what = "TensorProto"
         if number == 1:
-            dims.extend(_ints(reader, field, what))
+            one = isinstance(field[2], int) and field[1] == VARINT
+            dims.extend([_int(field, what)] if one else integers(reader, [field], what).tolist())
         elif number == 2:
             data_type = _int(field, what)
         elif number == 3:
             raise fault(what, "a segment of a tensor, which nobody writes")
-        elif number == 4:
-            floats.append(reader.packed(field, what))
-        elif number == 10:
-            floats.append(reader.packed(field, what, wide=True))
-        elif number in (5, 7, 11):
-            ints.extend(_ints(reader, field, what))
-        elif number == 6:
-            reader.spend(1, what)
-            strings.append(bytes(_view(field, what)))
+        elif number in _ELEMENTS:
+            parts = lists.setdefault(number, [])
+            if len(parts) >= _PARTS:
+                reader.spend(16, what)
+            parts.append(field)
         elif number == 8:
             name = _text(field, what)
         elif number == 9:
@@ -340,14 +357,15 @@ def _tensor(reader: Reader, view: memoryview, depth: int) -> TensorProto:
             external.append(_entry(reader, _view(field, what), depth + 1))
         elif number == 14:
             location = _int(field, what)
+    numbers = [floats(reader, lists.get(n, ()), what, n == 10) for n in (4, 10)]
     return TensorProto(
         name,
         tuple(dims),
         data_type,
         raw,
-        np.concatenate(floats) if len(floats) > 1 else floats[0] if floats else np.empty(0),
-        tuple(ints),
-        tuple(strings),
+        np.concatenate(numbers) if numbers[0].size and numbers[1].size else max(numbers, key=len),
+        integers(reader, [part for n in (5, 7, 11) for part in lists.get(n, ())], what),
+        texts(reader, lists.get(6, ()), what),
         tuple(external),
         location == 1,
     )
@@ -362,6 +380,9 @@ def _entry(reader: Reader, view: memoryview, depth: int) -> tuple[str, str]:
             value = _text(field, "StringStringEntryProto.value")
     return key, value
 
+
+# Fields of a tensor that hold elements: float, int32, string, int64, double, uint64.
+_ELEMENTS = frozenset((4, 5, 6, 7, 10, 11))
 
 _KINDS = {4: "sequence", 5: "map", 7: "opaque", 8: "sparse tensor", 9: "optional"}
 

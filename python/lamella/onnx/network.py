@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from lamella.errors import DTypeError, FormatError, ShapeError, UnsupportedError, message
+from lamella.errors import DTypeError, ShapeError, UnsupportedError, message
 from lamella.ir.types import Array
 from lamella.nn.module import Module
 from lamella.nn.parameter import Buffer, Parameter, Stored
@@ -250,7 +250,7 @@ def _check_tree(names: tuple[str, ...]) -> None:
     levels: set[str] = set()
     for name in names:
         if len(levels) + len(names) > _MAX_PLACES:
-            raise FormatError(
+            raise UnsupportedError(
                 message("onnx.load", "more parameters than a model has", {"tensors": len(names)},
                         f"at most {_MAX_PLACES}, with the levels of their names")
             )  # fmt: skip
@@ -331,7 +331,7 @@ def load(
 
 def _check_size(size: int, limit: int) -> None:
     if size > limit:
-        raise FormatError(
+        raise UnsupportedError(
             message("onnx.load", "the file is larger than allowed", {"bytes": size}, f"{limit}",
                     "Pass max_bytes=")
         )  # fmt: skip

@@ -2,8 +2,8 @@
 """From a ModelProto to a Plan: every node with its rule, functions expanded, constants as arrays.
 
 A Plan is what a Model runs, and all that is pickled of the file. Whatever has no rule is collected
-and raised as one UnsupportedError. Which initialisers can be learnt is decided here: floating
-arrays with at least one axis that an operator computes with. Numbers (0-d), statistics of
+and raised as one UnsupportedError (refusals.py). Which initialisers can be learnt is decided here:
+floating arrays with at least one axis that an operator computes with. Numbers (0-d), statistics of
 normalisations and operands that rules want to know (bounds, sizes) are not.
 """
 
@@ -20,7 +20,16 @@ from lamella.errors import FormatError, UnsupportedError, message
 from lamella.ir.types import Array
 from lamella.onnx import tensors
 from lamella.onnx.expand import expand_functions
-from lamella.onnx.model import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfo
+from lamella.onnx.loose import Loose
+from lamella.onnx.model import (
+    FunctionProto,
+    GraphProto,
+    ModelProto,
+    NodeProto,
+    TensorProto,
+    ValueInfo,
+)
+from lamella.onnx.refusals import BY_ARGUMENT, Refusals, graphs
 from lamella.onnx.rules import KNOWN_OPERANDS, STATISTICS, find, refusal
 from lamella.onnx.rules.call import Rule
 from lamella.storage.source import quoted
@@ -80,17 +89,22 @@ class Plan:
     """The nodes in order, the known arrays, and the declared inputs and outputs.
 
     constants: arrays by value name; learnt, statistics: the names among them that become parameters
-    and buffers; last: the position of each value's last reader; folding_bytes: what known results
-    may take; staged: set once a call could not run as one program.
+    and buffers; defaults: inputs that have a constant as their default; copies: constants that
+    others were copied from, with the copies' names; last: the position of each value's last reader;
+    folding_bytes: what known results may take; metadata: the file's own; staged: set once a call
+    could not run as one program.
     """
 
     __slots__ = (
         "constants",
+        "copies",
+        "defaults",
         "entries",
         "folding_bytes",
         "inputs",
         "last",
         "learnt",
+        "metadata",
         "name",
         "outputs",
         "staged",
@@ -107,6 +121,9 @@ class Plan:
         inputs: tuple[ValueInfo, ...],
         outputs: tuple[ValueInfo, ...],
         folding_bytes: int,
+        defaults: tuple[ValueInfo, ...] = (),
+        copies: dict[str, list[str]] | None = None,
+        metadata: dict[str, str] | None = None,
     ) -> None:
         self.name = name
         self.entries = entries
@@ -116,6 +133,9 @@ class Plan:
         self.inputs = inputs
         self.outputs = outputs
         self.folding_bytes = folding_bytes
+        self.defaults = defaults
+        self.copies = copies or {}
+        self.metadata = metadata or {}
         self.staged = False
         self.last: dict[str, int] = {}
         for position, entry in enumerate(entries):
@@ -123,30 +143,33 @@ class Plan:
         self.last.update((output.name, len(entries)) for output in outputs)
 
 
-def make_plan(model: ModelProto, folder: str | None, folding_bytes: int) -> Plan:
-    """The plan of a model; folder: where external data may be, None to refuse them."""
+def make_plan(
+    model: ModelProto, folder: str | None, folding_bytes: int, cure: str = BY_ARGUMENT
+) -> Plan:
+    """The plan of a model; folder: where external data may be, None to refuse them (see cure)."""
     graph = model.graph
-    faults = list(_global_faults(model))
-    opsets = _opsets(model.opsets, faults)
-    nodes = expand_functions(model, faults)
+    refusals = Refusals()
+    _judge_graph(graph, refusals)
+    opsets = _opsets(model.opsets, refusals)
     entries: list[Entry] = []
-    for node, own in nodes:
-        entry = _resolve(node, opsets if own is None else _opsets(own, faults), faults)
+    bodies: list[tuple[GraphProto | FunctionProto, Mapping[str, int]]] = []
+    for node, own in expand_functions(model):
+        versions = opsets if own is None else _opsets(own, refusals)
+        bodies.extend((body, versions) for body in graphs(node))
+        entry = _resolve(node, versions, folder, refusals)
         if entry is not None:
             entries.append(entry)
+    _judge_bodies(model, bodies, refusals)
     needed = {name for entry in entries for name in entry.inputs}
     needed.update(output.name for output in graph.outputs)
-    constants = dict(_constants(graph.initializers, needed, folder, faults))
-    if faults:
-        listed = list(dict.fromkeys(faults))
-        more = f" | and {len(listed) - 60} more" if len(listed) > 60 else ""
-        raise UnsupportedError(
-            message("onnx.load", "the model needs what has no rule: " + " | ".join(listed[:60]))
-            + more
-        )
-    inputs = tuple(info for info in graph.inputs if info.name not in constants)
+    constants = dict(_constants(graph.initializers, needed, folder, refusals))
+    refusals.judge(cure)
+    # An initialiser that nothing reads is no input that has to be given.
+    initialized = {tensor.name for tensor in graph.initializers}
+    inputs = tuple(info for info in graph.inputs if info.name not in initialized)
+    defaults = tuple(info for info in graph.inputs if info.name in constants)
     _check_order(entries, graph, {*constants, *(info.name for info in inputs)})
-    entries = _own_statistics(entries, constants, graph.outputs)
+    entries, copies = _own_statistics(entries, constants, graph.outputs)
     learnt, statistics = _stored(entries, constants)
     return Plan(
         graph.name,
@@ -157,80 +180,107 @@ def make_plan(model: ModelProto, folder: str | None, folding_bytes: int) -> Plan
         inputs,
         graph.outputs,
         folding_bytes,
+        defaults,
+        copies,
+        dict(model.metadata),
     )
 
 
-def _global_faults(model: ModelProto) -> Iterable[str]:
-    graph = model.graph
+def _judge_graph(graph: GraphProto, refusals: Refusals) -> None:
     if graph.sparse:
-        yield f"{graph.sparse} sparse initializers"
+        refusals.other(f"{graph.sparse} sparse initializers")
     initialized = {tensor.name for tensor in graph.initializers}
     for kind, infos in (("input", graph.inputs), ("output", graph.outputs)):
         for info in infos:
             if kind == "input" and info.name in initialized:
                 continue
             if info.kind != "tensor":
-                yield f"{kind} {quoted(info.name)} is a {info.kind}"
+                refusals.other(f"{kind} {quoted(info.name)} is a {info.kind}")
             elif info.elem_type and tensors.stored_dtype(info.elem_type) is None:
-                yield f"{kind} {quoted(info.name)} of type {tensors.type_name(info.elem_type)}"
+                name = tensors.type_name(info.elem_type)
+                refusals.other(f"{kind} {quoted(info.name)} of type {name}")
 
 
-def _opsets(pairs: Iterable[tuple[str, int]], faults: list[str]) -> dict[str, int]:
+def _opsets(pairs: Iterable[tuple[str, int]], refusals: Refusals) -> dict[str, int]:
     opsets: dict[str, int] = {}
     for domain, version in pairs:
         opsets[_DOMAINS.get(domain, domain)] = version
         if domain in ("", "ai.onnx") and not OLDEST <= version <= NEWEST:
-            faults.append(f"opset {version} (known: {OLDEST} to {NEWEST})")
+            refusals.other(f"opset {version} (known: {OLDEST} to {NEWEST})")
     return opsets
 
 
-def _resolve(node: NodeProto, opsets: Mapping[str, int], faults: list[str]) -> Entry | None:
+def _found(
+    node: NodeProto, opsets: Mapping[str, int], refusals: Refusals
+) -> tuple[str, int, Rule | None]:
+    """The domain, version and rule of a node; a node without a rule is refused."""
     domain = _DOMAINS.get(node.domain, node.domain)
     version = opsets.get(domain, 1)
     if not domain and domain not in opsets:
-        faults.append("no opset of the main domain, which means opset 1")
+        refusals.other("no opset of the main domain, which means opset 1")
     rule = find(node.op_type, domain, version)
     if rule is None:
-        faults.append(_label(node, domain, version))
+        refusals.node(node, domain, version)
+    return domain, version, rule
+
+
+def _judge_bodies(
+    model: ModelProto,
+    bodies: list[tuple[GraphProto | FunctionProto, Mapping[str, int]]],
+    refusals: Refusals,
+) -> None:
+    """Refuses what has no rule in graphs of attributes, and in the functions that they call."""
+    functions = {(f.domain, f.name, f.overload): f for f in model.functions}
+    called: set[int] = set()
+    while bodies:
+        body, opsets = bodies.pop()
+        for node in body.nodes:
+            function = functions.get((node.domain, node.op_type, node.overload))
+            if function is None:
+                _found(node, opsets, refusals)
+                bodies.extend((inner, opsets) for inner in graphs(node))
+            elif id(function) not in called:
+                called.add(id(function))
+                bodies.append((function, _opsets(function.opsets, refusals)))
+
+
+def _resolve(
+    node: NodeProto, opsets: Mapping[str, int], folder: str | None, refusals: Refusals
+) -> Entry | None:
+    domain, version, rule = _found(node, opsets, refusals)
+    if rule is None:
         return None
     attributes: dict[str, Any] = {}
     for attribute in node.attributes:
         value = attribute.value
         first = value[0] if isinstance(value, tuple) and value else value
         if isinstance(first, GraphProto):
-            label = _label(node, domain, version)
-            faults.append(f"{label}: a graph as attribute {quoted(attribute.name)}")
+            why = f"with a graph as attribute {quoted(attribute.name)}"
+            refusals.node(node, domain, version, why)
         elif isinstance(first, TensorProto) and first is not value:
-            label = _label(node, domain, version)
-            faults.append(f"{label}: tensors as attribute {quoted(attribute.name)}")
+            why = f"with tensors as attribute {quoted(attribute.name)}"
+            refusals.node(node, domain, version, why)
         elif isinstance(value, TensorProto):
+            if value.is_external and folder is None:
+                refusals.external(value)
+                continue
             try:
                 # Copied, so that the plan does not keep the whole file alive.
-                attributes[attribute.name] = _own(value)
+                attributes[attribute.name] = _own(value, folder)
             except UnsupportedError as error:
-                faults.append(f"{_label(node, domain, version)}: {error}")
+                refusals.node(node, domain, version, f"({error})")
         else:
-            attributes[attribute.name] = value
+            attributes[attribute.name] = value.decode() if isinstance(value, Loose) else value
     refused = refusal(node.op_type, attributes)
     if refused:
-        faults.append(f"{_label(node, domain, version)} {refused}")
+        refusals.node(node, domain, version, refused)
     return Entry(
         node.name, node.op_type, domain, version, attributes, node.inputs, node.outputs, rule
     )
 
 
-def _label(node: NodeProto, domain: str, version: int) -> str:
-    """How a node without a rule is called; what the file says is escaped and shortened."""
-    op = node.op_type if node.op_type.isidentifier() else quoted(node.op_type)
-    return (
-        f"{op[:80]}-{version}"
-        + (f" ({quoted(domain)[1:-1]})" if domain else "")
-        + (f" at {quoted(node.name)}" if node.name else "")
-    )
-
-
-def _own(tensor: TensorProto) -> Array:
-    array = np.array(tensors.array(tensor))
+def _own(tensor: TensorProto, folder: str | None) -> Array:
+    array = np.array(tensors.array(tensor, folder))
     array.flags.writeable = False
     return array
 
@@ -239,15 +289,18 @@ def _constants(
     initializers: Iterable[TensorProto],
     needed: set[str],
     folder: str | None,
-    faults: list[str],
+    refusals: Refusals,
 ) -> Iterable[tuple[str, Array]]:
     for tensor in initializers:
         if tensor.name not in needed:
             continue
+        if tensor.is_external and folder is None:
+            refusals.external(tensor)
+            continue
         try:
             yield tensor.name, tensors.array(tensor, folder)
         except UnsupportedError as error:
-            faults.append(str(error))
+            refusals.other(str(error))
 
 
 def _check_order(entries: list[Entry], graph: GraphProto, known: set[str]) -> None:
@@ -286,8 +339,8 @@ def _listed(names: list[str]) -> str:
 
 def _own_statistics(
     entries: list[Entry], constants: dict[str, Array], outputs: Iterable[ValueInfo]
-) -> list[Entry]:
-    """The entries with statistics apart from the weights that are learnt.
+) -> tuple[list[Entry], dict[str, list[str]]]:
+    """The entries with statistics apart from the weights that are learnt, and who was copied.
 
     PyTorch's exporter writes equal arrays once, and Identity under the other names: the variance of
     a fresh normalisation is then its scale, and would be trained with it.
@@ -311,6 +364,7 @@ def _own_statistics(
     made = {*constants, *(name for entry in entries for name in entry.outputs)}
     roots = {source[name] for name in learnt if name in source}
     own: dict[str, str] = {}
+    copies: dict[str, list[str]] = {}
     for name in sorted(statistics):
         if source[name] in roots:
             own[name] = name
@@ -319,6 +373,7 @@ def _own_statistics(
                 while own[name] in made:
                     own[name] += "_"
             constants[own[name]] = constants[source[name]]
+            copies.setdefault(source[name], []).append(own[name])
     result: list[Entry] = []
     for entry in entries:
         if renames(entry) and own.get(entry.outputs[0]) == entry.outputs[0]:
@@ -329,7 +384,7 @@ def _own_statistics(
                 operands[position] = own.get(operands[position], operands[position])
         changed = operands != list(entry.inputs)
         result.append(replace(entry, inputs=tuple(operands)) if changed else entry)
-    return result
+    return result, copies
 
 
 def _stored(

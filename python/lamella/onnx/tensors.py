@@ -133,11 +133,10 @@ def _listed(tensor: TensorProto, what: str, count: int, stored: np.dtype[Any]) -
     if floating:
         return tensor.floats.astype(stored)
     if stored.kind == "b":
-        return np.array([value != 0 for value in tensor.ints], np.bool_)
+        return np.asarray(tensor.ints != 0)
     # float16 and bfloat16 lie as 16 bits in int32_data.
     bits = stored if stored.kind in "iu" else np.dtype("<u2")
-    wide = np.array([value & (1 << 64) - 1 for value in tensor.ints], np.uint64)
-    return wide.astype(np.dtype(f"<u{bits.itemsize}")).view(stored)
+    return tensor.ints.astype(np.dtype(f"<u{bits.itemsize}")).view(stored)
 
 
 def _strings(tensor: TensorProto, what: str, count: int) -> Array:
@@ -153,14 +152,7 @@ def _strings(tensor: TensorProto, what: str, count: int) -> Array:
 
 def _external(tensor: TensorProto, what: str, size: int, folder: str | None) -> Array:
     if folder is None:
-        raise UnsupportedError(
-            message(
-                what,
-                "its elements are in another file, which is not read unless asked for",
-                None,
-                "load(path, external_data=True) for a model you trust with its folder",
-            )
-        )
+        raise UnsupportedError(message(what, "its elements are in another file"))
     entries = dict(tensor.external)
     if set(entries) - {"location", "offset", "length", "checksum"} or "location" not in entries:
         raise _fault(
@@ -218,6 +210,10 @@ def _open(what: str, folder: str, location: str) -> int:
             here = below
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
         return os.open(parts[-1], flags, dir_fd=here)
+    except FileNotFoundError:
+        raise _fault(
+            what, "its file of external data is not there", {"location": quoted(location)}
+        ) from None
     except OSError as error:
         raise _fault(
             what,

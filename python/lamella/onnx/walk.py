@@ -8,7 +8,9 @@ stages (staged.py). Every error names the node.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,7 @@ from lamella.errors import (
 )
 from lamella.nn.inline import note_operator
 from lamella.onnx.plan import Entry, Plan
-from lamella.onnx.rules.call import Allowance, Call, NeedsValue
+from lamella.onnx.rules.call import Allowance, Call, NeedsValue, Rule
 from lamella.runtime.trace import current, scope
 
 __all__ = ["NotOneProgram", "apply_rule", "titles", "walk"]
@@ -92,9 +94,14 @@ def _place(entry: Entry, title: str) -> str:
 def apply_rule(
     entry: Entry, operands: Sequence[Any], allowance: Allowance, training: bool
 ) -> tuple[Any, ...]:
-    """The outputs of one node; half floats never leave it."""
+    """The outputs of one node; half floats never leave it.
+
+    FormatError is for a node that does not keep its operator's definition; where a rule fails in
+    another way, nobody knows whose fault it is, and it is told as what cannot be computed.
+    """
     while operands and operands[-1] is None:
         operands = operands[:-1]
+    _judge_operands(entry, operands)
     call = Call(
         entry.op,
         entry.version,
@@ -125,17 +132,41 @@ def apply_rule(
         ValueError,
         ZeroDivisionError,
     ) as error:
-        # A node without an operand that its operator needs, or NumPy's own refusal.
         text = str(error).partition("\n")[0]
-        raise FormatError(
-            message(entry.label, "does not fit its operator", _shapes(operands), "", text)
-        ) from error
+        raise UnsupportedError(
+            message(entry.label, "its rule cannot compute this", _shapes(operands), "",
+                    f"{type(error).__name__}: {text}")
+        ) from error  # fmt: skip
     if any(entry.outputs[len(results) :]):
         raise FormatError(
             message(entry.label, "asks for more outputs than there are",
                     {"outputs": len(entry.outputs)}, str(len(results)))
         )  # fmt: skip
     return results
+
+
+@lru_cache(1024)
+def _takes(rule: Rule) -> tuple[int, int | None]:
+    """How many operands a rule asks for, and at most takes (None: any number)."""
+    kinds = inspect.Parameter
+    own = [one for one in inspect.signature(rule).parameters.values() if one.kind is not
+           kinds.KEYWORD_ONLY][1:]  # fmt: skip
+    least = sum(one.kind is not kinds.VAR_POSITIONAL and one.default is one.empty for one in own)
+    return least, None if any(one.kind is kinds.VAR_POSITIONAL for one in own) else len(own)
+
+
+def _judge_operands(entry: Entry, operands: Sequence[Any]) -> None:
+    least, most = _takes(entry.rule)
+    wrong = len(operands) < least or (most is not None and len(operands) > most)
+    missing = [i for i, operand in enumerate(operands[:least]) if operand is None]
+    if wrong or missing:
+        left_out = {"left out": missing} if missing else {}
+        raise FormatError(
+            message(entry.label, "has other operands than its operator",
+                    {"operands": len(operands), **left_out},
+                    f"{least}" if least == most else f"{least} or more, at most {most}"
+                    if most is not None else f"{least} or more")
+        )  # fmt: skip
 
 
 def _shapes(operands: Sequence[Any]) -> Mapping[str, object]:
