@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from lamella.benchmarks.tasks.model import examples, parse_shapes
 from lamella.cli import Refused
 from lamella.onnx.network import Model, load
+from lamella.onnx.refusals import ExternalData
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -68,7 +69,11 @@ def refusals(command: str) -> Iterator[None]:
 
 def open_model(options: argparse.Namespace) -> Model:
     """The model of the command line."""
-    return load(options.model, external_data=options.external_data)
+    try:
+        return load(options.model, external_data=options.external_data)
+    except ExternalData as error:
+        cure = "Pass --external-data, for a model that you trust with its folder"
+        raise error.advised(cure) from None
 
 
 def read_inputs(model: Model, words: list[str]) -> Arrays:
@@ -76,15 +81,17 @@ def read_inputs(model: Model, words: list[str]) -> Arrays:
     found: Arrays = {}
     names = list(model.input_names)
 
+    optional = [info.name for info in model.optional_inputs]
+
     def put(name: str, array: NDArray[np.generic]) -> None:
-        if name not in names:
+        if name not in names and name not in optional:
             raise ValueError(f"no input {name!r}; expected a name among {names}")
         if name in found:
             raise ValueError(f"input {name!r} is given twice")
         found[name] = array
 
     for word in words:
-        name, path = split(word, names)
+        name, path = split(word, names + optional)
         loaded = np.load(path, allow_pickle=False)
         if isinstance(loaded, np.ndarray):
             free = [one for one in names if one not in found]
@@ -99,7 +106,7 @@ def read_inputs(model: Model, words: list[str]) -> Arrays:
                 put(one, loaded[one])
     if missing := [name for name in names if name not in found]:
         raise ValueError(f"no array for input {missing[0]!r}; expected --input {missing[0]}=FILE")
-    return {name: found[name] for name in names}
+    return {name: found[name] for name in (*names, *optional) if name in found}
 
 
 def made_inputs(model: Model, options: argparse.Namespace) -> Arrays:

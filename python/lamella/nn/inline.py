@@ -25,7 +25,7 @@ from lamella.runtime.trace import Trace, current
 if TYPE_CHECKING:
     from lamella.nn.module import Module
 
-__all__ = ["Call", "inline", "note_operator", "trace_module"]
+__all__ = ["Call", "cast_inputs", "inline", "note_operator", "trace_module"]
 
 
 class Call(NamedTuple):
@@ -64,7 +64,7 @@ def inline(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> An
     with _frame(context, module) as outermost:
         if outermost:
             context.numbers = dtype_of(module) or context.numbers
-            inputs, named = _cast_inputs(module, inputs, named)
+            inputs, named = module._cast_inputs(inputs, named)
         try:
             result = module.forward(*inputs, **named)
         except (ShapeError, DTypeError, UnsupportedError) as error:
@@ -129,9 +129,10 @@ def _name_in(parent: Module, module: Module) -> str:
     return names.get(id(module)) or type(module).__name__
 
 
-def _cast_inputs(
+def cast_inputs(
     module: Module, inputs: tuple[Any, ...], named: dict[str, Any]
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The inputs with floating tensors as the module's dtype."""
     dtype = dtype_of(module)
     if dtype is None:
         return inputs, named

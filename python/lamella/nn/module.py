@@ -17,7 +17,7 @@ import numpy as np
 from lamella import _core
 from lamella.errors import UnsupportedError, message
 from lamella.habits import is_device, unknown
-from lamella.nn import compiled, state
+from lamella.nn import compiled, inline, state
 from lamella.nn.parameter import Buffer, Parameter, Stored, floating
 from lamella.runtime.tensor import Tensor
 from lamella.runtime.trace import current_trace
@@ -90,8 +90,14 @@ class Module(_core.Callable):
             message(type(self).__name__, "this module has no forward", expected="def forward")
         )
 
-    def _dispatch(self, *inputs: Any, **named: Any) -> Any:
+    def _dispatch(self, /, *inputs: Any, **named: Any) -> Any:
         return compiled.dispatch(self, inputs, named)
+
+    def _cast_inputs(
+        self, inputs: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """What the outermost module of a trace makes of its inputs: tensors of its own dtype."""
+        return inline.cast_inputs(self, inputs, named)
 
     # Attributes
 

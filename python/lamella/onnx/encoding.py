@@ -107,11 +107,14 @@ def graph(
     return b"".join(parts)
 
 
-def model(graph_data: bytes, opset: int, ir_version: int, producer: str) -> bytes:
+def model(
+    graph_data: bytes, opset: int, ir_version: int, producer: str, metadata: Mapping[str, str]
+) -> bytes:
     """A ModelProto."""
     return (
         _int(1, ir_version)
         + _text(2, producer)
         + _bytes(7, graph_data)
         + _bytes(8, _text(1, "") + _int(2, opset))
+        + b"".join(_bytes(14, _text(1, key) + _text(2, text)) for key, text in metadata.items())
     )

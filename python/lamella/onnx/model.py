@@ -17,7 +17,7 @@ import numpy as np
 
 from lamella.ir.types import Array
 from lamella.onnx.loose import Loose, floats, integers, texts
-from lamella.onnx.wire import LENGTH, VARINT, Field, Reader, excess, fault, signed
+from lamella.onnx.wire import FIXED32, LENGTH, VARINT, Field, Reader, excess, fault, signed
 from lamella.storage.source import quoted
 
 __all__ = [
@@ -174,6 +174,11 @@ def _int(field: Field, what: str) -> int:
     return signed(field[2])
 
 
+def _number(field: Field, what: str) -> None:
+    if field[1] != FIXED32:
+        raise fault(what, "not a number of four bytes; its wire type is", field[1])
+
+
 def _decode(view: memoryview, what: str) -> str:
     try:
         return str(view, "utf-8")
@@ -262,7 +267,8 @@ def _attribute(reader: Reader, view: memoryview, depth: int) -> AttributeProto:
         elif number == 20:
             kind = _int(field, what)
         elif number == 2:
-            single[1] = float(floats(reader, [field], what, False)[-1])
+            _number(field, what)
+            single[1] = float(floats(reader, [field], what, False)[0])
         elif number == 3:
             single[2] = _int(field, what)
         elif number == 4:

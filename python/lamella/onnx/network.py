@@ -19,14 +19,17 @@ from lamella.errors import DTypeError, ShapeError, UnsupportedError, message
 from lamella.ir.types import Array
 from lamella.nn.module import Module
 from lamella.nn.parameter import Buffer, Parameter, Stored
+from lamella.nn.structure import dtype_of
 from lamella.onnx import tensors
 from lamella.onnx.model import ValueInfo, read
 from lamella.onnx.plan import Plan, make_plan
+from lamella.onnx.refusals import BY_ARGUMENT, BY_PATH
+from lamella.onnx.rules.dual import as_element
 from lamella.onnx.staged import Stages
 from lamella.onnx.walk import NotOneProgram, walk
 from lamella.runtime.signature import as_array
-from lamella.runtime.tensor import Operand
-from lamella.runtime.trace import current_trace
+from lamella.runtime.tensor import Narrow, Operand, Tensor
+from lamella.runtime.trace import current, current_trace
 
 __all__ = ["Model", "TensorInfo", "load"]
 
@@ -34,6 +37,8 @@ __all__ = ["Model", "TensorInfo", "load"]
 _MAX_PARTS = 16
 # Parameters and modules cost some 25 us and 1 KB each.
 _MAX_PLACES = 12_000
+# Names of inputs that mean something else in a call.
+_RESERVED = frozenset(("self", "out"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +64,13 @@ class TensorInfo:
 
 
 class Model(Module):
-    """A loaded ONNX graph: `net(x)`, `net(x=..., mask=...)`.
+    """A loaded ONNX graph: `net(x)`, `net(x=..., mask=...)`, `net(**{"input.1": x})`.
 
-    One output comes back as an array, several as a tuple in the graph's order. Floating
-    initialisers with an axis are parameters under their ONNX names (dots make the tree of
-    modules); statistics of normalisations are buffers. Half floats are computed, and come back, as
-    float32; integers come back as the widths they were computed with.
+    One output comes back as an array, several as a tuple in the graph's order, of the types that
+    the file declares; half floats are computed, and come back, as float32. Floating initialisers
+    with an axis are parameters under their ONNX names (dots make the tree of modules); statistics
+    of normalisations are buffers. Initialisers that are inputs too may be given by name. A net
+    with an input called `out` takes that as the input, and writes no result into arrays.
 
     Made by `load`.
     """
@@ -72,6 +78,8 @@ class Model(Module):
     _plan: Plan
     _stages: Stages
     _names: dict[str, str]
+    # The floating types of the parameters as the file has them.
+    _native: frozenset[np.dtype[Any]]
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()
@@ -88,6 +96,7 @@ class Model(Module):
             plan.constants[name] = np.array(array)
             plan.constants[name].flags.writeable = False
         self._names = names
+        self._native = frozenset(one.array.dtype for one in (*self.parameters(), *self.buffers()))
         self.train(False)
 
     @property
@@ -108,6 +117,23 @@ class Model(Module):
     def outputs(self) -> tuple[TensorInfo, ...]:
         """Names, types and shapes of the outputs as declared, in the order in which they come."""
         return tuple(map(_described, self._plan.outputs))
+
+    @property
+    def optional_inputs(self) -> tuple[TensorInfo, ...]:
+        """The inputs that have an initialiser as their default, which a call gives by name only."""
+        return tuple(map(_described, self._plan.defaults))
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """The file's `metadata_props`: texts by name, to be changed at will; `save` writes them.
+
+        >>> import numpy as np, lamella as lm
+        >>> net = lm.onnx.load(lm.onnx.encode(lm.nn.ReLU(), np.zeros((1, 2), np.float32)))
+        >>> net.metadata["classes"] = "cat,dog"
+        >>> lm.onnx.load(lm.onnx.encode(net, np.zeros((1, 2), np.float32))).metadata
+        {'classes': 'cat,dog'}
+        """
+        return self._plan.metadata
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -131,29 +157,70 @@ class Model(Module):
         assert isinstance(found, Stored)
         return found
 
-    def forward(self, *inputs: Any, **named: Any) -> Any:
+    def forward(self, /, *inputs: Any, **named: Any) -> Any:
         """The graph on symbolic tensors."""
         env = self._bind(inputs, named)
-        for info in self._plan.inputs:
-            given = env[info.name]
+        for info in (*self._plan.inputs, *self._plan.defaults):
+            given = env.get(info.name)
             if isinstance(given, Operand):
                 _judge(info, given.shape, given._type.dtype.numpy)
+                if info.elem_type:
+                    env[info.name] = as_element(given, tensors.dtype(info.elem_type))
         results = walk(self._plan, env, self.training, self.stored)
+        pairs = zip(self._plan.outputs, results, strict=True)
+        results = [self._symbol(info, result) for info, result in pairs]
         return results[0] if len(results) == 1 else tuple(results)
 
-    def _dispatch(self, *inputs: Any, **named: Any) -> Any:
+    def _cast_inputs(
+        self, inputs: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        env = self._bind(inputs, named)
+        for info in (*self._plan.inputs, *self._plan.defaults):
+            given, wanted = env.get(info.name), self._dtype(info)
+            if isinstance(given, Tensor) and given.dtype.is_floating and wanted is not None:
+                if wanted.kind == "f" and given.dtype.numpy != wanted:
+                    env[info.name] = given.to(wanted)
+        return (), env
+
+    def _dispatch(self, /, *inputs: Any, **named: Any) -> Any:
         plan = self._plan
         if current_trace() is not None:
             return super()._dispatch(*inputs, **named)
-        if not plan.staged:
+        every = (*plan.inputs, *plan.defaults)
+        names = {info.name for info in every}
+        out = None if "out" in names else named.pop("out", None)
+        staged = plan.staged
+        # Integers of a width that programs do not have are checked, which a known call is not.
+        if any(map(_is_narrow, every)) or not _RESERVED.isdisjoint(named):
+            env = self._bind(inputs, named)
+            for info in every:
+                if info.name in env and _is_narrow(info):
+                    array = env[info.name] = _array(info, env[info.name], self._dtype(info))
+                    staged = staged or not (info.elem_type or _in_programs(array.dtype))
+            inputs, named = tuple(env.pop(name) for name in self.input_names), env
+            staged = staged or not _RESERVED.isdisjoint(named)
+        if not staged:
             with suppress(NotOneProgram):
-                return super()._dispatch(*inputs, **named)
-        out = named.pop("out", None)
-        env = self._bind(inputs, named)
-        arrays = {info.name: _array(info, env[info.name]) for info in plan.inputs}
-        stored = {name: self.stored(name) for name in self._names}
-        results = self._stages.run(plan, arrays, self.training, stored)
-        plan.staged = True
+                return super()._dispatch(*inputs, **named, out=out)
+            plan.staged = True
+        return self._run_stages(self._bind(inputs, named), out)
+
+    def _run_stages(self, env: dict[str, Any], out: Any) -> Any:
+        plan = self._plan
+        arrays = {
+            info.name: _array(info, env[info.name], self._dtype(info))
+            for info in (*plan.inputs, *plan.defaults)
+            if info.name in env
+        }
+        arrays.update((copy, arrays[name]) for name, copies in plan.copies.items()
+                      if name in arrays for copy in copies)  # fmt: skip
+        stored = {name: self.stored(name) for name in self._names if name not in arrays}
+        results = [
+            _as_declared(result, self._dtype(info))
+            for info, result in zip(
+                plan.outputs, self._stages.run(plan, arrays, self.training, stored), strict=True
+            )
+        ]
         if out is not None:
             for target, result in zip(
                 out if isinstance(out, tuple) else (out,), results, strict=True
@@ -171,7 +238,8 @@ class Model(Module):
         env = dict(zip(names, inputs, strict=False))
         twice = sorted(set(env) & set(named))
         env.update(named)
-        if len(inputs) > len(names) or twice or set(env) != set(names):
+        unknown = set(env) - {*names, *(info.name for info in self._plan.defaults)}
+        if len(inputs) > len(names) or twice or unknown or not set(names) <= set(env):
             raise TypeError(
                 message(
                     "Model",
@@ -181,6 +249,32 @@ class Model(Module):
                 )
             )
         return env
+
+    def _dtype(self, info: ValueInfo) -> np.dtype[Any] | None:
+        """The declared type, or the one to which the whole net was converted (`net.double()`)."""
+        declared = tensors.dtype(info.elem_type) if info.elem_type else None
+        if declared is None or declared.kind != "f":
+            return declared
+        have = dtype_of(self)
+        return declared if have is None or self._native == {have.numpy} else have.numpy
+
+    def _symbol(self, info: ValueInfo, result: Any) -> Any:
+        """An output as what the file declares, in the trace."""
+        wanted = self._dtype(info)
+        if isinstance(result, np.ndarray):
+            result = _as_declared(result, wanted)
+            if result.dtype.kind not in "iu":
+                return result
+            trace = current()
+            bits = trace.constant(result.astype(np.int64))
+            return as_element(Tensor(bits, trace), result.dtype)
+        if wanted is None or not isinstance(result, Tensor):
+            return result
+        if wanted.kind == "f" and result.dtype.is_floating and result.dtype.numpy != wanted:
+            return result.to(wanted)
+        if wanted == np.int64 and isinstance(result, Narrow):
+            return Tensor(result.value, result._trace)
+        return as_element(result, wanted)
 
     def extra_repr(self) -> str:
         """The signature."""
@@ -226,15 +320,32 @@ def _judge(info: ValueInfo, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Non
         )
 
 
-def _array(info: ValueInfo, given: Any) -> Array:
+def _is_narrow(info: ValueInfo) -> bool:
+    """Whether an input is declared, or may come, as integers that programs do not have."""
+    return not info.elem_type or not _in_programs(tensors.dtype(info.elem_type))
+
+
+def _in_programs(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind in "fb" or dtype == np.int64
+
+
+def _as_declared(array: Array, wanted: np.dtype[Any] | None) -> Array:
+    """A result as the declared type, where both are floating or both integers."""
+    kinds = ("f", "f") if array.dtype.kind == "f" else ("iu", "iu")
+    if wanted is None or array.dtype.kind not in kinds[0] or wanted.kind not in kinds[1]:
+        return array
+    with np.errstate(over="ignore"):
+        return array.astype(wanted, copy=False)
+
+
+def _array(info: ValueInfo, given: Any, wanted: np.dtype[Any] | None) -> Array:
     """An input as an array of its declared type."""
     array = as_array(given, "Model", info.name)
     if array.dtype.kind not in "fiub":
         raise DTypeError(message("Model", "not numbers", {info.name: array.dtype}))
-    if not info.elem_type:
+    if wanted is None:
         return array
     _judge(info, array.shape, array.dtype)
-    wanted = tensors.dtype(info.elem_type)
     with np.errstate(over="ignore"):
         found = array.astype(wanted, order="C", copy=False)
     if found.dtype != array.dtype and wanted.kind in "iu" and not np.array_equal(found, array):
@@ -312,6 +423,7 @@ def load(
     (1, 2)
     """
     folder: str | None = None
+    cure = BY_ARGUMENT
     if isinstance(source, bytes | bytearray | memoryview):
         data = bytes(source)
         if external_data:
@@ -319,6 +431,7 @@ def load(
                 message("onnx.load", "bytes have no folder", {"external_data": True}, "a path")
             )
         _check_size(len(data), max_bytes)
+        cure = BY_PATH
     else:
         path = os.fspath(source)
         _check_size(os.path.getsize(path), max_bytes)
@@ -326,7 +439,7 @@ def load(
             data = file.read(max_bytes + 1)
         _check_size(len(data), max_bytes)
         folder = os.path.dirname(os.path.abspath(path)) if external_data else None
-    return Model(make_plan(read(data), folder, folding_bytes))
+    return Model(make_plan(read(data), folder, folding_bytes, cure))
 
 
 def _check_size(size: int, limit: int) -> None:

@@ -27,6 +27,7 @@ from lamella.ir.types import Array, DType, TensorType
 from lamella.nn.parameter import Stored
 from lamella.onnx.plan import Entry, Plan
 from lamella.onnx.rules.call import Allowance, NeedsValue
+from lamella.onnx.rules.dual import as_element, dtype_of
 from lamella.onnx.walk import apply_rule
 from lamella.runtime.session import Compiled
 from lamella.runtime.signature import flatten, normalize
@@ -73,11 +74,17 @@ class _Shape:
 
 @dataclass(slots=True)
 class _Program:
-    """A compiled piece, with the names of what it reads and gives."""
+    """A compiled piece, with the names of what it reads and gives, and its element types."""
 
     compiled: Compiled
     inputs: list[str]
     outputs: list[str]
+    elements: list[np.dtype[Any]]
+
+    def run(self, arrays: list[Array]) -> dict[str, Array]:
+        """The outputs by name."""
+        found = zip(self.outputs, self.compiled.run(arrays), self.elements, strict=True)
+        return {name: array.astype(element, copy=False) for name, array, element in found}
 
 
 @dataclass(slots=True)
@@ -171,7 +178,7 @@ def _play(
             env.update(zip(entry.outputs, results, strict=False))
         else:
             arrays = [_ready(env[name]) for name in step.inputs]
-            env.update(zip(step.outputs, step.compiled.run(arrays), strict=True))
+            env.update(step.run(arrays))
     return [np.asarray(env[output.name]) for output in plan.outputs]
 
 
@@ -257,6 +264,7 @@ class _Recorder:
             array = _ready(value.array)
             type = TensorType(array.shape, DType.of(array.dtype))
             found = Tensor(self._trace.builder.input(type, name), self._trace)
+            found = as_element(found, value.array.dtype)
             self._lifted[name] = found
             self.tape.steps.append(_Shape(name, value.array.shape))
         return found
@@ -287,9 +295,10 @@ class _Recorder:
             graph = context.build([self.env[name].value for name in names])
             compiled = Compiled(graph, flatten(list(names))[1])
             inputs = list(self._lifted)
-            arrays = compiled.run([_ready(self.env[name].array) for name in inputs])
-            self.tape.steps.append(_Program(compiled, inputs, names))
-            self.env.update((name, _Data(array)) for name, array in zip(names, arrays, strict=True))
+            program = _Program(compiled, inputs, names, [dtype_of(self.env[n]) for n in names])
+            found = program.run([_ready(self.env[name].array) for name in inputs])
+            self.tape.steps.append(program)
+            self.env.update((name, _Data(array)) for name, array in found.items())
         for name in pending:
             if isinstance(self.env[name], Tensor):
                 del self.env[name]

@@ -40,10 +40,14 @@ def walk(
 ) -> list[Any]:
     """The outputs; env: the inputs by name; stored: parameters and buffers by name."""
     allowance, builder = Allowance(plan.folding_bytes), current().builder
+    given = frozenset(env)
+    for name, copies in plan.copies.items():
+        env.update((copy, env[name]) for copy in copies if name in given)
     for name, array in plan.constants.items():
         env.setdefault(name, array)
     for name in (*plan.learnt, *plan.statistics):
-        env[name] = stored(name)
+        if name not in env:
+            env[name] = stored(name)
     for entry, title in zip(plan.entries, titles(plan.entries), strict=True):
         operands = [env[name] if name else None for name in entry.inputs]
         start = builder.count

@@ -25,6 +25,7 @@ from lamella.nn.module import Module
 from lamella.nn.structure import dtype_of
 from lamella.onnx import encoding
 from lamella.onnx.exporting import EXPORT, Out
+from lamella.onnx.network import Model
 from lamella.ops.shape import Expand, Reshape, Slice
 from lamella.runtime.signature import normalize
 
@@ -104,7 +105,18 @@ def encode(net: Module, *examples: Any) -> bytes:
         raise UnsupportedError(
             message("onnx.save", "larger than protobuf allows", {"bytes": len(body)}, "2 GiB")
         )
-    return encoding.model(body, _OPSET, _IR_VERSION, "lamella")
+    return encoding.model(body, _OPSET, _IR_VERSION, "lamella", _metadata(net))
+
+
+def _metadata(net: Module) -> dict[str, str]:
+    """What a loaded model knows beside its graph."""
+    found: dict[Any, Any] = dict(net.metadata) if isinstance(net, Model) else {}
+    for key, value in found.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise TypeError(
+                message("onnx.save", "metadata are texts", {str(key): type(value)}, "str")
+            )
+    return found
 
 
 def _example(net: Module, example: Any, number: int) -> Array:

@@ -30,13 +30,15 @@ from lamella.runtime.signature import (
     LEAF,
     Branch,
     Structure,
+    dtypes_of,
     flatten,
+    handed_back,
     normalize,
     refuse_masked,
     unflatten,
 )
 from lamella.runtime.taken import NOTHING_TAKEN, Taken, Watched, same_storage
-from lamella.runtime.tensor import Tensor
+from lamella.runtime.tensor import Narrow, Tensor
 from lamella.runtime.trace import Trace, begin
 
 __all__ = ["Compiled", "Session", "compile", "compile_call", "trace"]
@@ -70,6 +72,8 @@ def trace(
                 count += 1
         symbols, named = unflatten(structure, leaves)
         results, returned = flatten(body(*symbols, **named))
+        if any(isinstance(result, Narrow) for result in results):
+            returned = handed_back(returned, (getattr(one, "element", None) for one in results))
         return context.build([_result(context, result) for result in results]), returned
 
 
@@ -122,6 +126,8 @@ class Compiled:
     @property
     def returns(self) -> Any:
         """How the C++ base class shall hand the outputs back: see `Callable._remember`."""
+        if any(dtypes_of(self.outputs)):
+            return self.restore
         if self.outputs == LEAF:
             return None
         if isinstance(self.outputs, Branch) and self.outputs.type is tuple:
@@ -146,25 +152,25 @@ class Compiled:
             raise TypeError(
                 message(op, "out has another structure than the result", {"out": type(out)})
             )
-        for target, value in zip(targets, self.graph.outputs, strict=True):
-            _check_out(op, target, value.type)
+        dtypes = dtypes_of(self.outputs)
+        for target, value, dtype in zip(targets, self.graph.outputs, dtypes, strict=True):
+            _check_out(op, target, value.type, dtype or value.type.dtype.numpy)
         read = [*inputs, *(parameter.source.array for parameter in self.graph.parameters())]
-        if all(_is_direct(target) for target in targets) and _disjoint(targets, read):
+        direct = not any(dtypes) and all(map(_is_direct, targets))
+        if direct and _disjoint(targets, read):
             self.program.run(inputs, targets)
         else:
             for target, array in zip(targets, self.program.run(inputs), strict=True):
-                np.copyto(target, array)
+                np.copyto(target, array, casting="unsafe")
         return out
 
 
-def _check_out(op: str, target: Any, type: TensorType) -> None:
+def _check_out(op: str, target: Any, type: TensorType, dtype: np.dtype[Any]) -> None:
     if not isinstance(target, np.ndarray):
         raise TypeError(message(op, "out is not an array", {"out": target.__class__.__name__}))
     refuse_masked(target, op, "out")
-    if target.dtype != type.dtype.numpy:
-        raise DTypeError(
-            message(op, "out has another dtype", {"out": target.dtype}, f"{type.dtype}")
-        )
+    if target.dtype != dtype:
+        raise DTypeError(message(op, "out has another dtype", {"out": target.dtype}, f"{dtype}"))
     if target.shape != type.shape:
         raise ShapeError(
             message(op, "out has another shape", {"out": target.shape}, f"{type.shape}")

@@ -9,8 +9,8 @@ dicts of any depth, and None; everything else is a leaf.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -24,7 +24,9 @@ __all__ = [
     "Leaf",
     "Structure",
     "as_array",
+    "dtypes_of",
     "flatten",
+    "handed_back",
     "is_ready",
     "normalize",
     "refuse_masked",
@@ -35,7 +37,9 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """The place of one array in a structure."""
+    """The place of one array in a structure; dtype: as what it is handed back, None for its own."""
+
+    dtype: np.dtype[Any] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,8 @@ def unflatten(structure: Structure, leaves: Sequence[Any]) -> Any:
 
 def _unflatten(structure: Structure, leaves: Any) -> Any:
     if isinstance(structure, Leaf):
-        return next(leaves)
+        leaf = next(leaves)
+        return leaf if structure.dtype is None else leaf.astype(structure.dtype)
     children = [_unflatten(child, leaves) for child in structure.children]
     if structure.keys is not None:
         return dict(zip(structure.keys, children, strict=True))
@@ -94,6 +99,21 @@ def _unflatten(structure: Structure, leaves: Any) -> Any:
     if hasattr(structure.type, "_fields"):
         return structure.type(*children)
     return tuple(children)
+
+
+def handed_back(structure: Structure, dtypes: Iterator[np.dtype[Any] | None]) -> Structure:
+    """The structure with the dtypes as which its arrays are handed back."""
+    if isinstance(structure, Leaf):
+        return Leaf(next(dtypes))
+    children = tuple(handed_back(child, dtypes) for child in structure.children)
+    return Branch(structure.type, structure.keys, children)
+
+
+def dtypes_of(structure: Structure) -> list[np.dtype[Any] | None]:
+    """The same dtypes, in order."""
+    if isinstance(structure, Leaf):
+        return [structure.dtype]
+    return [dtype for child in structure.children for dtype in dtypes_of(child)]
 
 
 def is_ready(array: Any) -> bool:

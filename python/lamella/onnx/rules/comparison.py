@@ -21,8 +21,12 @@ def _old(rule: Rule, call: Call, a: Any, b: Any) -> Any:
     return rule(call, a, aligned(call, a, b))
 
 
-def _logical(name: str, call: Call, *operands: Any) -> Any:
-    return logical(call, name, *operands)
+def _logical(name: str, call: Call, a: Any, b: Any) -> Any:
+    return logical(call, name, a, b)
+
+
+def _not(call: Call, x: Any) -> Any:
+    return logical(call, "logical_not", x)
 
 
 def _where(call: Call, condition: Any, a: Any, b: Any) -> Any:
@@ -39,6 +43,6 @@ RULES: dict[tuple[str, int], Rule] = {
     ("LessOrEqual", 12): partial(_compare, "le"),
     **{(op, 1): partial(_old, partial(_logical, name)) for op, name in _LOGICAL.items()},
     **{(op, 7): partial(_logical, name) for op, name in _LOGICAL.items()},
-    ("Not", 1): partial(_logical, "logical_not"),
+    ("Not", 1): _not,
     ("Where", 9): _where,
 }

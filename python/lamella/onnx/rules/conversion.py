@@ -9,7 +9,7 @@ import numpy as np
 
 from lamella.onnx import tensors
 from lamella.onnx.rules.call import Call, Rule, is_array
-from lamella.onnx.rules.dual import cast
+from lamella.onnx.rules.dual import cast, dtype_of
 
 __all__ = ["RULES"]
 
@@ -24,7 +24,7 @@ def _cast(call: Call, x: Any) -> Any:
 
 
 def _cast_like(call: Call, x: Any, like: Any) -> Any:
-    return cast(x, like.dtype if is_array(like) else like._type.dtype.numpy)
+    return cast(x, dtype_of(like))
 
 
 def _bit_cast(call: Call, x: Any) -> Any:

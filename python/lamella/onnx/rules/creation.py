@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from lamella.onnx import tensors
-from lamella.onnx.rules.call import Call, Rule, is_array
+from lamella.onnx.rules.call import Call, Rule
+from lamella.onnx.rules.dual import dtype_of
 
 __all__ = ["RULES"]
 
@@ -50,7 +51,7 @@ def _range(call: Call, start: Any, limit: Any, delta: Any) -> Any:
 def _eye_like(call: Call, x: Any) -> Any:
     if len(x.shape) != 2:
         raise call.malformed("not a matrix")
-    dtype = x.dtype if is_array(x) else x._type.dtype.numpy
+    dtype = dtype_of(x)
     if call.has("dtype"):
         dtype = tensors.dtype(call.integer("dtype"))
     call.room(x.shape, dtype.itemsize)

@@ -2,8 +2,9 @@
 """The vocabulary of the rules: each word works on known arrays and on symbolic tensors.
 
 Arrays are computed by NumPy in their own element type; with a tensor among the operands the word
-places lamella's op, which judges shapes and types. Words that can make a result much larger than
-their operands ask `call.room` first.
+places lamella's op, which judges shapes and types. Programs know int64 alone: words that move
+elements hand on the width that integers have in the file, the others take no uint64. Words that can
+make a result much larger than their operands ask `call.room` first.
 """
 
 from __future__ import annotations
@@ -23,15 +24,17 @@ from lamella.ops.elementwise import BINARY, COMPARE, LOGICAL, UNARY, Binary, Cas
 from lamella.ops.gather import Embedding
 from lamella.ops.reduce import REDUCE
 from lamella.runtime import tensor
-from lamella.runtime.tensor import apply
+from lamella.runtime.tensor import Narrow, Tensor, apply
 
 __all__ = [
+    "as_element",
     "axis_of",
     "binary",
     "broadcast",
     "cast",
     "compare",
     "concat",
+    "dtype_of",
     "expand",
     "floating",
     "gather",
@@ -54,6 +57,31 @@ def is_floating(x: Any) -> bool:
     return bool(x.dtype.kind == "f") if is_array(x) else bool(x._type.dtype.is_floating)
 
 
+def dtype_of(x: Any) -> np.dtype[Any]:
+    """The element type that x has in the file."""
+    declared = x.dtype if is_array(x) else getattr(x, "element", None)
+    found: np.dtype[Any] = x._type.dtype.numpy if declared is None else declared
+    return found
+
+
+def as_element(x: Any, dtype: np.dtype[Any]) -> Any:
+    """A tensor of int64 as what holds integers of another width; others as they are."""
+    integer = isinstance(x, Tensor) and x.dtype is DType.int64
+    return Narrow(x, dtype) if integer and dtype.kind in "iu" and dtype != np.int64 else x
+
+
+def _moved(x: Any, y: Any) -> Any:
+    """y, which has elements of x, with the element type of x."""
+    return as_element(y, x.element) if isinstance(x, Narrow) else y
+
+
+def _counted(x: Any) -> Any:
+    """x, or DTypeError: programs take the bits of uint64 for signed numbers."""
+    if isinstance(x, Narrow) and x.element == np.uint64:
+        raise DTypeError(message("onnx", "uint64 is computed with on arrays only"))
+    return x
+
+
 def floating(call: Call, x: Any) -> Any:
     """x, or DTypeError: the operator computes with floating elements only."""
     if not is_floating(x):
@@ -63,8 +91,8 @@ def floating(call: Call, x: Any) -> Any:
 
 
 def like(x: Any, number: float) -> Any:
-    """A number as an operand beside x."""
-    return np.asarray(number, x.dtype) if is_array(x) else number
+    """A number as an operand beside x, of its element type."""
+    return np.asarray(number, dtype_of(x))
 
 
 def axis_of(call: Call, axis: int, rank: int) -> int:
@@ -112,7 +140,7 @@ def compare(call: Call, name: str, a: Any, b: Any) -> Any:
     if is_array(a) and not hasattr(b, "shape"):
         b = like(a, b)
     if not is_array(a, b):
-        return apply(Compare(name), _exact(a, b), _exact(b, a))
+        return apply(Compare(name), _exact(_counted(a), b), _exact(_counted(b), a))
     broadcast(call, a, b)
     return np.asarray(COMPARE[name](a, b))
 
@@ -154,6 +182,8 @@ def cast(x: Any, dtype: np.dtype[Any]) -> Any:
     if is_array(x):
         with np.errstate(all="ignore"):
             return x.astype(dtype)
+    if dtype.kind != "i" or dtype.itemsize < 8:
+        _counted(x)
     if dtype.kind == "b" and x._type.dtype is DType.int64:
         # No integer but 0 rounds to 0.
         x = x.to(DType.float32)
@@ -164,7 +194,7 @@ def reshape(x: Any, shape: Sequence[int]) -> Any:
     """The same elements under another shape."""
     target = tuple(int(extent) for extent in shape)
     if not is_array(x):
-        return x.reshape(target)
+        return _moved(x, x.reshape(target))
     try:
         return x.reshape(target)
     except ValueError:
@@ -175,14 +205,14 @@ def reshape(x: Any, shape: Sequence[int]) -> Any:
 
 def permute(x: Any, order: Sequence[int]) -> Any:
     """Axis i of the result is axis order[i] of x."""
-    return x.transpose(tuple(order)) if is_array(x) else x.permute(tuple(order))
+    return x.transpose(tuple(order)) if is_array(x) else _moved(x, x.permute(tuple(order)))
 
 
 def expand(call: Call, x: Any, shape: Sequence[int]) -> Any:
     """x repeated up to `shape`."""
     target = tuple(int(extent) for extent in shape)
     if not is_array(x):
-        return x.expand(target)
+        return _moved(x, x.expand(target))
     if broadcast_shapes(x.shape, target) != target:
         raise ShapeError(
             message(call.op, "shapes do not broadcast", {"x": x.shape, "shape": target})
@@ -194,7 +224,8 @@ def expand(call: Call, x: Any, shape: Sequence[int]) -> Any:
 def concat(call: Call, operands: Sequence[Any], axis: int) -> Any:
     """The operands one after the other along an axis."""
     if not is_array(*operands):
-        return tensor.cat(list(operands), axis)
+        whole = next(x for x in operands if not is_array(x))
+        return _moved(whole, tensor.cat(list(operands), axis))
     call.room((sum(x.nbytes for x in operands),), 1)
     try:
         return np.concatenate(operands, axis=axis)
@@ -203,16 +234,16 @@ def concat(call: Call, operands: Sequence[Any], axis: int) -> Any:
         raise ShapeError(message(call.op, str(error).replace("\n", " "), shapes)) from None
 
 
-def slices(x: Any, key: tuple[slice, ...]) -> Any:
+def slices(x: Any, key: tuple[slice | int, ...]) -> Any:
     """Basic slicing of leading axes."""
-    return x[key]
+    return _moved(x, x[key])
 
 
 def pad(call: Call, x: Any, before: Sequence[int], after: Sequence[int], value: float) -> Any:
     """x with elements of one value around it; negative amounts cut off."""
     if not is_array(x):
         pairs = [n for pair in zip(before, after, strict=True) for n in pair[::-1]][::-1]
-        return F.pad(x, tuple(pairs), value=value)
+        return _moved(x, F.pad(x, tuple(pairs), value=value))
     key = tuple(
         slice(max(0, -front), extent - max(0, -back))
         for front, extent, back in zip(before, x.shape, after, strict=True)
@@ -233,7 +264,8 @@ def rows(call: Call, table: Any, indices: Any) -> Any:
     flat = reshape(table, (table.shape[0], -1)) if 0 not in table.shape else table
     if len(flat.shape) != 2:
         raise call.unsupported("rows of nothing")
-    return reshape(apply(Embedding(from_end=True), indices, flat), (*indices.shape, *rest))
+    picked = _moved(table, apply(Embedding(from_end=True), indices, flat))
+    return reshape(picked, (*indices.shape, *rest))
 
 
 def gather(call: Call, x: Any, indices: Any, axis: int) -> Any:
@@ -255,7 +287,7 @@ def gather(call: Call, x: Any, indices: Any, axis: int) -> Any:
         indices = np.where(indices < 0, indices + extent, indices).astype(np.int64)
         if indices.ndim == 0:
             key = (slice(None),) * axis + (int(indices),)
-            return x[key]
+            return slices(x, key)
     rank = len(x.shape)
     front = (axis, *(other for other in range(rank) if other != axis))
     found = rows(call, permute(x, front) if axis else x, indices)
