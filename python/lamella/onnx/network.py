@@ -27,8 +27,9 @@ from lamella.onnx.refusals import BY_ARGUMENT, BY_PATH
 from lamella.onnx.rules.dual import as_element
 from lamella.onnx.staged import Stages
 from lamella.onnx.walk import NotOneProgram, walk
+from lamella.runtime.narrow import Narrow
 from lamella.runtime.signature import as_array
-from lamella.runtime.tensor import Narrow, Operand, Tensor
+from lamella.runtime.tensor import Operand, Tensor
 from lamella.runtime.trace import current, current_trace
 
 __all__ = ["Model", "TensorInfo", "load"]

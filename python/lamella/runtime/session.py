@@ -25,6 +25,7 @@ from lamella.ir.types import Array, DType, TensorType
 from lamella.passes import optimize
 from lamella.runtime.debug import Checker
 from lamella.runtime.emit import emit
+from lamella.runtime.narrow import Narrow
 from lamella.runtime.promotion import place_values
 from lamella.runtime.signature import (
     LEAF,
@@ -38,7 +39,7 @@ from lamella.runtime.signature import (
     unflatten,
 )
 from lamella.runtime.taken import NOTHING_TAKEN, Taken, Watched, same_storage
-from lamella.runtime.tensor import Narrow, Tensor
+from lamella.runtime.tensor import Tensor
 from lamella.runtime.trace import Trace, begin
 
 __all__ = ["Compiled", "Session", "compile", "compile_call", "trace"]

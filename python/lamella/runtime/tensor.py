@@ -27,7 +27,6 @@ from lamella.runtime.trace import Trace, current, user_line
 
 __all__ = [
     "Extremes",
-    "Narrow",
     "Operand",
     "OperandLike",
     "Tensor",
@@ -430,19 +429,6 @@ class Tensor(Operand):
                 advice + user_line() + where_text,
             )
         )
-
-
-class Narrow(Tensor):
-    """Integers of a width that programs do not have: int64 in them, handed back as `element`.
-
-    What only moves elements is right in any width. uint64 lies in int64 by its bits.
-    """
-
-    __slots__ = ("element",)
-
-    def __init__(self, tensor: Tensor, element: np.dtype[Any]) -> None:
-        super().__init__(tensor.value, tensor._trace)
-        self.element = element
 
 
 OperandLike: TypeAlias = Operand | Array | np.generic | float | int | bool

@@ -24,7 +24,8 @@ from lamella.ops.elementwise import BINARY, COMPARE, LOGICAL, UNARY, Binary, Cas
 from lamella.ops.gather import Embedding
 from lamella.ops.reduce import REDUCE
 from lamella.runtime import tensor
-from lamella.runtime.tensor import Narrow, Tensor, apply
+from lamella.runtime.narrow import Narrow
+from lamella.runtime.tensor import Tensor, apply
 
 __all__ = [
     "as_element",
