@@ -85,7 +85,7 @@ def test_changes_that_make_no_difference_make_no_program():
     assert len(programs(net)) == 2
 
 
-@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8", "bool"])
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8", "uint64", "bool"])
 def test_integers_and_truth_values_are_read_where_they_lie(dtype):
     class Where(nn.Module):
         def __init__(self):
@@ -110,6 +110,16 @@ def test_integers_and_truth_values_are_read_where_they_lie(dtype):
         net.rows[0] = 3
         with pytest.raises(IndexError):
             net(X)
+
+
+def test_float16_and_single_elements():
+    for dtype, shape in (("float16", 3), ("float64", ()), ("float32", ())):
+        net = Net(lambda n: n.array)
+        net.array = np.full(shape, 2, dtype)
+        for number in (2, 3, 4):
+            net.array[...] = number
+            same_bits(net(X).copy(), np.float32(number) * X)
+        assert len(programs(net)) == 1
 
 
 def test_float64_arrays_promote_as_numpy_does():

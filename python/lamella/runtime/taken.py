@@ -219,9 +219,12 @@ def _is_comparable(array: Array) -> bool:
 
 
 def _element(array: Array) -> DType | None:
-    """The type that programs compute an array's elements with; None for what they do not."""
+    """The type that programs compute an array's elements with; None for what they do not.
+
+    Nor for uint64, whose elements have to be looked at.
+    """
     kind, size = array.dtype.kind, array.dtype.itemsize
-    if kind in "iu":
+    if kind == "i" or (kind == "u" and size < 8):
         return DType.int64
     if kind == "b":
         return DType.bool
