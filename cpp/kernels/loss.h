@@ -83,16 +83,16 @@ inline void ignore_row(const ClassLossArgs<T>& a, size_t r) {
 template <class T>
 struct OtherStored {
   const T* exponentials;
+  Others<T> others;
   template <bool Full>
   [[gnu::always_inline]] void operator()(size_t, size_t column, size_t n,
                                          Vec<T> (&value)[1]) const {
-    const Vec<T> e = load<Full>(exponentials + column, n);
-    value[0] = select(e == Vec<T>::broadcast(vec::kRaised<T>), Vec<T>::zero(), e);
+    value[0] = others(load<Full>(exponentials + column, n));
   }
 };
 template <class T>
 [[gnu::noinline]] T sum_of_other_stored(const T* exponentials, size_t cols) {
-  return fold_one<T>(OtherStored<T>{exponentials}, cols) * vec::kLowered<T>;
+  return fold_one<T>(OtherStored<T>{exponentials, {}}, cols) * vec::kLowered<T>;
 }
 
 template <bool Slopes, class T>
@@ -216,8 +216,7 @@ template <bool Slopes, class T>
   const Mask<T> near = sum < Vec<T>::broadcast(kNearOne<T>);
   Vec<T> log_sum = vec::log(sum), others = zero;
   if (any(near)) {
-    const Vec<T> raised = Vec<T>::broadcast(vec::kRaised<T>);
-    others = sum_classes(value, a.cols, [=](Vec<T> e) { return select(e == raised, zero, e); });
+    others = sum_classes(value, a.cols, Others<T>{});
     log_sum = select(near, vec::log1p(others), log_sum);
   }
   const Vec<T> weights = Vec<T>::load(weight);

@@ -112,21 +112,32 @@ template <bool Store, class T, class F>
 template <class T>
 inline constexpr T kNearOne = T(1.25);
 
-// exp(x - top), raised, but 0 for the top itself, which is one number alone.
+// Raised exponentials but for the top's, which is one alone, and for those of exp_raised's floor,
+// which stand for numbers that round to 0.
+template <class T>
+struct Others {
+  Vec<T> top = Vec<T>::broadcast(vec::kRaised<T>);
+  Vec<T> floor = vec::exp_raised(Vec<T>::broadcast(-kInfinity<T>));
+  [[gnu::always_inline]] Vec<T> operator()(Vec<T> e) const {
+    return select((e < top) & (e > floor), e, Vec<T>::zero());
+  }
+};
+
+// exp(x - top), raised, of the others.
 template <class T>
 struct OtherExp {
   const T* x;
   Vec<T> top;
+  Others<T> others;
   template <bool Full>
   [[gnu::always_inline]] void operator()(size_t, size_t column, size_t n,
                                          Vec<T> (&value)[1]) const {
-    const Vec<T> v = load<Full>(x + column, n);
-    value[0] = select(v == top, Vec<T>::zero(), vec::exp_raised(v - top));
+    value[0] = others(vec::exp_raised(load<Full>(x + column, n) - top));
   }
 };
 template <class T>
 [[gnu::noinline]] T sum_of_others(const T* x, size_t cols, T top) {
-  return sum_exp<T>(OtherExp<T>{x, Vec<T>::broadcast(top)}, cols) * vec::kLowered<T>;
+  return sum_exp<T>(OtherExp<T>{x, Vec<T>::broadcast(top), {}}, cols) * vec::kLowered<T>;
 }
 
 // log(sum) of a row, whose largest number is top.
