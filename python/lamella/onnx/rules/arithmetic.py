@@ -57,7 +57,10 @@ def _div(call: Call, a: Any, b: Any) -> Any:
 
 
 def _pow(call: Call, a: Any, b: Any) -> Any:
-    if is_array(b) and not is_array(a) and is_floating(a):
+    if not is_array(a, b) and not (is_floating(a) and (is_floating(b) or _exact(a, b))):
+        # The base decides the type, and an exponent in it may be another number.
+        raise call.unsupported("powers of integers, or by integers that are not known, on tensors")
+    if is_array(b) and not is_array(a):
         if b.size == 1 and b.reshape(()) == 2 and len(b.shape) <= len(a.shape):
             return unary("square", a)
         return binary(call, "pow", a, b.astype(a._type.dtype.numpy))
@@ -66,6 +69,12 @@ def _pow(call: Call, a: Any, b: Any) -> Any:
         broadcast(call, a, b)
         return np.power(a.astype(np.float64), b.astype(np.float64)).astype(a.dtype)
     return binary(call, "pow", a, b)
+
+
+def _exact(a: Any, b: Any) -> bool:
+    """Whether the integers b are known, and numbers of a's type."""
+    limit = 2 ** np.finfo(a._type.dtype.numpy).nmant if not is_array(a) else 0
+    return is_array(b) and bool((np.abs(b.astype(np.float64)) <= limit).all())
 
 
 def _mod(call: Call, a: Any, b: Any) -> Any:
