@@ -16,21 +16,23 @@ from typing import Any
 import numpy as np
 
 from lamella.errors import DTypeError, ShapeError, UnsupportedError, message
-from lamella.ir.types import Array
+from lamella.ir.types import Array, TensorType
 from lamella.nn.module import Module
 from lamella.nn.parameter import Buffer, Parameter, Stored
 from lamella.nn.structure import dtype_of
 from lamella.onnx import tensors
+from lamella.onnx.freed import Free, Snapshot, free_extents
 from lamella.onnx.model import ValueInfo, read
 from lamella.onnx.plan import Plan, make_plan
 from lamella.onnx.refusals import BY_ARGUMENT, BY_PATH
+from lamella.onnx.rules import dual
 from lamella.onnx.rules.dual import as_element
 from lamella.onnx.staged import Stages
 from lamella.onnx.walk import NotOneProgram, walk
 from lamella.runtime.narrow import Narrow
 from lamella.runtime.signature import as_array
 from lamella.runtime.tensor import Operand, Tensor
-from lamella.runtime.trace import current, current_trace
+from lamella.runtime.trace import begin, current, current_trace
 
 __all__ = ["Model", "TensorInfo", "load"]
 
@@ -167,10 +169,27 @@ class Model(Module):
                 _judge(info, given.shape, given._type.dtype.numpy)
                 if info.elem_type:
                     env[info.name] = as_element(given, tensors.dtype(info.elem_type))
-        results = walk(self._plan, env, self.training, self.stored)
+        results = walk(self._plan, env, self.training, self.stored, before=self._as_fixed(env))
         pairs = zip(self._plan.outputs, results, strict=True)
         results = [self._symbol(info, result) for info, result in pairs]
         return results[0] if len(results) == 1 else tuple(results)
+
+    def _as_fixed(self, env: dict[str, Any]) -> list[Snapshot]:
+        """What the nodes meet with the extents of the file, where the inputs have freed ones."""
+        plan, noted = self._plan, list[Snapshot]()
+        if not plan.fixed:
+            return noted
+        with begin() as trace:
+            trace.numbers = dtype_of(self) or trace.numbers
+            twin = dict(env)
+            for name, given in env.items():
+                if isinstance(given, Tensor):
+                    type = TensorType(plan.file_shape(name, given.shape), given.dtype)
+                    tensor = Tensor(trace.builder.input(type, name), trace)
+                    twin[name] = as_element(tensor, dual.dtype_of(given))
+            if any(twin[name].shape != given.shape for name, given in env.items()):
+                walk(plan, twin, self.training, self.stored, note=noted)
+        return noted
 
     def _cast_inputs(
         self, inputs: tuple[Any, ...], named: dict[str, Any]
@@ -213,6 +232,12 @@ class Model(Module):
             for info in (*plan.inputs, *plan.defaults)
             if info.name in env
         }
+        if any(plan.file_shape(name, x.shape) != x.shape for name, x in arrays.items()):
+            raise UnsupportedError(
+                message("Model", "a model that runs in stages computes for the extents of its file",
+                        {name: x.shape for name, x in arrays.items()},
+                        ", ".join(f"{name} of {plan.fixed[name]}" for name in plan.fixed))
+            )  # fmt: skip
         arrays.update((copy, arrays[name]) for name, copies in plan.copies.items()
                       if name in arrays for copy in copies)  # fmt: skip
         stored = {name: self.stored(name) for name in self._names if name not in arrays}
@@ -403,18 +428,22 @@ class _Group(Module):
 def load(
     source: str | os.PathLike[str] | bytes,
     *,
+    free: Free | None = None,
     external_data: bool = False,
     max_bytes: int = 4 << 30,
     folding_bytes: int = 32 << 20,
 ) -> Model:
     """Reads an ONNX model as a network, in inference mode.
 
-    Parameters: source, the path of a file, or its bytes; external_data, whether tensors may lie in
-    other files of the model's folder; max_bytes, of the file; folding_bytes, what results known
-    without running may take together.
-    Returns: a Model. Its operators are those of opsets 6 to 28 that have a rule.
+    Parameters: source, the path of a file, or its bytes; free, extents that the file fixes and that
+    shall be open: the name of the first axis of every input ("batch"), or by input, like torch's
+    dynamic_axes, its axes ({"x": [0, 1]}) or their names ({"x": {0: "batch"}}); external_data,
+    whether tensors may lie in other files of the model's folder; max_bytes, of the file;
+    folding_bytes, what results known without running may take together.
+    Returns: a Model. Its operators are those of opsets 6 to 28 that have a rule. Nodes with
+    constants that stem from a freed extent follow it, or raise ShapeError, named, at the call.
     Raises: FormatError for a malformed file; UnsupportedError, once, naming everything without a
-    rule; OSError.
+    rule, and for files beyond the limits; ValueError, ShapeError for `free`; OSError.
     Source: github.com/onnx/onnx, docs/Operators.md.
 
     >>> import numpy as np, lamella as lm
@@ -440,7 +469,10 @@ def load(
             data = file.read(max_bytes + 1)
         _check_size(len(data), max_bytes)
         folder = os.path.dirname(os.path.abspath(path)) if external_data else None
-    return Model(make_plan(read(data), folder, folding_bytes, cure))
+    plan = make_plan(read(data), folder, folding_bytes, cure)
+    if free is not None:
+        free_extents(plan, free)
+    return Model(plan)
 
 
 def _check_size(size: int, limit: int) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lamella.errors import FormatError, UnsupportedError, message
-from lamella.ir.types import Array
+from lamella.ir.types import Array, Shape
 from lamella.onnx import tensors
 from lamella.onnx.expand import expand_functions
 from lamella.onnx.loose import Loose
@@ -91,8 +91,8 @@ class Plan:
     constants: arrays by value name; learnt, statistics: the names among them that become parameters
     and buffers; defaults: inputs that have a constant as their default; copies: constants that
     others were copied from, with the copies' names; last: the position of each value's last reader;
-    folding_bytes: what known results may take; metadata: the file's own; staged: set once a call
-    could not run as one program.
+    folding_bytes: what known results may take; metadata: the file's own; fixed: shapes that inputs
+    had before extents were freed; staged: set once a call could not run as one program.
     """
 
     __slots__ = (
@@ -100,6 +100,7 @@ class Plan:
         "copies",
         "defaults",
         "entries",
+        "fixed",
         "folding_bytes",
         "inputs",
         "last",
@@ -136,11 +137,18 @@ class Plan:
         self.defaults = defaults
         self.copies = copies or {}
         self.metadata = metadata or {}
+        self.fixed: dict[str, tuple[int | str | None, ...]] = {}
         self.staged = False
         self.last: dict[str, int] = {}
         for position, entry in enumerate(entries):
             self.last.update((name, position) for name in entry.inputs)
         self.last.update((output.name, len(entries)) for output in outputs)
+
+    def file_shape(self, name: str, shape: Shape) -> Shape:
+        """The shape of an input with the extents that the file fixes, freed ones among them."""
+        fixed = self.fixed.get(name, shape)
+        pairs = zip(fixed, shape, strict=True)
+        return tuple(want if isinstance(want, int) else have for want, have in pairs)
 
 
 def make_plan(

@@ -24,6 +24,7 @@ from lamella.errors import (
     message,
 )
 from lamella.nn.inline import note_operator
+from lamella.onnx.freed import Snapshot, adapted, judge, misfit, snapshot
 from lamella.onnx.plan import Entry, Plan
 from lamella.onnx.rules.call import Allowance, Call, NeedsValue, Rule
 from lamella.runtime.trace import current, scope
@@ -36,9 +37,17 @@ class NotOneProgram(UnsupportedError):
 
 
 def walk(
-    plan: Plan, env: dict[str, Any], training: bool, stored: Callable[[str], Any]
+    plan: Plan,
+    env: dict[str, Any],
+    training: bool,
+    stored: Callable[[str], Any],
+    note: list[Snapshot] | None = None,
+    before: Sequence[Snapshot] = (),
 ) -> list[Any]:
-    """The outputs; env: the inputs by name; stored: parameters and buffers by name."""
+    """The outputs; env: the inputs by name; stored: parameters and buffers by name.
+
+    note: takes what each node meets; before: what it met with the extents of the file (freed.py).
+    """
     allowance, builder = Allowance(plan.folding_bytes), current().builder
     given = frozenset(env)
     for name, copies in plan.copies.items():
@@ -48,12 +57,21 @@ def walk(
     for name in (*plan.learnt, *plan.statistics):
         if name not in env:
             env[name] = stored(name)
-    for entry, title in zip(plan.entries, titles(plan.entries), strict=True):
+    for number, (entry, title) in enumerate(zip(plan.entries, titles(plan.entries), strict=True)):
         operands = [env[name] if name else None for name in entry.inputs]
+        was = before[number] if before else None
         start = builder.count
         try:
             with scope(_place(entry, title)):
+                if was is not None:
+                    operands = adapted(entry, operands, was)
                 results = apply_rule(entry, operands, allowance, training)
+                if was is not None:
+                    judge(entry, operands, results, was)
+        except (FormatError, ShapeError) as error:
+            if was is None or not was.changed(operands):
+                raise
+            raise misfit(entry, operands, was, str(error)) from error
         except (NeedsValue, DTypeError, UnsupportedError) as error:
             if all(operand is None or isinstance(operand, np.ndarray) for operand in operands):
                 raise
@@ -66,7 +84,10 @@ def walk(
                     str(error),
                 )
             ) from error
-        note_operator(title, entry.op, operands, results, start)
+        if note is None:
+            note_operator(title, entry.op, operands, results, start)
+        else:
+            note.append(snapshot(operands, results))
         env.update(zip(entry.outputs, results, strict=False))
     return [env[output.name] for output in plan.outputs]
 
