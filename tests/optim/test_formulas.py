@@ -242,6 +242,13 @@ def test_one_cycle_moves_momentum_the_other_way():
             schedule.step()
 
 
+def test_one_cycle_wants_a_momentum_to_move():
+    optimizer = optim.Adagrad([nn.Parameter(np.ones(2, np.float32))], lr=LR)
+    with pytest.raises(ValueError, match="cycle_momentum"):
+        lr_scheduler.OneCycleLR(optimizer, 0.9, total_steps=20)
+    lr_scheduler.OneCycleLR(optimizer, 0.9, total_steps=20, cycle_momentum=False)
+
+
 @pytest.mark.parametrize(
     ("options", "metrics", "falls"),
     [

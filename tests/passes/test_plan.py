@@ -244,8 +244,11 @@ def updating(draw: st.DrawFn) -> tuple[Graph, list[Weight]]:
     targets = draw(st.lists(st.integers(0, 20), min_size=1, max_size=3))
     wanted = draw(st.lists(st.integers(0, 20), max_size=2))
 
+    # Drawn here: who watches what a trace takes of Python may run its body twice.
+    copied = [draw(st.booleans()) for _ in weights]
+
     def body(x: Tensor) -> list[Tensor]:
-        made = [x, *(w + 0.0 if draw(st.booleans()) else w for w in weights)]
+        made = [x, *(w + 0.0 if one else w for w, one in zip(weights, copied, strict=True))]
         for action, first, second in steps:
             a, b = made[first % len(made)], made[second % len(made)]
             if action < 3:
