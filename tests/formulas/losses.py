@@ -17,6 +17,7 @@ CLASSES, IMAGE = np.array([2, 0, 4, 1]), draw(2, 5, 3)
 POSITIONS = np.array([[0, 3, 2], [4, 1, 3]])
 BY_CLASS = draw(5, seed=5, low=0.25)
 SIGNS = np.where(Y > 0, np.float32(1), np.float32(-1))
+ONE = np.ones((4, 5), np.float32)
 COUNTS = np.float32(np.random.default_rng(0).integers(0, 6, (4, 5)))
 RATES = draw(4, 5, seed=6, low=0.25)
 BOOKED = np.float32([[0.5, 0.5, 0, 0, 0], [0.2] * 5, [1, 0, 0, 0, 0], [0, 0.25, 0.75, 0, 0]])
@@ -163,7 +164,13 @@ FORMULAS: dict[str, Formula] = {
         call(np.log(P), np.log(Q), log_target=True, reduction="none"),
         call(np.log(P), BOOKED, reduction="batchmean"),
     ),
-    "mse_loss": _reduced(_weighted(np.square), X, Y, weight=WEIGHT),
+    "mse_loss": formula(
+        _weighted(np.square),
+        *_reduced(None, X, Y, weight=WEIGHT).calls,
+        # Weights that add up to one, and to nothing.
+        call(X[:, :4], Y[:, :4], weight=ONE[:, :4] / 16),
+        call(X, Y, weight=ONE * 0),
+    ),
     "l1_loss": _reduced(_weighted(np.abs), X, Y, weight=WEIGHT),
     "smooth_l1_loss": formula(
         _smooth_l1, *_reduced(None, X, Y, beta=2.5).calls, call(X, Y, beta=0.0)

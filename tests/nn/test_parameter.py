@@ -39,7 +39,8 @@ def test_what_a_parameter_is_made_of(data, dtype):
 
 
 @pytest.mark.parametrize(
-    "data", [[1, 2], np.arange(3), True, "text", None, np.ones(2, complex), {}]
+    "data",
+    [[1, 2], np.arange(3), True, "text", None, np.ones(2, complex), np.ones(2, "complex64"), {}],
 )
 def test_what_it_is_not_made_of(data):
     with pytest.raises(DTypeError, match="Parameter: "):

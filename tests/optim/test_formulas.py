@@ -226,6 +226,7 @@ def test_schedules_are_those_of_the_formula(name, number):
     for t in range(19):
         assert math.isclose(optimizer.param_groups[0]["lr"], rate(t), rel_tol=1e-12), t
         assert schedule.get_last_lr() == [optimizer.param_groups[0]["lr"]]
+        assert schedule.last_epoch == t
         optimizer.step([np.ones(2, np.float32)])
         schedule.step()
 
