@@ -108,7 +108,9 @@ def _thresholded(call: Call, x: Any) -> Any:
 
 def _shrink(call: Call, x: Any) -> Any:
     bias, bound = call.number("bias", 0.0), call.number("lambd", 0.5)
-    if is_array(x) and not is_floating(x):
+    if not is_floating(x):
+        if not is_array(x):
+            raise call.unsupported("integers on tensors")
         # A bias is a fraction, a bound below zero: no numbers of an integer's own type.
         return cast(_shrink(call, cast(x, np.dtype(np.float64))), x.dtype)
     low = where(
