@@ -118,6 +118,13 @@ def test_ignored_targets_are_left_out() -> None:
     assert over(metric, y_true, y_pred, 2) == 0.5
 
 
+def test_what_stands_on_the_threshold_says_no() -> None:
+    yes = np.ones(4, np.int64)
+    on = np.float32([-1.0, 0.0, 0.5, 1.0])
+    assert over(Accuracy(), yes, on, 1) == 0.5
+    assert over(Accuracy(threshold=0.5), yes, on, 1) == 0.25
+
+
 def test_every_column_of_a_binary_loss_is_a_decision() -> None:
     y_true, y_pred = np.array([[0, 1], [1, 1.0]]), np.array([[-1, 2], [3, -4.0]])
     assert over(resolve("accuracy", BCEWithLogitsLoss())[0], y_true, y_pred, 1) == 0.75
