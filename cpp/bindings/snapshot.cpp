@@ -3,6 +3,8 @@
 #include "bindings/snapshot.h"
 
 #include <algorithm>
+#include <bit>
+#include <cstdint>
 #include <cstring>
 #include <utility>
 
@@ -46,7 +48,9 @@ class Bytes {
   bool lent_;
 };
 
-bool same_bits(double x, double y) { return std::memcmp(&x, &y, sizeof x) == 0; }
+bool same_bits(double x, double y) {
+  return std::bit_cast<std::uint64_t>(x) == std::bit_cast<std::uint64_t>(y);
+}
 
 // Of types whose hash and comparison are C's own.
 bool is_plain(PyObject* value) {

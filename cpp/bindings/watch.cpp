@@ -141,8 +141,7 @@ Met make_met(const py::tuple& row) {
   met.extents.insert(met.extents.end(), a.strides, a.strides + a.nd);
   if (met.compared) {
     base::count_allocation();
-    met.before.assign(static_cast<const char*>(static_cast<void*>(fields(met.read())->data)),
-                      array_bytes(met.read()));
+    met.before.assign(static_cast<const char*>(fields(met.read())->data), array_bytes(met.read()));
   }
   return met;
 }

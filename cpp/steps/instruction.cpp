@@ -323,11 +323,11 @@ Operation find_operation(const kernels::KernelTable& table, const Instruction& i
 // threads a program is worth.
 double operation_cost(const kernels::KernelTable& table, const Instruction& instruction) {
   static constexpr std::array<std::string_view, 30> kSimple = {
-      "abs",        "neg",         "sign",        "square",     "floor",    "ceil",
-      "round",      "relu",        "relu6",       "leaky_relu", "hardtanh", "hardsigmoid",
-      "hardswish",  "softshrink",  "hardshrink",  "threshold",  "add",      "sub",
-      "mul",        "maximum",     "minimum",     "select",     "cast",     "logical_and",
-      "logical_or", "logical_xor", "logical_not", "clamp", "clamp_min", "clamp_max",
+      "abs",        "neg",         "sign",        "square",     "floor",     "ceil",
+      "round",      "relu",        "relu6",       "leaky_relu", "hardtanh",  "hardsigmoid",
+      "hardswish",  "softshrink",  "hardshrink",  "threshold",  "add",       "sub",
+      "mul",        "maximum",     "minimum",     "select",     "cast",      "logical_and",
+      "logical_or", "logical_xor", "logical_not", "clamp",      "clamp_min", "clamp_max",
   };
   static constexpr std::array<std::string_view, 5> kDivide = {"div", "sqrt", "rsqrt", "reciprocal",
                                                               "softsign"};
