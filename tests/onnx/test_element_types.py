@@ -274,3 +274,30 @@ def test_no_number_of_a_rule_widens(op: str, shape: tuple[int, ...]) -> None:
     types = {str(value.dtype) for node in session.compiled.traced.nodes for value in node.outputs}
     assert types <= {"float32", "bool"}, types
     same_bits(net(np.full(shape, 0.5, np.float32)), session(np.full(shape, 0.5, np.float32)))
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_what_is_moved_in_a_program_keeps_its_type(dtype: str) -> None:
+    """An output without a declared type, and numbers behind a move that need the sign."""
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["t"]),
+        helper.make_node("Slice", ["t", "one", "three"], ["s"]),
+        helper.make_node("Concat", ["s", "t"], ["y"], axis=0),
+        helper.make_node("Exp", ["f"], ["e"]),
+    ]
+    arrays = [("one", constant(1)), ("three", constant(3)), ("two", np.array(2, dtype))]
+    ends = [("x", kind, [2, 3]), ("f", TensorProto.FLOAT, [2])]
+    moved = [("y", TensorProto.UNDEFINED, None), ("e", TensorProto.FLOAT, None)]
+    x, f = edges(dtype), np.zeros(2, np.float32)
+    net = lm.onnx.load(graph(nodes, ends, moved, arrays))
+    y, _ = net(x, f)
+    assert not net._plan.staged
+    assert y.dtype == dtype
+    np.testing.assert_array_equal(y, np.concatenate([x.T[1:], x.T]))
+    nodes += [helper.make_node("Cast", ["y"], ["c"], to=TensorProto.FLOAT),
+              helper.make_node("Greater", ["y", "two"], ["g"])]  # fmt: skip
+    more = [("c", TensorProto.FLOAT, None), ("g", TensorProto.BOOL, None)]
+    _, _, cast, greater = lm.onnx.load(graph(nodes, ends, moved + more, arrays))(x, f)
+    np.testing.assert_array_equal(cast, y.astype(np.float32))
+    np.testing.assert_array_equal(greater, y > 2)
