@@ -5,7 +5,6 @@
 // get __dict__ and weak references from Python as usual.
 #include <algorithm>
 #include <cstddef>
-#include <new>
 #include <stdexcept>
 
 #include <pybind11/pybind11.h>
@@ -13,6 +12,7 @@
 
 #include "base/allocation.h"
 #include "bindings/callable.h"
+#include "bindings/error.h"
 #include "bindings/register.h"
 #include "bindings/watch.h"
 #include "program/epochs.h"
@@ -44,21 +44,6 @@ bool can_be_static(PyObject* value) {
 void drop_entries(CallableObject* object) {
   // Out of reach first: freeing runs the destructors of anything.
   delete std::exchange(object->entries, nullptr);
-}
-
-PyObject* set_error_from_exception() {
-  try {
-    throw;
-  } catch (py::error_already_set& error) {
-    error.restore();
-  } catch (const py::builtin_exception& error) {
-    error.set_error();
-  } catch (const std::bad_alloc&) {
-    PyErr_NoMemory();
-  } catch (const std::exception& error) {
-    PyErr_SetString(PyExc_ValueError, error.what());
-  }
-  return nullptr;
 }
 
 PyObject* make(PyTypeObject* type, PyObject*, PyObject*) {

@@ -7,9 +7,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
-#include <exception>
 #include <memory>
-#include <new>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -18,6 +16,7 @@
 
 #include "base/allocation.h"
 #include "bindings/arrays.h"
+#include "bindings/error.h"
 #include "bindings/register.h"
 #include "bindings/snapshot.h"
 
@@ -195,16 +194,9 @@ PyObject* make(PyTypeObject* type, PyObject* args, PyObject*) {
     PyObject* self = type->tp_alloc(type, 0);
     if (self != nullptr) watch(self)->contents = contents.release();
     return self;
-  } catch (py::error_already_set& error) {
-    error.restore();
-  } catch (const py::builtin_exception& error) {
-    error.set_error();
-  } catch (const std::bad_alloc&) {
-    PyErr_NoMemory();
-  } catch (const std::exception& error) {
-    PyErr_SetString(PyExc_ValueError, error.what());
+  } catch (...) {
+    return set_error_from_exception();
   }
-  return nullptr;
 }
 
 int traverse(PyObject* self, visitproc visit, void* arg) {
