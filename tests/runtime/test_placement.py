@@ -34,14 +34,18 @@ work.run([x])
 member, = {{int(one) for one in os.listdir("/proc/self/task")}} - before
 os.sched_setaffinity(0, {{leader}})
 
-def run():
-    # A team whose member came late is not tried again for some 10 ms.
-    time.sleep(0.04)
-    work.run([x])
-
-def processor():
+def is_on_leaders():
     with open(f"/proc/self/task/{{member}}/stat") as file:
-        return int(file.read().rpartition(")")[2].split()[36])
+        return int(file.read().rpartition(")")[2].split()[36]) == leader
+
+def calls_until(condition, most):
+    # A team whose member came late is not tried again for some 10 ms, on a busy machine longer.
+    for count in range(1, most + 1):
+        time.sleep(0.04)
+        work.run([x])
+        if condition():
+            return count
+    raise AssertionError(f"not within {{most}} calls")
 """
 
 
@@ -55,29 +59,28 @@ def run_python(code: str) -> str:
 
 
 def test_a_member_leaves_its_leaders_processor() -> None:
-    """Put to sleep on the processor of its leader it is woken there, and moves."""
+    """Put to sleep on the processor of its leader it is woken there, and moves.
+
+    Left to itself Linux did not move it in 20 calls, on a machine with nothing else to do.
+    """
     code = """
-moved = 0
-for _ in range(20):
+for _ in range(5):
     os.sched_setaffinity(member, {leader})
-    run()
-    assert processor() == leader
+    calls_until(is_on_leaders, 500)
     os.sched_setaffinity(member, set(allowed))
-    run()
-    moved += processor() != leader
+    calls_until(lambda: not is_on_leaders(), 10)
     assert os.sched_getaffinity(member) == set(allowed)
-print(moved)
+print("moved")
 """
-    # Linux itself may put it back at the end of a call, once in a while.
-    assert int(run_python(code)) >= 18
+    assert run_python(code) == "moved"
 
 
 def test_a_users_affinity_is_kept() -> None:
     code = """
 os.sched_setaffinity(member, {leader})
+calls_until(is_on_leaders, 500)
 for _ in range(10):
-    run()
-    assert processor() == leader
+    calls_until(is_on_leaders, 1)
     assert os.sched_getaffinity(member) == {leader}
 assert os.sched_getaffinity(0) == {leader}
 print("kept")
