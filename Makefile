@@ -35,7 +35,8 @@ demo: .venv/with-demo
 # Tests that go through instruction sets by themselves, and rooms without a kernel, need no second pass;
 # parity tests have a run of their own, as they set OpenMP's threads, PyTorch's, for the whole process.
 AGAIN := --again $(addprefix --ignore=tests/,house cli parity storage test_comparators.py \
-  onnx/test_hostile.py onnx/test_limits.py onnx/test_reader.py)
+  onnx/test_hostile.py onnx/test_limits.py onnx/test_reader.py sizes/test_forwards.py \
+  sizes/test_hostile.py)
 test: .venv/with-test
 	mkdir -p build
 	isas=($$($(BIN)/python -c 'from lamella import _core; print(*reversed(_core.isas()))')); \
@@ -136,6 +137,8 @@ tsan: .venv/with-test
 	PYTHONPATH=$$PWD/build/tsan/site $(call PRELOAD,libtsan.so) \
 	  TSAN_OPTIONS=halt_on_error=1:die_after_fork=0 LAMELLA_NUM_THREADS=4 \
 	  setarch $$(uname -m) -R $(PYTEST) -s tests/runtime/test_threads.py tests/process/test_models.py \
+	  tests/sizes/test_hostile.py::test_new_sizes_at_once \
+	  tests/sizes/test_hostile.py::test_a_step_and_calls_of_its_net_at_once \
 	  -k "not Fork and not child_process and not parameters_changed"
 
 wheel: .venv/with-dev
