@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A rival in its own process, spoken to in JSON lines (the other end is worker.py)."""
+"""A library in its own process, spoken to in JSON lines.
+
+`Worker` answers command after command (the other end is worker.py), `once` runs a module that
+answers once and ends (situations.py).
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 THREAD_VARIABLES = (
@@ -17,29 +23,48 @@ THREAD_VARIABLES = (
 )
 
 
+@contextmanager
+def _pinned(cores: int) -> Iterator[None]:
+    """A child that starts meanwhile inherits so many of this process's cores."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(before)[:cores])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _start(module: str, arguments: Sequence[str], threads: int) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", f"{__package__}.{module}", *arguments],
+        env={
+            **os.environ,
+            **dict.fromkeys(THREAD_VARIABLES, str(threads)),
+            # The child imports what this process imports, installed or not.
+            "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        },
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def once(module: str, arguments: Sequence[str], threads: int, cores: int) -> dict[str, Any]:
+    """What a module of this package answers in one line of JSON, on so many cores."""
+    with _pinned(cores):
+        child = _start(module, arguments, threads)
+    line, _ = child.communicate()
+    fields: dict[str, Any] = json.loads(line) if line else {"missing": "its process ended"}
+    return fields
+
+
 class Worker:
     """The process of one rival, pinned to as many cores as it has threads."""
 
     def __init__(self, name: str, threads: int) -> None:
-        before = os.sched_getaffinity(0)
-        # The parent pins itself while the child starts, which inherits that.
-        os.sched_setaffinity(0, sorted(before)[:threads])
-        try:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", f"{__package__}.worker", name, str(threads)],
-                env={
-                    **os.environ,
-                    **dict.fromkeys(THREAD_VARIABLES, str(threads)),
-                    # The worker imports what this process imports, installed or not.
-                    "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-                },
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                text=True,
-            )
-        finally:
-            os.sched_setaffinity(0, before)
+        with _pinned(threads):
+            self.process = _start("worker", [name, str(threads)], threads)
         self.hello = self._read()
 
     def _read(self) -> dict[str, Any]:
