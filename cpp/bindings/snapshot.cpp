@@ -17,6 +17,8 @@ namespace {
 
 // Never freed: they live as long as the interpreter.
 PyTypeObject* numpy_scalar = nullptr;
+PyTypeObject* dates[2] = {};
+PyTypeObject* record = nullptr;
 PyTypeObject* deque = nullptr;
 PyTypeObject* machine_array = nullptr;
 
@@ -64,6 +66,12 @@ bool is_plain(PyObject* value) {
          PyFloat_CheckExact(value) || PyUnicode_CheckExact(value) || PyBytes_CheckExact(value);
 }
 
+// A NumPy scalar that is its bytes: those of dates do not tell their unit, records change in place.
+bool is_scalar(PyObject* value) {
+  return PyObject_TypeCheck(value, numpy_scalar) && Py_TYPE(value) != dates[0] &&
+         Py_TYPE(value) != dates[1] && !PyObject_TypeCheck(value, record);
+}
+
 bool is_bytes(PyObject* value) {
   return PyByteArray_CheckExact(value) || Py_TYPE(value) == machine_array;
 }
@@ -93,6 +101,9 @@ PyObject* checked(PyObject* made) {
 
 void init_snapshots() {
   numpy_scalar = fetch_type("numpy", "generic");
+  dates[0] = fetch_type("numpy", "datetime64");
+  dates[1] = fetch_type("numpy", "timedelta64");
+  record = fetch_type("numpy", "void");
   deque = fetch_type("collections", "deque");
   machine_array = fetch_type("array", "array");
 }
@@ -103,9 +114,7 @@ bool same_value(PyObject* a, PyObject* b) {
   if (PyLong_CheckExact(a)) return PyObject_RichCompareBool(a, b, Py_EQ) == 1;
   if (PyUnicode_CheckExact(a)) return PyUnicode_Compare(a, b) == 0;
   if (PyFloat_CheckExact(a)) return same_bits(PyFloat_AS_DOUBLE(a), PyFloat_AS_DOUBLE(b));
-  if (PyBytes_CheckExact(a) || PyObject_TypeCheck(a, numpy_scalar)) {
-    return Bytes(a).equals(Bytes(b));
-  }
+  if (PyBytes_CheckExact(a) || is_scalar(a)) return Bytes(a).equals(Bytes(b));
   if (PyComplex_CheckExact(a)) {
     return same_bits(PyComplex_RealAsDouble(a), PyComplex_RealAsDouble(b)) &&
            same_bits(PyComplex_ImagAsDouble(a), PyComplex_ImagAsDouble(b));

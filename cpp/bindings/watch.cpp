@@ -300,6 +300,10 @@ void register_watch(py::module_& module) {
   if (type == nullptr) throw py::error_already_set();
   watch_type = reinterpret_cast<PyTypeObject*>(type);
   module.attr("Watch") = py::reinterpret_borrow<py::object>(type);
+  module.def(
+      "same_value", [](py::handle a, py::handle b) { return same_value(a.ptr(), b.ptr()); },
+      py::arg("a"), py::arg("b"),
+      "Whether two values are the same to a program: the rule of lamella.runtime.key.");
 }
 
 }  // namespace lamella::bindings

@@ -20,8 +20,10 @@ from lamella._core import build_info as _build_info
 from lamella.config import (
     clear_cache,
     config,
+    get_cache_bytes,
     get_num_threads,
     manual_seed,
+    set_cache_bytes,
     set_num_threads,
     show_config,
 )
@@ -58,6 +60,7 @@ __all__ = [
     "fit",
     "function",
     "functional",
+    "get_cache_bytes",
     "get_num_threads",
     "load",
     "manual_seed",
@@ -65,6 +68,7 @@ __all__ = [
     "optim",
     "profile",
     "save",
+    "set_cache_bytes",
     "set_num_threads",
     "show_config",
     "summary",

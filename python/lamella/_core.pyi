@@ -32,6 +32,7 @@ __all__: list[str] = [
     "num_threads",
     "random_state",
     "reduce_names",
+    "same_value",
     "seed",
     "select_isa",
     "set_num_threads",
@@ -534,6 +535,11 @@ def random_state() -> tuple[int, int]:
 def reduce_names() -> list[str]:
     """
     Kinds of reduction.
+    """
+
+def same_value(a: typing.Any, b: typing.Any) -> bool:
+    """
+    Whether two values are the same to a program: the rule of lamella.runtime.key.
     """
 
 def seed(key: int) -> None:

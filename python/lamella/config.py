@@ -12,16 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from lamella import _core, functional
+from lamella import _core
 from lamella.errors import message
 from lamella.nn import compiled, init
-from lamella.runtime.function import Function
+from lamella.runtime import programs
 
 __all__ = [
     "clear_cache",
     "config",
+    "get_cache_bytes",
     "get_num_threads",
     "manual_seed",
+    "set_cache_bytes",
     "set_num_threads",
     "show_config",
 ]
@@ -32,7 +34,7 @@ def config() -> dict[str, Any]:
 
     >>> import lamella as lm
     >>> sorted(lm.config())
-    ['build', 'caches', 'instruction sets', 'threads', 'versions']
+    ['build', 'caches', 'instruction sets', 'programs', 'threads', 'versions']
     """
     build = dict(_core.build_info())
     return {
@@ -44,6 +46,7 @@ def config() -> dict[str, Any]:
         "build": build,
         "instruction sets": {"in use": _core.isa(), "runnable here": ", ".join(_core.isas())},
         "caches": {level: _bytes(size) for level, size in _core.cache_sizes().items()},
+        "programs": _programs(),
         "threads": _threads(),
     }
 
@@ -58,6 +61,11 @@ def _threads() -> dict[str, Any]:
     return {"in use": used, **limits}
 
 
+def _programs() -> dict[str, Any]:
+    count, nbytes = programs.held()
+    return {"kept": count, "bytes": nbytes, "at most": _bytes(programs.limit())}
+
+
 def _bytes(size: int) -> str:
     for unit, scale in (("MiB", 1 << 20), ("KiB", 1 << 10)):
         if size >= scale and size % scale == 0:
@@ -66,7 +74,7 @@ def _bytes(size: int) -> str:
 
 
 def show_config() -> None:
-    """Prints versions, compiler, instruction sets, caches, and the threads with the reason why."""
+    """Prints versions, compiler, instruction sets, caches, programs, threads and the reason why."""
     for section, entries in config().items():
         print(section)
         width = max(map(len, map(str, entries)), default=0)
@@ -96,6 +104,35 @@ def get_num_threads() -> int:
     True
     """
     return int(_core.num_threads())
+
+
+def set_cache_bytes(nbytes: int) -> None:
+    """Sets how many bytes compiled programs may take together; 256 MiB unless it is set.
+
+    A program serves one structure of a net and one shape and type of its inputs. It takes some
+    10 kB for a small net and 300 kB for a transformer of 12 blocks; weights and the memory that a
+    run takes are no part of that. Beyond, the one used least lately is dropped, and compiled again
+    when it is needed, which is warned of once. With 0 nothing is kept, and every call compiles.
+
+    Parameters: nbytes >= 0. Raises: TypeError, ValueError.
+
+    >>> import lamella as lm
+    >>> lm.set_cache_bytes(1 << 30)
+    >>> lm.get_cache_bytes()
+    1073741824
+    >>> lm.set_cache_bytes(256 << 20)
+    """
+    programs.set_limit(_whole("set_cache_bytes", "nbytes", nbytes, 0))
+
+
+def get_cache_bytes() -> int:
+    """How many bytes compiled programs may take together; show_config tells how many they do.
+
+    >>> import lamella as lm
+    >>> lm.get_cache_bytes() >> 20
+    256
+    """
+    return programs.limit()
 
 
 def manual_seed(seed: int) -> None:
@@ -132,8 +169,6 @@ def clear_cache() -> None:
     >>> import lamella as lm
     >>> lm.clear_cache()
     """
+    programs.clear()
     compiled.clear()
-    for member in vars(functional).values():
-        if isinstance(member, Function):
-            member.clear()
     _core.touch_structure()

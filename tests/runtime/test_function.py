@@ -385,10 +385,3 @@ def test_threads_share_a_function():
     for worker in workers:
         worker.join()
     assert not wrong
-
-
-def test_the_cache_is_bounded():
-    fresh = Function(plus.__wrapped__, ("b",))
-    for size in range(300):
-        fresh(np.zeros(size, np.float32), 1.0)
-    assert len(fresh._cache) == 256

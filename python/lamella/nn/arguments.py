@@ -14,7 +14,7 @@ import numpy as np
 
 from lamella.errors import DTypeError, message
 from lamella.ir.types import Array, DType
-from lamella.nn.structure import static_key
+from lamella.runtime.key import static_key
 from lamella.runtime.signature import Structure, as_array, flatten, is_ready, normalize, unflatten
 
 if TYPE_CHECKING:

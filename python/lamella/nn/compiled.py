@@ -23,6 +23,7 @@ from lamella.ir.types import Array, DType
 from lamella.nn.arguments import Signature, signature
 from lamella.nn.inline import inline
 from lamella.nn.structure import difference, dtype_of, fingerprint
+from lamella.runtime.programs import Entry, Programs
 from lamella.runtime.session import Compiled, compile_call
 from lamella.runtime.trace import current_trace
 from lamella.runtime.variants import Recompilations, Variants
@@ -32,10 +33,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Cache", "clear", "dispatch"]
 
-# Structures kept for a module (training and inference, and what is tried out), and signatures for
-# each: more than these in turn are compiled again and again.
-_STRUCTURES = 4
-_SIGNATURES = 32
+# Structures kept beside the present one that have parameters or buffers which the module has no
+# more: what they keep alive counts nowhere.
+_FOREIGN = 4
 
 _owners: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -47,22 +47,26 @@ def dispatch(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> 
     return module._compiled.call(module, inputs, named)
 
 
-class _Programs:
-    """The programs of one structure of a module, by input signature, the latest last.
+class _Structure:
+    """One structure of a module, and its programs by input signature.
 
-    structure: its key; dtype: what floating inputs are cast to; keep: the objects whose identity
-    the key contains, so that no other object can take their place.
+    key: what it is; dtype: what floating inputs are cast to; keep: the objects whose identity the
+    key contains, so that no other object can take their place.
     """
 
-    __slots__ = ("by_signature", "dtype", "keep", "structure")
+    __slots__ = ("dtype", "keep", "key", "programs")
 
     def __init__(
-        self, structure: tuple[Hashable, ...], dtype: DType | None, keep: list[Any]
+        self,
+        key: tuple[Hashable, ...],
+        dtype: DType | None,
+        keep: list[Any],
+        programs: Programs[Variants],
     ) -> None:
-        self.structure = structure
+        self.key = key
         self.dtype = dtype
         self.keep = keep
-        self.by_signature: OrderedDict[Hashable, Variants] = OrderedDict()
+        self.programs = programs
 
 
 class Cache:
@@ -75,8 +79,8 @@ class Cache:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.structures: OrderedDict[Hashable, _Programs] = OrderedDict()
-        self.current = _Programs((), None, [])
+        self.structures: OrderedDict[Hashable, _Structure] = OrderedDict()
+        self.current = _Structure((), None, [], Programs(""))
         self.epoch = -1
         self.reached: list[Module] = []
         self.recompilations: Recompilations | None = None
@@ -85,7 +89,7 @@ class Cache:
         """Runs the program of this call, compiling it first if need be."""
         out = named.pop("out", None)
         with self.lock:
-            compiled, given = self._prepare(module, inputs, named)
+            compiled, entry, given = self._prepare(module, inputs, named)
             if given.direct:
                 module._remember(
                     (*inputs, *named.values()),
@@ -94,62 +98,76 @@ class Cache:
                     compiled.returns,
                     watch=compiled.watched.native,
                 )
+                if not entry.kept:
+                    module._forget()
         return compiled.run(given.arrays, op=type(module).__name__, out=out)
 
     def find(self, module: Module, *inputs: Any, **named: Any) -> tuple[Compiled, list[Array]]:
         """The program of a call, compiled if need be, and the arrays that it would run on."""
         with self.lock:
-            compiled, given = self._prepare(module, inputs, named)
+            compiled, _, given = self._prepare(module, inputs, named)
         return compiled, given.arrays
 
     def _prepare(
         self, module: Module, inputs: tuple[Any, ...], named: dict[str, Any]
-    ) -> tuple[Compiled, Signature]:
+    ) -> tuple[Compiled, Entry[Variants], Signature]:
         self._refresh(module)
         given = signature(module, inputs, named, self.current.dtype)
-        return self._find(module, given), given
+        return *self._find(module, given), given
 
     def _refresh(self, module: Module) -> None:
         """Finds the programs of the structure that the module has now."""
         epoch = _core.structure_epoch()
         if epoch == self.epoch:
             return
-        structure, keep = fingerprint([module, *self.reached])
-        programs = self.structures.get(structure)
-        if programs is None:
-            programs = _Programs(structure, dtype_of(module), keep)
-            self.structures[structure] = programs
-            if self.current.by_signature:
-                self._count(module).note(difference(self.current.structure, structure))
-            if len(self.structures) > _STRUCTURES:
-                self.structures.popitem(last=False)
-        self.structures.move_to_end(structure)
-        if programs is not self.current:
+        key, keep = fingerprint([module, *self.reached])
+        structure = self.structures.get(key)
+        if structure is None:
+            programs = Programs[Variants](type(module).__name__, weakref.ref(module))
+            structure = _Structure(key, dtype_of(module), keep, programs)
+            self.structures[key] = structure
+            if self.current.programs:
+                self._count(module).note(difference(self.current.key, key))
+        self.structures.move_to_end(key)
+        if structure is not self.current:
             module._forget()
-            self.current = programs
+            self.current = structure
+            self._sort_out()
         module._validate()
         self.epoch = epoch if _core.structure_epoch() == epoch else -1
 
-    def _find(self, module: Module, given: Signature) -> Compiled:
-        variants = self.current.by_signature.get(given.key)
-        compiled = None if variants is None else variants.find()
-        if compiled is None:
-            _owners.add(module)
-            # Until the trace is over, no call of a module may be answered without coming here.
-            _core.touch_structure()
-            positional, keywords = given.arguments()
-            earlier = () if variants is None else variants.programs
-            compiled = compile_call(module, positional, keywords, structured=True, earlier=earlier)
-            known = {id(one) for one in (*self.reached, *module.modules())}
-            self.reached += [one for one in compiled.watched.modules if id(one) not in known]
-            # forward may have set attributes: the program belongs to the structure behind it.
-            self._refresh(module)
-            variants = self.current.by_signature.setdefault(given.key, Variants(given.keep))
-            variants.add(compiled, self._count(module))
-            if len(self.current.by_signature) > _SIGNATURES:
-                self.current.by_signature.popitem(last=False)
-        self.current.by_signature.move_to_end(given.key)
-        return compiled
+    def _sort_out(self) -> None:
+        """Drops structures without a program, and foreign ones beyond a few."""
+        present = {id(one) for one in self.current.keep}
+        foreign = 0
+        for key, structure in reversed(list(self.structures.items())):
+            if structure is self.current:
+                continue
+            is_foreign = not present.issuperset(map(id, structure.keep))
+            foreign += is_foreign
+            if not structure.programs or (is_foreign and foreign > _FOREIGN):
+                del self.structures[key]
+
+    def _find(self, module: Module, given: Signature) -> tuple[Compiled, Entry[Variants]]:
+        entry = self.current.programs.get(given.key)
+        compiled = None if entry is None else entry.value.find()
+        if compiled is not None and entry is not None:
+            return compiled, entry
+        _owners.add(module)
+        # Until the trace is over, no call of a module may be answered without coming here.
+        _core.touch_structure()
+        positional, keywords = given.arguments()
+        earlier = () if entry is None else entry.value.programs
+        compiled = compile_call(module, positional, keywords, structured=True, earlier=earlier)
+        known = {id(one) for one in (*self.reached, *module.modules())}
+        self.reached += [one for one in compiled.watched.modules if id(one) not in known]
+        # forward may have set attributes: the program belongs to the structure behind it.
+        self._refresh(module)
+        programs = self.current.programs
+        entry = programs.get(given.key)
+        variants = Variants(given.keep) if entry is None else entry.value
+        variants.add(compiled, self._count(module))
+        return compiled, programs.put(given.key, variants, variants.nbytes)
 
     def _count(self, module: Module) -> Recompilations:
         if self.recompilations is None:
@@ -160,7 +178,7 @@ class Cache:
         """Forgets every program."""
         with self.lock:
             self.structures.clear()
-            self.current, self.epoch = _Programs((), None, []), -1
+            self.current, self.epoch = _Structure((), None, [], Programs("")), -1
             self.reached = []
 
 
@@ -172,9 +190,16 @@ def clear() -> None:
 
 
 def _renew_locks() -> None:
-    # In a forked child nobody is left to release a lock that another thread held.
+    # In a forked child nobody is left to release a lock that another thread held, nor to finish
+    # what it was at.
     for module in list(_owners):
-        module._compiled.lock = threading.RLock()
+        cache = module._compiled
+        if cache.lock.acquire(blocking=False):
+            cache.lock.release()
+            continue
+        cache.lock = threading.RLock()
+        module._forget()
+        cache.clear()
 
 
 os.register_at_fork(after_in_child=_renew_locks)

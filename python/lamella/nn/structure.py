@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 from lamella import _core
 from lamella.ir.types import DType
 from lamella.nn.parameter import Counter, Stored
+from lamella.runtime.key import static_key
 from lamella.runtime.reads import is_library
 
 if TYPE_CHECKING:
     from lamella.nn.module import Module
 
-__all__ = ["difference", "dtype_of", "fingerprint", "static_key"]
+__all__ = ["difference", "dtype_of", "fingerprint"]
 
 
 def dtype_of(module: Module) -> DType | None:
@@ -78,18 +79,3 @@ def _stored_key(stored: Stored | None) -> Hashable:
     if stored is None:
         return None
     return id(stored), id(stored.array), getattr(stored, "requires_grad", False)
-
-
-def static_key(value: Any, keep: list[Any]) -> Hashable:
-    """A key that tells apart what a program would: 1, 1.0 and True, 0.0 and -0.0."""
-    kind = type(value)
-    if kind in (int, bool, str, bytes, type(None)):
-        return kind, value
-    if kind is float:
-        return kind, value.hex()
-    if kind in (tuple, list):
-        return kind, tuple(static_key(item, keep) for item in value)
-    if kind is dict:
-        return kind, tuple((str(key), static_key(item, keep)) for key, item in value.items())
-    keep.append(value)
-    return kind, id(value)

@@ -10,11 +10,6 @@ new tape is made.
 
 from __future__ import annotations
 
-import os
-import threading
-import weakref
-from collections import OrderedDict
-from collections.abc import Hashable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +24,7 @@ from lamella.onnx.plan import Entry, Plan
 from lamella.onnx.rules.call import Allowance, NeedsValue
 from lamella.onnx.rules.dual import as_element, dtype_of
 from lamella.onnx.walk import apply_rule
+from lamella.runtime.programs import Programs
 from lamella.runtime.session import Compiled
 from lamella.runtime.signature import flatten, normalize
 from lamella.runtime.tensor import Tensor
@@ -36,8 +32,9 @@ from lamella.runtime.trace import Trace, begin
 
 __all__ = ["Stages"]
 
-# Signatures of one model, and tapes of one signature (they differ in the integers of their guards).
-_SIGNATURES, _TAPES = 16, 8
+# Tapes of one signature, which differ in the integers of their guards: before one is made, each of
+# them is played as far as a guard that says no.
+_MOST = 8
 
 
 class _Data:
@@ -94,20 +91,22 @@ class _Tape:
     steps: list[_Host | _Guard | _Shape | _Program]
     known: dict[str, Any]
 
+    @property
+    def nbytes(self) -> int:
+        """What it takes, weights and constants of the file among what is known included."""
+        known = sum(one.nbytes for one in self.known.values() if isinstance(one, np.ndarray))
+        guards = sum(step.value.nbytes for step in self.steps if isinstance(step, _Guard))
+        programs = [step.compiled for step in self.steps if isinstance(step, _Program)]
+        return known + guards + sum(one.nbytes for one in programs) + 200 * len(self.steps)
+
 
 class Stages:
     """Tapes by signature; made anew, empty, in copies and after unpickling."""
 
-    __slots__ = ("__weakref__", "_lock", "_tapes")
+    __slots__ = ("_tapes",)
 
     def __init__(self) -> None:
-        self.renew_lock()
-        _all.add(self)
-        self._tapes: OrderedDict[Hashable, list[_Tape]] = OrderedDict()
-
-    def renew_lock(self) -> None:
-        """In a forked child nobody is left to release a lock that another thread held."""
-        self._lock = threading.RLock()
+        self._tapes = Programs[tuple[_Tape, ...]]("Model")
 
     def __reduce__(self) -> Any:
         return Stages, ()
@@ -125,33 +124,18 @@ class Stages:
             tuple((name, array.dtype.str, array.shape) for name, array in inputs.items()),
             tuple((id(one), id(one.array)) for one in stored.values()),
         )
-        with self._lock:
-            tapes = list(self._tapes.get(key, ()))
-        for tape in tapes:
+        entry = self._tapes.get(key)
+        for tape in () if entry is None else entry.value:
             outputs = _play(tape, plan, inputs, training, stored)
             if outputs is not None:
                 return outputs
         recorder = _Recorder(plan, inputs, training, stored)
         outputs = recorder.record()
-        with self._lock:
-            kept = self._tapes.setdefault(key, [])
-            kept.insert(0, recorder.tape)
-            del kept[_TAPES:]
-            self._tapes.move_to_end(key)
-            if len(self._tapes) > _SIGNATURES:
-                self._tapes.popitem(last=False)
+        # A tape that another thread has made meanwhile stays.
+        entry = self._tapes.get(key)
+        tapes = (recorder.tape, *(() if entry is None else entry.value))[:_MOST]
+        self._tapes.put(key, tapes, sum(tape.nbytes for tape in tapes))
         return outputs
-
-
-_all: weakref.WeakSet[Stages] = weakref.WeakSet()
-
-
-def _renew_locks() -> None:
-    for stages in list(_all):
-        stages.renew_lock()
-
-
-os.register_at_fork(after_in_child=_renew_locks)
 
 
 def _arrays(names: tuple[str, ...], env: dict[str, Any]) -> list[Array | None]:

@@ -22,6 +22,7 @@ from lamella.nn.parameter import Buffer, Parameter
 from lamella.ops.optimizer import UpdateScalars
 from lamella.optim.group import Group, GroupPlan
 from lamella.optim.state import Entry, collect, read
+from lamella.runtime.programs import Programs
 from lamella.runtime.session import Compiled
 from lamella.runtime.signature import Branch, normalize
 from lamella.runtime.trace import Trace, begin
@@ -58,7 +59,7 @@ class Optimizer:
 
     param_groups: list[Group]
     defaults: dict[str, Any]
-    _compiled: dict[tuple[bool, ...], tuple[Any, Compiled]]
+    _compiled: Programs[tuple[Any, Compiled]]
     _structure: tuple[Any, ...]
     _epoch: int
     _generation: int
@@ -250,11 +251,13 @@ class Optimizer:
         present = [array for array in arrays if array is not None]
         if not present:
             return
-        structure, compiled = self._compiled.get(pattern, (None, None))
-        if compiled is None or structure != self.structure():
+        key = _core.isa(), pattern
+        entry = self._compiled.get(key)
+        if entry is None or entry.value[0] != self.structure():
             compiled = self._compile(pattern)
-            self._compiled[pattern] = (self.structure(), compiled)
-        compiled.run(present)
+            # Placing an update may have changed the structure.
+            entry = self._compiled.put(key, (self.structure(), compiled), compiled.nbytes)
+        entry.value[1].run(present)
 
     def reset(self) -> None:
         """Forgets all state, as if no step had been made; compiled programs stay.
@@ -332,7 +335,7 @@ class Optimizer:
         self._reset()
 
     def _reset(self) -> None:
-        self._compiled = {}
+        self._compiled = Programs(type(self).__name__)
         self._structure = ()
         self._epoch = -1
         self._generation = 0

@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from enum import Enum
@@ -28,7 +28,9 @@ from lamella import _core
 from lamella.errors import DTypeError, UnsupportedError, message
 from lamella.ir.graph import Value
 from lamella.ir.types import Array
+from lamella.runtime.key import static_key
 from lamella.runtime.overrides import translate
+from lamella.runtime.programs import Entry, Programs
 from lamella.runtime.promotion import is_number, place_constant
 from lamella.runtime.session import Compiled, compile_call
 from lamella.runtime.signature import normalize, turned_back
@@ -38,8 +40,8 @@ from lamella.runtime.variants import Recompilations, Variants
 
 __all__ = ["Function", "add_methods", "function"]
 
-# Signatures kept per function; the least recently used one goes first.
-_CACHE_SIZE = 256
+# Numbers whose calls are counted at a time.
+_COUNTED = 256
 # Calls with the same number after which the number is worth a program of its own (compiling takes
 # as long as some ten calls that are answered in Python).
 _REPEATS = 4
@@ -76,11 +78,10 @@ class Function(_core.Callable):
         self._plain = all(
             one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY) for one in parameters.values()
         )
-        # Programs, which keep the parameters whose identity is part of the key.
-        self._cache: OrderedDict[Hashable, Variants] = OrderedDict()
+        # Programs, which keep what the key knows by its identity.
+        self._programs = Programs[Variants](self.__name__, weakref.ref(self))
         self._recompilations = Recompilations(self.__name__)
         self._repeats: OrderedDict[Hashable, int] = OrderedDict()
-        self._lock = threading.Lock()
         # What help() and inspect show: the body's parameters and `out`.
         self.__signature__ = _with_out(self._signature)
 
@@ -98,13 +99,18 @@ class Function(_core.Callable):
         if trace is not None and any(map(_is_symbolic, arguments.values())):
             return self._inline(arguments, trace, out)
         call = _Call(self.__name__, arguments, self._roles, self._scalars)
-        compiled = self._compiled((_core.isa(), *call.key), call, False)
+        compiled, entry = self._compiled((_core.isa(), *call.key), call, False)
         if call.direct:
-            self._learn(call, compiled, args, kwargs)
+            self._learn(call, compiled, entry, args, kwargs)
         return compiled.run(call.arrays, op=self.__name__, out=out)
 
     def _learn(
-        self, call: _Call, compiled: Compiled, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self,
+        call: _Call,
+        compiled: Compiled,
+        entry: Entry[Variants],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
     ) -> None:
         """Lets the C++ base class answer such calls, if it can.
 
@@ -118,14 +124,13 @@ class Function(_core.Callable):
         if call.numbers:
             numbers = tuple([float(call.arrays[n]).hex() for n in call.numbers.values()])
             key = (_core.isa(), *call.key, numbers)
-            with self._lock:
-                count = self._repeats.pop(key, 0) + 1
-                self._repeats[key] = count
-                if len(self._repeats) > _CACHE_SIZE:
-                    self._repeats.popitem(last=False)
+            count = self._repeats.pop(key, 0) + 1
+            self._repeats[key] = count
+            if len(self._repeats) > _COUNTED:
+                self._repeats.popitem(last=False)
             if count < _REPEATS:
                 return
-            compiled = self._compiled(key, call, True)
+            compiled, entry = self._compiled(key, call, True)
         values = (*args, *kwargs.values())
         turned = tuple([name in call.turned for name in given]) if call.turned else ()
         self._remember(
@@ -136,12 +141,13 @@ class Function(_core.Callable):
             turned=turned,
             watch=compiled.watched.native,
         )
+        if not entry.kept:
+            self._forget()
 
     def clear(self) -> None:
         """Forgets every program; later calls compile anew."""
-        with self._lock:
-            self._cache.clear()
-            self._repeats.clear()
+        self._programs.clear()
+        self._repeats.clear()
         self._forget()
 
     def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -164,30 +170,25 @@ class Function(_core.Callable):
         bound.apply_defaults()
         return dict(bound.arguments)
 
-    def _compiled(self, key: Hashable, call: _Call, fixed: bool) -> Compiled:
-        with self._lock:
-            found = self._cache.get(key)
-            compiled = None if found is None else found.find()
-            if compiled is not None:
-                self._cache.move_to_end(key)
-                return compiled
+    def _compiled(
+        self, key: Hashable, call: _Call, fixed: bool
+    ) -> tuple[Compiled, Entry[Variants]]:
+        entry = self._programs.get(key)
+        earlier: Sequence[Compiled] = ()
+        if entry is not None:
+            found = entry.value.find()
+            if found is not None:
+                return found, entry
+            earlier = tuple(entry.value.programs)
         arguments = OrderedDict(call.examples(fixed))
         bound = inspect.BoundArguments(self._signature, arguments)
         body = self._turning(call.turned) if call.turned else self._body
         compiled = compile_call(
-            body,
-            bound.args,
-            bound.kwargs,
-            call.names,
-            root=self._body,
-            earlier=() if found is None else found.programs,
+            body, bound.args, bound.kwargs, call.names, root=self._body, earlier=earlier
         )
-        with self._lock:
-            variants = self._cache.setdefault(key, Variants(call.stored))
-            variants.add(compiled, self._recompilations)
-            if len(self._cache) > _CACHE_SIZE:
-                self._cache.popitem(last=False)
-        return compiled
+        variants = Variants(call.keep) if entry is None else entry.value
+        variants.add(compiled, self._recompilations)
+        return compiled, self._programs.put(key, variants, variants.nbytes + call.kept_bytes)
 
     def _turning(self, names: Sequence[str]) -> Callable[..., Any]:
         """The body, for the transposed of some of its arguments."""
@@ -226,8 +227,9 @@ class _Call:
     """The arguments of one call: its key, its arrays, and whether they go in as they are.
 
     names: what messages call the inputs; numbers: inputs made from Python numbers, by name;
-    stored: parameters among the arguments; turned: arguments that are read as what they are the
-    transposed of; direct: every other input is an argument itself, ready as it is.
+    keep: what the key knows by its identity; kept_bytes: of parameters among that; turned:
+    arguments that are read as what they are the transposed of; direct: every other input is an
+    argument itself, ready as it is.
     """
 
     __slots__ = (
@@ -235,10 +237,11 @@ class _Call:
         "_op",
         "arrays",
         "direct",
+        "keep",
+        "kept_bytes",
         "key",
         "names",
         "numbers",
-        "stored",
         "turned",
     )
 
@@ -254,7 +257,8 @@ class _Call:
         self.arrays: list[Any] = []
         self.names: list[str] = []
         self.numbers: dict[str, int] = {}
-        self.stored: list[Symbol] = []
+        self.keep: list[Any] = []
+        self.kept_bytes = 0
         self.turned: list[str] = []
         self.direct = True
         key: list[Hashable] = []
@@ -264,7 +268,8 @@ class _Call:
                 key.append(None)
                 self._arguments[name] = None
             elif role is Role.STATIC:
-                key.append(_freeze(op, name, value))
+                _refuse_changing(op, name, value)
+                key.append(static_key(value, self.keep))
                 self._arguments[name] = value
             elif role is not Role.SEQUENCE:
                 array = turned_back(value)
@@ -298,15 +303,17 @@ class _Call:
                         "an array",
                     )
                 )
-            self.stored.append(value)
+            array = value.array  # type: ignore[attr-defined]
             # The array too: a cast parameter has another one.
-            key.append((id(value), id(value.array)))  # type: ignore[attr-defined]
+            self.keep += [value, array]
+            self.kept_bytes += array.nbytes
+            key.append((id(value), id(array)))
             return value
         if weak and is_number(value):
             self.numbers[name] = len(self.arrays)
             # Its dtype follows from those of the arrays.
             key.append(float)
-            array: Any = value
+            array = value
             if isinstance(value, np.generic):
                 self.direct = False
         else:
@@ -420,20 +427,20 @@ def _symbol(op: str, name: str, value: Any, trace: Trace, weak: bool) -> Any:
     return Tensor(place_constant(trace, normalize(value, op=op, name=name)), trace)
 
 
-def _freeze(op: str, name: str, value: Any) -> Hashable:
-    """A static argument as part of a key: 1, 1.0 and True differ, and so do 0.0 and -0.0."""
+def _refuse_changing(op: str, name: str, value: Any) -> None:
+    """Raises for a static argument that may change in place, other than a list of plain ones."""
     if isinstance(value, list | tuple):
-        return type(value), tuple(_freeze(op, name, item) for item in value)
-    if isinstance(value, float | np.floating):
-        return type(value), float(value).hex()
+        for item in value:
+            _refuse_changing(op, name, item)
+        return
     try:
-        hash(value)
+        if not isinstance(value, slice):
+            hash(value)
     except TypeError:
         kind = type(value).__name__
         raise DTypeError(
             message(op, "takes a plain value here", {name: kind}, "a number, text or tuple")
         ) from None
-    return type(value), value
 
 
 @overload

@@ -21,7 +21,7 @@ from lamella.ir.types import Array, DType
 from lamella.runtime.reads import Place, Reads, read
 from lamella.runtime.signature import is_ready
 
-__all__ = ["NOTHING_TAKEN", "ArrayFact", "Taken", "UserArray", "Watched", "same_storage"]
+__all__ = ["NOTHING_TAKEN", "ArrayFact", "Taken", "UserArray", "Watched", "identity"]
 
 # Elements that forward itself may have read are compared up to here, in some 100 ns.
 MOST_BYTES = 4096
@@ -96,11 +96,9 @@ class Watched(NamedTuple):
 NOTHING_TAKEN = Watched((), (), (), None)
 
 
-def same_storage(a: Source, b: Source) -> bool:
-    """Whether two leaves of different traces read the same memory as the same type."""
-    if isinstance(a, UserArray) and isinstance(b, UserArray):
-        return a.key == b.key
-    return a is b
+def identity(source: Source) -> Hashable:
+    """Equal for leaves of different traces that read the same memory as the same type."""
+    return source.key if isinstance(source, UserArray) else id(source)
 
 
 class Taken:

@@ -15,7 +15,7 @@ from lamella.runtime.session import Compiled
 
 __all__ = ["Recompilations", "Variants"]
 
-# Programs kept; more states than these in turn are compiled again and again.
+# Programs kept: before one is made, each of them is asked whether it holds.
 _MOST = 8
 # A function traced anew so often for values of Python is a schedule, not a setting.
 _MANY = 16
@@ -46,7 +46,11 @@ class Recompilations:
 
 
 class Variants:
-    """The programs of one signature, the latest last. keep: what has to live as long as they."""
+    """The programs of one signature, the latest last. keep: what has to live as long as they.
+
+    Threads may ask and add at once: the list is replaced as a whole, and what one of two adds gets
+    lost at worst.
+    """
 
     __slots__ = ("keep", "programs")
 
@@ -54,18 +58,24 @@ class Variants:
         self.keep = keep
         self.programs: list[Compiled] = []
 
+    @property
+    def nbytes(self) -> int:
+        """What they take; one that holds for several states counts once."""
+        return sum({id(one.program): one.nbytes for one in self.programs}.values())
+
     def find(self) -> Compiled | None:
         """The program for what Python's values are now."""
-        for compiled in reversed(self.programs):
+        programs = self.programs
+        for compiled in reversed(programs):
             if compiled.watched.holds():
-                self.programs.remove(compiled)
-                self.programs.append(compiled)
+                if compiled is not programs[-1]:
+                    self.programs = [*(one for one in programs if one is not compiled), compiled]
                 return compiled
         return None
 
     def add(self, compiled: Compiled, recompilations: Recompilations) -> None:
         """A program made since none of those here holds."""
-        if self.programs:
-            recompilations.note(self.programs[-1].watched.changed())
-        self.programs.append(compiled)
-        del self.programs[:-_MOST]
+        before = self.programs
+        self.programs = [*before, compiled][-_MOST:]
+        if before:
+            recompilations.note(before[-1].watched.changed())
