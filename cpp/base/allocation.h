@@ -2,7 +2,8 @@
 // Aligned memory, and the hook that makes the n-th allocation fail.
 //
 // Everything the library allocates for arrays comes from here, so that tests can walk a failure
-// through every one of them. Blocks of huge-page size and more ask the kernel for huge pages.
+// through every one of them. Blocks of huge-page size and more come from the kernel, which is asked for
+// huge pages, and go back to it at once.
 #pragma once
 
 #include <cstddef>
@@ -21,6 +22,7 @@ void count_allocation();
 void fail_allocation(long n);
 
 struct FreeBlock {
+  std::size_t mapped = 0;  // bytes, for a block that came from the kernel
   void operator()(std::byte* block) const;
 };
 using Block = std::unique_ptr<std::byte[], FreeBlock>;

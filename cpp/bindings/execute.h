@@ -28,14 +28,14 @@ inline void execute_unlocked(program::Run& run) {
           program::wait_a_little(round);
         }
       });
-      run.refresh();
       if (quiet && run.meets_held()) {
         throw std::runtime_error(
             "run: the version of a parameter is negative, as while it is changed; nobody does");
       }
     }
+    run.claim();
     bool done = false;
-    without_gil([&] { done = run.attempt(insist); });
+    without_gil([&] { done = run.attempt_claimed(insist); });
     if (done) return;
   }
 }

@@ -81,14 +81,8 @@ Slot add_packed(ProgramBuilder& builder, const steps::MatMulSpec& spec, std::siz
   steps::MatMulSpec alone = spec;
   alone.b = Slot{0, 0};
   alone.packed = Slot{1, 0};
-  std::shared_ptr<steps::Step> pack = steps::make_pack_b(builder.table(), alone, Slot{1, 0});
   return builder.add_prepared(steps::packed_kind(builder.table(), spec), bytes, {spec.b},
-                              [pack](const std::byte* const* sources, std::byte* target) {
-                                std::byte* const buffers[] = {const_cast<std::byte*>(sources[0]),
-                                                              target};
-                                steps::Failure failure;
-                                pack->run({buffers, &failure, 0, 0}, base::Team{});
-                              });
+                              steps::make_pack_b(builder.table(), alone, Slot{1, 0}));
 }
 
 using ActivationTuple = std::pair<std::string, std::vector<double>>;

@@ -9,7 +9,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -31,10 +30,10 @@ struct ArraySpec {
 };
 ArraySpec make_array_spec(steps::DType dtype, std::vector<std::size_t> shape);
 
-// Fills a prepared array from its sources (which arrive in the order given to add_prepared). Called
-// by build(), unless another program has that array, and whenever the version of a source changed;
-// single-threaded.
-using Prepare = std::function<void(const std::byte* const* sources, std::byte* target)>;
+// Fills a prepared array: the sources are its buffers 0, 1, ... in the order given to add_prepared,
+// the array is the one behind them. Run by a team, without barriers, before the first run that needs
+// the array and whenever the version of a source has changed.
+using Prepare = std::shared_ptr<const steps::Step>;
 
 // What a run does with a constant.
 enum class Access : std::uint8_t {
@@ -107,7 +106,7 @@ class ProgramBuilder {
   std::size_t step_count() const { return steps_.size(); }
 
   // An array of `bytes` bytes (64-byte aligned) that `prepare` fills from constants, shared with other
-  // programs that name the same kind and sources.
+  // programs that name the same kind and sources. Filled when a run first needs it.
   Slot add_prepared(std::string kind, std::size_t bytes, std::vector<Slot> sources,
                     Prepare prepare);
 

@@ -7,8 +7,6 @@
 #include <limits>
 #include <thread>
 
-#include <pthread.h>
-
 #include "program/epochs.h"
 
 namespace lamella::program {
@@ -21,22 +19,19 @@ constexpr std::int64_t kHeld = std::numeric_limits<std::int64_t>::min();
 std::atomic<int> holders{0};
 std::atomic<int> suspensions{0};
 
-void suspend() {
+}  // namespace
+
+void suspend_changes() noexcept {
   suspensions.fetch_add(1);
   for (int round = 0; holders.load() != 0; ++round) wait_a_little(round);
 }
 
-void resume() { suspensions.fetch_sub(1); }
+void resume_changes() noexcept { suspensions.fetch_sub(1); }
 
-// Of the threads that were suspending or waiting, a child has only the one that forked.
-void start_child() {
+void forget_changes() noexcept {
   holders.store(0);
   suspensions.store(0);
 }
-
-[[maybe_unused]] const int fork_handlers = pthread_atfork(suspend, resume, start_child);
-
-}  // namespace
 
 void wait_a_little(int round) noexcept {
   // Most changes take some microseconds; a step of training with its team takes milliseconds.
@@ -83,7 +78,7 @@ void hold(std::span<const Cell> cells) noexcept {
   for (int round = 0; !try_hold(cells); ++round) wait_a_little(round);
 }
 
-ChangesSuspended::ChangesSuspended() noexcept { suspend(); }
-ChangesSuspended::~ChangesSuspended() { resume(); }
+ChangesSuspended::ChangesSuspended() noexcept { suspend_changes(); }
+ChangesSuspended::~ChangesSuspended() { resume_changes(); }
 
 }  // namespace lamella::program

@@ -44,6 +44,12 @@ void hold(std::span<const Cell> cells) noexcept;
 // Lets other threads get on; round counts how often the caller has waited in vain.
 void wait_a_little(int round) noexcept;
 
+// Keeps cells from being held, until as many calls of the second function: a fork does (prepared.cpp).
+// In a child, of the threads that were suspending or waiting, only the one that forked is left.
+void suspend_changes() noexcept;
+void resume_changes() noexcept;
+void forget_changes() noexcept;
+
 // While one of these lives, no cell is held: the constructor waits for those that are.
 class ChangesSuspended {
  public:

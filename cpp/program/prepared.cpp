@@ -1,16 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-// The prepared arrays of the process.
+// The prepared arrays of the process, and what a fork needs of them.
 #include "program/prepared.h"
 
 #include <algorithm>
+#include <atomic>
 #include <map>
+#include <mutex>
 
+#include <pthread.h>
+
+#include "program/changes.h"
 #include "program/workspace.h"
 
 namespace lamella::program {
 namespace {
 
-using Registry = std::map<PreparedKey, std::weak_ptr<Prepared>>;
+using Registry = std::map<PreparedKey, Prepared>;
+
+std::mutex mutex;
+std::uint64_t process = 1;  // counts forks
+std::atomic<std::uint32_t> published{0};
 
 // Never destroyed: programs may outlive the destructors of static objects.
 Registry& registry() {
@@ -18,36 +27,69 @@ Registry& registry() {
   return only;
 }
 
-std::shared_ptr<Prepared> find_or_make(const PreparedKey& key) {
-  const auto place = registry().try_emplace(key).first;
-  std::shared_ptr<Prepared> item = place->second.lock();
-  if (item == nullptr) {
-    const auto forget = [place](Prepared* last) {
-      delete last;
-      registry().erase(place);
-    };
-    item = std::shared_ptr<Prepared>(new Prepared, forget);
-    place->second = item;
-  }
-  return item;
+// Whoever holds cells may want the mutex, but not the other way round: cells come first.
+void before_fork() {
+  suspend_changes();
+  mutex.lock();
 }
+
+void after_fork_in_parent() {
+  mutex.unlock();
+  resume_changes();
+}
+
+void after_fork_in_child() {
+  ++process;
+  mutex.unlock();
+  forget_changes();
+}
+
+[[maybe_unused]] const int fork_handlers =
+    pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
 
 }  // namespace
 
-PreparedShare::PreparedShare(const PreparedKey& key, const WorkspacePool& user)
-    : item_(find_or_make(key)), user_(&user) {
-  item_->users.push_back(user_);
+PreparedLock::PreparedLock() { mutex.lock(); }
+PreparedLock::~PreparedLock() { mutex.unlock(); }
+
+bool Prepared::is_claimed() const { return claim_ == process; }
+void Prepared::claim() { claim_ = process; }
+
+PreparedShare::PreparedShare(const PreparedKey& key, const WorkspacePool& user) : user_(&user) {
+  const PreparedLock lock;
+  place_ = registry().try_emplace(key).first;
+  std::vector<const WorkspacePool*>& users = place_->second.users;
+  try {
+    users.push_back(user_);
+  } catch (...) {
+    if (users.empty()) registry().erase(place_);
+    throw;
+  }
 }
 
 PreparedShare::~PreparedShare() {
-  if (item_ == nullptr) return;
-  item_->users.erase(std::find(item_->users.begin(), item_->users.end(), user_));
+  if (user_ == nullptr) return;
+  Registry::node_type last;  // freed when the lock is given back
+  const PreparedLock lock;
+  std::vector<const WorkspacePool*>& users = place_->second.users;
+  users.erase(std::find(users.begin(), users.end(), user_));
+  if (users.empty()) last = registry().extract(place_);
 }
 
 bool PreparedShare::read_by_others() const {
-  return std::any_of(item_->users.begin(), item_->users.end(), [this](const WorkspacePool* user) {
+  const std::vector<const WorkspacePool*>& users = place_->second.users;
+  return std::any_of(users.begin(), users.end(), [this](const WorkspacePool* user) {
     return user != user_ && !user->all_idle();
   });
+}
+
+std::uint32_t publications() { return published.load(std::memory_order_acquire); }
+
+void await_publication(std::uint32_t seen) { published.wait(seen, std::memory_order_acquire); }
+
+void announce_publication() {
+  published.fetch_add(1, std::memory_order_release);
+  published.notify_all();
 }
 
 }  // namespace lamella::program

@@ -2,25 +2,44 @@
 // What programs compute from constants ahead of their runs (packed weights), one for all that want it.
 //
 // Programs of one model for several batch sizes, of a net and of its parts, read the same parameters
-// in the same form: each form is held once, while a program uses it. Everything here happens under the
-// callers' common lock (the GIL), as in workspace.h.
+// in the same form: each form is held once, while a program uses it. Whoever needs one that is stale
+// claims it, fills it and publishes it; who comes meanwhile waits for that. One mutex guards all of
+// this: it is held for moments, never while filling, waiting, freeing memory or running Python.
 #pragma once
 
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace lamella::program {
 
 class WorkspacePool;
 
+// While one of these lives, the caller has what programs share for himself.
+class PreparedLock {
+ public:
+  PreparedLock();
+  ~PreparedLock();
+  PreparedLock(const PreparedLock&) = delete;
+  PreparedLock& operator=(const PreparedLock&) = delete;
+};
+
 struct Prepared {
   std::shared_ptr<std::byte[]> memory;  // null before it is filled for the first time
-  std::vector<std::int64_t> versions;   // of the sources, as they were when it was filled
+  std::vector<std::int64_t> versions;   // of the sources when it was filled; empty: it is not whole
   std::vector<const WorkspacePool*> users;
+
+  bool is_claimed() const;
+  void claim();
+  void unclaim() { claim_ = 0; }
+
+ private:
+  std::uint64_t claim_ = 0;  // in which process; the claims of a parent's threads mean nothing
 };
 
 // What makes two prepared arrays the same: where their sources lie, and what is made of them.
@@ -43,16 +62,25 @@ class PreparedShare {
   ~PreparedShare();
   PreparedShare(const PreparedShare&) = delete;
   PreparedShare& operator=(const PreparedShare&) = delete;
-  PreparedShare(PreparedShare&&) = default;
+  PreparedShare(PreparedShare&& other) noexcept
+      : place_(other.place_), user_(std::exchange(other.user_, nullptr)) {}
   PreparedShare& operator=(PreparedShare&&) = delete;
 
-  Prepared* operator->() const { return item_.get(); }
-  // Whether a run of another program may be reading it.
+  // The lock has to be held.
+  Prepared* operator->() const { return &place_->second; }
+  // Whether a run of another program may be reading it; under the callers' common lock, too.
   bool read_by_others() const;
 
  private:
-  std::shared_ptr<Prepared> item_;
-  const WorkspacePool* user_;
+  std::map<PreparedKey, Prepared>::iterator place_;
+  const WorkspacePool* user_;  // null: moved from
 };
+
+// How often something was published or given up.
+std::uint32_t publications();
+// Waits until that number is another one.
+void await_publication(std::uint32_t seen);
+// After the lock was given back.
+void announce_publication();
 
 }  // namespace lamella::program

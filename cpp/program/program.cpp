@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <map>
 #include <stdexcept>
 #include <string>
@@ -76,8 +77,6 @@ Program::Program(ProgramBuilder&& builder)
   }
   plan_team();
   is_long_ = cost_ns_ > kLongNs;
-  // The first workspace is made here: the first call then finds its memory and packed weights.
-  workspaces_.release(workspaces_.acquire());
 }
 
 // Which steps the whole team shares, so that two members are done soonest, and behind which of them
@@ -156,6 +155,25 @@ bool Program::still_valid(Workspace& workspace, const base::Team& team) const {
   if (team.index == 0) workspace.disturbed.store(!workspaces_.unchanged(workspace));
   team.barrier();
   return !workspace.disturbed.load();
+}
+
+// What takes no longer than a short run is prepared like one.
+bool Program::prepare_shortly(Workspace& workspace) const {
+  if (!workspaces_.claim(workspace, kLongNs)) return false;
+  workspaces_.prepare(workspace);
+  return workspaces_.make_ready(workspace);
+}
+
+void Run::claim() {
+  if (workspace_->epoch == 0) program_.workspaces_.claim(*workspace_, INFINITY);
+}
+
+bool Run::attempt_claimed(bool insist) {
+  if (workspace_->epoch == 0) {
+    program_.workspaces_.prepare(*workspace_);
+    if (!program_.workspaces_.make_ready(*workspace_)) return false;
+  }
+  return program_.attempt(*workspace_, insist);
 }
 
 bool Program::attempt_update(Workspace& workspace, bool insist) const {

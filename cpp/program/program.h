@@ -2,9 +2,10 @@
 // A program: ordered steps over numbered buffers, immutable once built.
 //
 // Any number of callers may run it at once, each through a Run of its own. Making and ending a Run
-// happens under the callers' common lock (the bindings hold the GIL); attempt() needs none and
-// allocates and looks up nothing. All steps of a run share one parallel region. A run that changes
-// constants holds their version cells (changes.h), one that only reads them is repeated if they moved.
+// happens under the callers' common lock (the bindings hold the GIL), as is said of some functions;
+// making and destroying a Program needs no lock. An attempt allocates and looks up nothing, once what it
+// reads is prepared. All steps of a run share one parallel region. A run that changes constants holds
+// their version cells (changes.h), one that only reads them is repeated if they moved.
 #pragma once
 
 #include <algorithm>
@@ -57,11 +58,12 @@ class Program {
     return true;
   }
   bool attempt_update(Workspace& workspace, bool insist) const;
+  bool prepare_shortly(Workspace& workspace) const;
   void plan_team();
   void run_steps(Workspace& workspace) const;
   void conclude(Workspace& workspace) const {
     if (workspace.failure.raised.load(std::memory_order_relaxed) != 0) throw_failure(workspace);
-    workspace.arena.verify();
+    workspaces_.verify(workspace);
   }
   [[noreturn]] void throw_failure(Workspace& workspace) const;
   bool still_valid(Workspace& workspace, const base::Team& team) const;
@@ -105,13 +107,19 @@ class Run {
     workspace_->buffers[1 + program_.inputs_.size() + index] = static_cast<std::byte*>(data);
   }
 
-  // False when another thread was changing a constant of this program: nothing has then happened,
-  // but the outputs are unspecified. Before the next attempt, refresh() under the callers' lock.
-  // insist: a run that updates keeps others from changing what it only reads, too.
-  // Throws std::out_of_range for an index outside its table, std::logic_error for a damaged guard
-  // zone; the outputs are then unspecified, and no constant has changed.
-  bool attempt(bool insist = false) { return program_.attempt(*workspace_, insist); }
-  void refresh() { program_.workspaces_.refresh_lent(*workspace_); }
+  // False when another thread was changing a constant of this program, or when there is more to prepare
+  // than a short run would: nothing has then happened, but the outputs are unspecified. Under the callers'
+  // lock. Throws std::bad_alloc while preparing, std::out_of_range for an index outside its table,
+  // std::logic_error for a damaged guard zone; the outputs are then unspecified, and no constant has
+  // changed.
+  bool attempt() {
+    if (workspace_->epoch == 0 && !program_.prepare_shortly(*workspace_)) return false;
+    return program_.attempt(*workspace_, false);
+  }
+  // The same, whatever there is to prepare: first the one function under the callers' lock, then the other
+  // without. insist: a run that updates keeps others from changing what it only reads, too.
+  void claim();
+  bool attempt_claimed(bool insist);
   bool updates() const { return program_.updates(); }
   // Whether the version of a constant says that somebody is changing it.
   bool meets_held() const { return program_.workspaces_.any_held(); }

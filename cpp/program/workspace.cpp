@@ -3,8 +3,9 @@
 #include "program/workspace.h"
 
 #include <algorithm>
+#include <cmath>
 
-#include "base/fp_environment.h"
+#include "base/parallel.h"
 
 namespace lamella::program {
 namespace {
@@ -22,16 +23,11 @@ std::vector<const std::int64_t*> versions_read(const std::vector<ConstantArray>&
 
 }  // namespace
 
-Workspace::Workspace(std::size_t arena_bytes, std::span<const base::ArenaRange> zones,
-                     std::size_t buffer_count)
-    : arena(arena_bytes, zones), buffers(buffer_count) {
-  buffers[0] = arena.data();
-}
-
 WorkspacePool::WorkspacePool(std::size_t arena_bytes, std::vector<base::ArenaRange> zones,
                              std::size_t first_extra, std::vector<ConstantArray> constants,
                              std::vector<PreparedArray> prepared, std::vector<ExtraBuffer> extras)
     : arena_bytes_(arena_bytes),
+      demand_(arena_bytes),
       zones_(std::move(zones)),
       first_extra_(first_extra),
       constants_(std::move(constants)),
@@ -52,9 +48,11 @@ WorkspacePool::WorkspacePool(std::size_t arena_bytes, std::vector<base::ArenaRan
 // The new one is idle at first.
 Workspace* WorkspacePool::make() {
   base::count_allocation();
-  auto workspace = std::make_unique<Workspace>(arena_bytes_, zones_, first_extra_ + extras_.size());
+  auto workspace = std::make_unique<Workspace>(first_extra_ + extras_.size());
   workspace->versions.resize(reads_.size());
   workspace->prepared.resize(prepared_.size());
+  workspace->renewed.resize(prepared_.size());
+  workspace->claims.reserve(prepared_.size());
   idle_.reserve(all_.size() + 1);
   all_.push_back(std::move(workspace));
   idle_.push_back(all_.back().get());
@@ -107,58 +105,138 @@ bool WorkspacePool::stale(std::size_t index) const {
   return false;
 }
 
-void WorkspacePool::fill(std::size_t index, std::byte* target) const {
-  std::vector<const std::byte*> sources;
-  for (const Slot slot : prepared_[index].sources) {
-    sources.push_back(source(slot).data + slot.offset);
-  }
-  const base::FpEnvironment environment;
-  prepared_[index].prepare(sources.data(), target);
+// Whether nobody reads it any more: the only run of this program is the one that claims.
+bool WorkspacePool::may_refill(std::size_t index) const {
+  return shares_[index]->memory != nullptr && idle_.size() + 1 == all_.size() &&
+         !shares_[index].read_by_others();
 }
 
-// Fills what is stale, in the memory it has or in new memory. False when a source was changed
-// meanwhile: what was filled from it is then stale.
-bool WorkspacePool::refill(bool nobody_runs) {
-  bool whole = true;
+bool WorkspacePool::claim(Workspace& workspace, double limit_ns) const {
+  const PreparedLock lock;
+  double work_ns = 0;
   for (std::size_t i = 0; i < prepared_.size(); ++i) {
     if (!stale(i)) continue;
-    const PreparedShare& item = shares_[i];
-    auto versions = source_versions(i);
-    auto memory = item->memory;
-    if (memory == nullptr || !nobody_runs || item.read_by_others()) {
-      base::Block block = base::allocate(std::max<std::size_t>(prepared_[i].bytes, 1));
-      memory = std::shared_ptr<std::byte[]>(std::move(block));
-    }
-    fill(i, memory.get());
-    std::atomic_thread_fence(std::memory_order_acquire);
-    if (std::any_of(versions.begin(), versions.end(), is_held) || versions != source_versions(i)) {
-      versions.clear();
-      whole = false;
-    }
-    item->memory = std::move(memory);
-    item->versions = std::move(versions);
+    work_ns += prepared_[i].prepare->cost();
+    if (shares_[i]->is_claimed()) work_ns = INFINITY;
+    if (work_ns > limit_ns) return false;
   }
-  // Those of one change belong together.
-  for (std::size_t i = 0; i < prepared_.size() && whole; ++i) whole = !stale(i);
-  return whole;
+  for (std::size_t i = 0; i < prepared_.size(); ++i) {
+    if (!stale(i) || shares_[i]->is_claimed()) continue;
+    Claim& claim = workspace.claims.emplace_back();
+    claim.index = i;
+    if (may_refill(i)) claim.memory = std::move(shares_[i]->memory);
+    shares_[i]->versions.clear();
+    shares_[i]->claim();
+  }
+  return true;
+}
+
+// What was claimed, by the team.
+void WorkspacePool::fill(Workspace& workspace) const {
+  double work_ns = 0;
+  for (Claim& claim : workspace.claims) {
+    const PreparedArray& item = prepared_[claim.index];
+    if (claim.memory == nullptr) {
+      base::Block block = base::allocate(std::max<std::size_t>(item.bytes, 1));
+      base::count_allocation();
+      claim.memory = std::shared_ptr<std::byte[]>(std::move(block));
+    }
+    work_ns += item.prepare->cost();
+  }
+  // The versions are noted before anything is read, so that a change from then on shows.
+  for (Claim& claim : workspace.claims) claim.versions = source_versions(claim.index);
+  struct Context {
+    const WorkspacePool& pool;
+    const Workspace& workspace;
+    std::vector<std::vector<std::byte*>> buffers;
+  } context{*this, workspace, {}};
+  for (const Claim& claim : workspace.claims) {
+    std::vector<std::byte*>& buffers = context.buffers.emplace_back();
+    for (const Slot slot : prepared_[claim.index].sources) {
+      buffers.push_back(source(slot).data + slot.offset);
+    }
+    buffers.push_back(claim.memory.get());
+  }
+  const auto member = [](void* given, const base::Team& team) {
+    const auto& [pool, filled, all_buffers] = *static_cast<const Context*>(given);
+    steps::Failure failure;
+    for (std::size_t i = 0; i < filled.claims.size(); ++i) {
+      const steps::Frame frame{all_buffers[i].data(), &failure, 0, 0};
+      pool.prepared_[filled.claims[i].index].prepare->run(frame, team);
+    }
+  };
+  constexpr double kWakeNs = 20e3;  // as in program.cpp
+  const int wanted = 1 + static_cast<int>(std::min(work_ns / kWakeNs, 1e6));
+  base::run_team(wanted, member, &context);
+  std::atomic_thread_fence(std::memory_order_acquire);
+  for (Claim& claim : workspace.claims) {
+    const bool held = std::any_of(claim.versions.begin(), claim.versions.end(), is_held);
+    if (held || claim.versions != source_versions(claim.index)) claim.versions.clear();
+  }
+}
+
+// Hands over what is claimed, filled or not; of that, what is whole has versions.
+void WorkspacePool::publish(Workspace& workspace) const noexcept {
+  {
+    const PreparedLock lock;
+    for (Claim& claim : workspace.claims) {
+      Prepared& item = *shares_[claim.index].operator->();
+      item.unclaim();
+      // Memory comes back behind the lock.
+      item.memory.swap(claim.memory);
+      item.versions.swap(claim.versions);
+    }
+  }
+  workspace.claims.clear();
+  announce_publication();
+}
+
+void WorkspacePool::await_others() const {
+  for (;;) {
+    const std::uint32_t seen = publications();
+    {
+      const PreparedLock lock;
+      const auto awaited = [this](const PreparedShare& item) { return item->is_claimed(); };
+      if (std::none_of(shares_.begin(), shares_.end(), awaited)) return;
+    }
+    await_publication(seen);
+  }
+}
+
+void WorkspacePool::prepare(Workspace& workspace) const {
+  if (!workspace.claims.empty()) {
+    try {
+      fill(workspace);
+    } catch (...) {
+      for (Claim& claim : workspace.claims) claim.versions.clear();
+      publish(workspace);
+      throw;
+    }
+    publish(workspace);
+  }
+  await_others();
 }
 
 // The versions are noted before anything is read, so that a change from then on shows.
-void WorkspacePool::refresh(Workspace& workspace, bool nobody_runs) {
+bool WorkspacePool::make_ready(Workspace& workspace) const noexcept {
   workspace.epoch = 0;
   const std::uint64_t epoch = parameter_epoch.load(std::memory_order_acquire);
   for (std::size_t i = 0; i < reads_.size(); ++i) {
     workspace.versions[i] = read_version(reads_[i]);
-    if (is_held(workspace.versions[i])) return;
+    if (is_held(workspace.versions[i])) return false;
   }
-  if (epoch != checked_epoch_) {
-    bool any = false;
-    for (std::size_t i = 0; i < prepared_.size() && !any; ++i) any = stale(i);
-    if (any && !refill(nobody_runs)) return;
-    checked_epoch_ = epoch;
+  if (!prepared_.empty()) {
+    const PreparedLock lock;
+    // Those of one change belong together.
+    for (std::size_t i = 0; i < prepared_.size(); ++i) {
+      if (stale(i)) return false;
+    }
+    for (std::size_t i = 0; i < prepared_.size(); ++i) {
+      if (workspace.prepared[i] != shares_[i]->memory) workspace.renewed[i] = shares_[i]->memory;
+    }
   }
   for (std::size_t i = 0; i < prepared_.size(); ++i) {
-    if (workspace.prepared[i] != shares_[i]->memory) workspace.prepared[i] = shares_[i]->memory;
+    if (workspace.renewed[i] != nullptr) workspace.prepared[i] = std::move(workspace.renewed[i]);
   }
   for (std::size_t i = 0; i < extras_.size(); ++i) {
     const ExtraBuffer extra = extras_[i];
@@ -166,6 +244,7 @@ void WorkspacePool::refresh(Workspace& workspace, bool nobody_runs) {
         extra.prepared ? workspace.prepared[extra.index].get() : constants_[extra.index].data;
   }
   workspace.epoch = epoch;
+  return true;
 }
 
 }  // namespace lamella::program

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // The memory of runs: one workspace per run in flight, and the prepared arrays they read.
 //
-// A workspace holds the arena and the whole pointer table of a Frame, constants and prepared arrays
-// filled in, so that a run only adds its inputs and outputs. Prepared arrays (packed weights) follow
-// the version cells of their sources: they are filled again in place when no run of any program is
-// using them, else into new memory that later runs take over.
-// Taking and giving back happens under one lock of the callers (the GIL), never while running; that
-// is why there is none in here.
+// A workspace holds the whole pointer table of a Frame, constants and prepared arrays filled in, so
+// that a run only adds its arena, inputs and outputs. Prepared arrays (packed weights) follow the version
+// cells of their sources: whoever needs one that is stale fills it as step zero of his run, in place
+// when no run of any program is using it, else in new memory that later runs take over.
+// Lending, giving back and claiming happen under one lock of the callers (the GIL), never while running
+// or preparing; what programs share is guarded by a mutex (prepared.h).
 #pragma once
 
 #include <atomic>
@@ -26,13 +26,22 @@
 
 namespace lamella::program {
 
-struct Workspace {
-  Workspace(std::size_t arena_bytes, std::span<const base::ArenaRange> zones, std::size_t buffers);
+// A prepared array that a run has undertaken to fill.
+struct Claim {
+  std::size_t index = 0;                // among the program's
+  std::shared_ptr<std::byte[]> memory;  // null: to be allocated
+  std::vector<std::int64_t> versions;   // of the sources, as they were before it was filled
+};
 
-  base::Arena arena;
-  std::vector<std::byte*> buffers;
+struct Workspace {
+  explicit Workspace(std::size_t buffer_count) : buffers(buffer_count) {}
+
+  std::vector<std::byte*> buffers;  // the first one is the arena, while it is lent
   std::vector<std::shared_ptr<std::byte[]>> prepared;  // kept alive while it runs
-  // The parameter epoch it was made ready in; 0 while it is not, since a constant is being changed.
+  std::vector<std::shared_ptr<std::byte[]>> renewed;   // of those, what takes their place
+  std::vector<Claim> claims;                           // has room for all
+  // The parameter epoch it was made ready in; 0 while it is not, since a constant is being changed or
+  // something has to be prepared.
   std::uint64_t epoch = 0;
   std::vector<std::int64_t> versions;  // of the constants its steps only read, as they were then
   RandomState random;
@@ -58,22 +67,36 @@ class WorkspacePool {
  public:
   WorkspacePool(const WorkspacePool&) = delete;
   WorkspacePool& operator=(const WorkspacePool&) = delete;
+  // Needs no lock. Throws std::bad_alloc.
   WorkspacePool(std::size_t arena_bytes, std::vector<base::ArenaRange> zones,
                 std::size_t first_extra, std::vector<ConstantArray> constants,
                 std::vector<PreparedArray> prepared, std::vector<ExtraBuffer> extras);
 
-  // A workspace nobody else uses, up to date with the parameters unless one of them is being changed
-  // just now. Throws std::bad_alloc.
+  // A workspace nobody else uses, ready unless a parameter is being changed just now or something has to
+  // be prepared. Throws std::bad_alloc.
   Workspace* acquire() {
     Workspace* workspace = idle_.empty() ? make() : idle_.back();
+    workspace->buffers[0] = base::lend_arena(arena_bytes_);
+    if (!zones_.empty()) base::fill_zones(workspace->buffers[0], zones_);
     if (workspace->epoch != parameter_epoch.load(std::memory_order_acquire)) {
-      refresh(*workspace, all_idle());
+      make_ready(*workspace);
     }
     idle_.pop_back();
     return workspace;
   }
-  // Another try to bring a workspace up to date that was acquired and is not running.
-  void refresh_lent(Workspace& workspace) { refresh(workspace, idle_.size() + 1 == all_.size()); }
+  void release(Workspace* workspace) noexcept {
+    base::take_back_arena(workspace->buffers[0], arena_bytes_);
+    idle_.push_back(workspace);
+  }
+
+  // For a workspace that was acquired and is not running. First, under the callers' lock: claims what is
+  // stale and claimed by nobody. With a limit, all of it or, when that is more work (in nanoseconds) or
+  // somebody else is at it, nothing; says whether nothing more is to be done.
+  bool claim(Workspace& workspace, double limit_ns) const;
+  // Then, without: fills it, or waits for those who do. Throws std::bad_alloc.
+  void prepare(Workspace& workspace) const;
+  // At last: notes versions and fills in pointers. False when something is stale or being changed.
+  bool make_ready(Workspace& workspace) const noexcept;
 
   // Whether the constants that steps only read are what they were when the workspace was made ready.
   bool unchanged(const Workspace& workspace) const;
@@ -84,23 +107,29 @@ class WorkspacePool {
   // Whether there are any that may change.
   bool reads_versions() const { return !reads_.empty(); }
 
-  void release(Workspace* workspace) noexcept { idle_.push_back(workspace); }
   // Whether none of its workspaces is in use.
   bool all_idle() const { return idle_.size() == all_.size(); }
+
+  // Throws std::logic_error when something beside the arena's arrays was written.
+  void verify(const Workspace& workspace) const {
+    if (!zones_.empty()) base::verify_zones(workspace.buffers[0], zones_);
+  }
 
   const std::vector<ConstantArray>& constants() const { return constants_; }
 
  private:
   Workspace* make();
-  void refresh(Workspace& workspace, bool nobody_runs);
-  bool refill(bool nobody_runs);
   bool stale(std::size_t index) const;
+  bool may_refill(std::size_t index) const;
   const ConstantArray& source(Slot slot) const;
   std::int64_t version_of(Slot slot) const;
   std::vector<std::int64_t> source_versions(std::size_t index) const;
-  void fill(std::size_t index, std::byte* target) const;
+  void fill(Workspace& workspace) const;
+  void publish(Workspace& workspace) const noexcept;
+  void await_others() const;
 
   const std::size_t arena_bytes_;
+  const base::ArenaDemand demand_;
   const std::vector<base::ArenaRange> zones_;
   const std::size_t first_extra_;
   const std::vector<ConstantArray> constants_;
@@ -111,7 +140,6 @@ class WorkspacePool {
   std::vector<std::unique_ptr<Workspace>> all_;
   std::vector<Workspace*> idle_;       // capacity for all of them, so that giving back cannot fail
   std::vector<PreparedShare> shares_;  // of prepared_, in their order
-  std::uint64_t checked_epoch_ = 0;
 };
 
 }  // namespace lamella::program

@@ -21,7 +21,7 @@ MAX_OP_KINDS = 45
 # Lines per room, tests apart. A room that outgrows its budget is discussed, not trimmed by force:
 # raise the figure in the change that needs it and say why there.
 BUDGETS = {
-    "cpp/base": 1500,
+    "cpp/base": 1650,  # scratch memory has a pool of its own
     # Three instruction sets of 450 lines each, coefficients of two precisions, angles, hyperbolas.
     "cpp/simd": 4000,
     # Losses came to the rows, the updates of the optimisers, and products of far, of long and of
@@ -29,8 +29,8 @@ BUDGETS = {
     "cpp/kernels": 5200,
     "cpp/dispatch": 300,
     "cpp/steps": 3500,
-    # Which steps a team shares is planned there, and what programs share is kept.
-    "cpp/program": 1400,
+    # Which steps a team shares is planned there, and what programs share is kept and prepared.
+    "cpp/program": 1650,
     "cpp/bindings": 3300,  # what programs have taken of Python is compared there at every call
     # Pickles of checkpoints: what lies beside the state dict, NumPy's arrays, files before 1.6.
     "python/lamella/storage": 3300,

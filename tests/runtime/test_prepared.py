@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import gc
 import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -129,3 +131,172 @@ def test_a_run_keeps_what_another_program_fills_again():
         member.join()
     assert not failed
     assert seen <= {1.0, 2.0, 3.0}
+
+
+# Defines a net of four large layers, what it has to give, and how to run threads.
+FRESH = """
+import os, sys, threading, time
+import numpy as np
+from lamella import _core, nn
+SIZE = 2048
+net = nn.Sequential(*[nn.Linear(SIZE, SIZE, bias=False) for _ in range(4)])
+x = np.linspace(-1, 1, SIZE, dtype=np.float32).reshape(1, SIZE)
+
+def peak():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) >> 10 for line in file if line.startswith("VmHWM"))
+
+def together(count, work):
+    failed = []
+    def safely(index):
+        try:
+            work(index)
+        except BaseException as error:
+            failed.append(error)
+    team = [threading.Thread(target=safely, args=(i,)) for i in range(count)]
+    for member in team: member.start()
+    for member in team: member.join()
+    assert not failed, failed
+"""
+
+
+def in_a_fresh_process(code: str, **environment: str) -> str:
+    result = subprocess.run(
+        [sys.executable, "-c", FRESH + code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+        timeout=120,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+def test_threads_that_come_at_once_share_one_packing():
+    """Programs of eight sizes, none of which has run: one packs, the others wait."""
+    code = """
+from lamella.runtime.session import compile_call
+sizes = [compile_call(net, [np.repeat(x, count, 0)]).program for count in range(1, 9)]
+before = peak()
+results = [None] * 8
+def work(index):
+    results[index] = sizes[index].run([np.repeat(x, index + 1, 0)])[0]
+together(8, work)
+assert all((one == results[0][0]).all() for one in results)
+print(peak() - before)
+"""
+    assert int(in_a_fresh_process(code)) < 5 * MEGABYTES  # four layers, and room for the threads
+
+
+def test_others_get_on_while_weights_are_packed():
+    code = """
+from lamella.runtime.session import compile_call
+program = compile_call(net, [x]).program
+_core.set_num_threads(1)
+sys.setswitchinterval(1e-4)
+ticks, done = [], threading.Event()
+def work(index):
+    if index == 0:
+        start = time.perf_counter()
+        program.run([x])
+        ticks.append(("end", start, time.perf_counter()))
+        done.set()
+    else:
+        while not done.is_set():
+            ticks.append(("tick", time.perf_counter(), 0))
+            time.sleep(0)
+together(2, work)
+_, start, end = next(one for one in ticks if one[0] == "end")
+third = (end - start) / 3
+print(sum(start + third < at < end - third for kind, at, _ in ticks if kind == "tick"))
+"""
+    assert int(in_a_fresh_process(code)) > 0
+
+
+def test_forks_in_the_midst_of_preparing():
+    """A child finds what nobody is left to finish, and makes it anew; its parent goes on."""
+    code = """
+import signal
+other = nn.Linear(SIZE, SIZE, bias=False)
+values = [np.full((SIZE, SIZE), value, np.float32) for value in (1.0, 2.0)]
+other.weight.data = values[0]
+ones = np.ones((1, SIZE), np.float32)
+other(ones)
+stop = threading.Event()
+def churn():
+    step = 0
+    while not stop.is_set():
+        step += 1
+        other.weight.data = values[step % 2]
+        assert (other(ones) == SIZE * (step % 2 + 1)).all()
+thread = threading.Thread(target=churn)
+thread.start()
+for round in range(25):
+    time.sleep(0.001 * (round % 5))
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(60)
+        ok = False
+        try:
+            first = other(ones)
+            ok = bool((first == first[0, 0]).all()) and first[0, 0] in (SIZE, 2 * SIZE)
+            other.weight.data = 3 * values[0]
+            ok = ok and bool((other(ones) == 3 * SIZE).all())
+        finally:
+            os._exit(0 if ok else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+stop.set()
+thread.join()
+print("well")
+"""
+    assert in_a_fresh_process(code) == "well"
+
+
+def test_failed_allocations_leave_nothing_half_made(rng):
+    """Wherever memory runs out while two forms are prepared, the next call is right."""
+    first, second = (nn.Parameter(rng.normal(size=(80, 80)), dtype=np.float32) for _ in range(2))
+    x = rng.normal(size=(3, 80)).astype(np.float32)
+    expected = matmul(matmul(x, first.array), second.array)
+    failures = 0
+    for number in range(1, 50):
+        program = None  # nothing is packed any more
+        program = compile_call(lambda x: matmul(matmul(x, first), second), [x]).program
+        _core.fail_allocation(number)
+        try:
+            same_bits(program.run([x])[0], expected)
+            break
+        except MemoryError:
+            failures += 1
+        finally:
+            _core.fail_allocation(0)
+        same_bits(program.run([x])[0], expected)
+    assert failures >= 4
+
+
+def test_changes_while_many_sizes_prepare(rng):
+    """Every result is one of a state that there was, and the last one that of the last state."""
+    weight = nn.Parameter(np.ones((300, 300)), dtype=np.float32)
+    inputs = [np.ones((count, 300), np.float32) for count in (1, 2, 3)]
+    programs = [compile_call(lambda x: matmul(x, weight), [x]).program for x in inputs]
+    stop, failed = threading.Event(), []
+
+    def work(program: _core.Program, x: np.ndarray) -> None:
+        try:
+            while not stop.is_set():
+                y = program.run([x])[0]
+                assert (y == y[0, 0]).all(), "of two states"
+                assert y[0, 0] in (300.0, 600.0, 900.0)
+        except BaseException as error:
+            failed.append(error)
+
+    team = [threading.Thread(target=work, args=pair) for pair in zip(programs, inputs, strict=True)]
+    for member in team:
+        member.start()
+    for step in range(200):
+        weight.data = np.full((300, 300), step % 3 + 1.0, np.float32)
+    stop.set()
+    for member in team:
+        member.join()
+    assert not failed
+    for program, x in zip(programs, inputs, strict=True):
+        assert (program.run([x])[0] == 300.0 * (199 % 3 + 1)).all()
