@@ -9,10 +9,12 @@ op on the same values is one node, unless the op has effects. Values compare by 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Protocol, TypeAlias
+from dataclasses import fields, is_dataclass
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
+from lamella.ir.extent import Extent, Extents
 from lamella.ir.types import Array, DType, TensorType
 
 __all__ = [
@@ -27,6 +29,8 @@ __all__ = [
     "Result",
     "Source",
     "Value",
+    "formulas",
+    "made_of",
 ]
 
 # Constants up to this many bytes are compared by content, so that equal scalars are one leaf.
@@ -93,16 +97,37 @@ class Input(Value):
 
 
 class Constant(Value):
-    """An array known when the graph is built; C-contiguous and read-only."""
+    """An array known when the graph is built; C-contiguous and read-only.
 
-    __slots__ = ("array",)
+    extent: of a 0-d array that is made of an extent: ("value", n) for n, ("reciprocal", n) for
+    1 / n, in double and then cast; the array is the example's.
+    """
 
-    def __init__(self, array: Array) -> None:
+    __slots__ = ("array", "extent")
+
+    def __init__(
+        self,
+        array: Array,
+        extent: tuple[Literal["value", "reciprocal"], Extent] | None = None,
+    ) -> None:
+        self.extent = extent
         # ascontiguousarray would make a 0-d array 1-d.
         array = np.array(array, order="C", copy=None if array.flags.c_contiguous else True)
         self.array = array.view()
         self.array.flags.writeable = False
         self.type = TensorType(array.shape, DType.of(array.dtype))
+
+
+def made_of(kind: Literal["value", "reciprocal"], extent: Extent, dtype: DType) -> Constant:
+    """The constant of an extent, or of its reciprocal; one for each formula and dtype."""
+    leaves = extent.extents.leaves
+    found = leaves.get((kind, extent.number, dtype))
+    if found is None:
+        value = float(extent.value) if kind == "value" else 1.0 / extent.value
+        array = np.array(extent.value if dtype is DType.int64 else value, dtype.numpy)
+        found = leaves[kind, extent.number, dtype] = Constant(array, (kind, extent))
+    assert isinstance(found, Constant)
+    return found
 
 
 class Parameter(Value):
@@ -149,10 +174,10 @@ class Graph:
 
     updates: (source, value) pairs; after the run the value is the content of the source's array.
     random: an int64 (key, calls) that random draws come from and advance, instead of the generator
-    that the whole process shares.
+    that the whole process shares. extents: the free extents of its trace.
     """
 
-    __slots__ = ("inputs", "nodes", "outputs", "random", "updates")
+    __slots__ = ("extents", "inputs", "nodes", "outputs", "random", "updates")
 
     def __init__(
         self,
@@ -161,7 +186,9 @@ class Graph:
         nodes: tuple[Node, ...],
         updates: tuple[tuple[Source, Value], ...] = (),
         random: Source | None = None,
+        extents: Extents | None = None,
     ) -> None:
+        self.extents = extents
         self.inputs = inputs
         self.outputs = outputs
         self.nodes = nodes
@@ -193,15 +220,32 @@ class Graph:
         return readers
 
 
+def formulas(tree: Any) -> Any:
+    """Which extents an op, or what is in it, holds, and where; None for none.
+
+    Two ops with equal numbers at the example are one op only if their formulas are the same.
+    """
+    if type(tree) is Extent:
+        return tree.number
+    if isinstance(tree, tuple):
+        found = tuple(map(formulas, tree))
+    elif is_dataclass(tree):
+        found = tuple(formulas(getattr(tree, field.name)) for field in fields(tree))
+    else:
+        return None
+    return found if any(one is not None for one in found) else None
+
+
 class GraphBuilder:
     """Collects nodes in the order in which they are placed.
 
-    random: see Graph; to be set before `build`.
+    random, extents: see Graph; to be set before `build`, extents before the first node.
     """
 
-    __slots__ = ("_constants", "_inputs", "_nodes", "_parameters", "_shared", "random")
+    __slots__ = ("_constants", "_inputs", "_nodes", "_parameters", "_shared", "extents", "random")
 
     def __init__(self) -> None:
+        self.extents: Extents | None = None
         self.random: Source | None = None
         self._inputs: list[Input] = []
         self._nodes: list[Node] = []
@@ -216,9 +260,10 @@ class GraphBuilder:
         return value
 
     def adopt(self, graph: Graph) -> None:
-        """Takes over the input leaves of another graph, as they are, and its generator."""
+        """Takes over the input leaves of another graph, its generator and its extents."""
         self._inputs.extend(graph.inputs)
         self.random = graph.random
+        self.extents = graph.extents
 
     @property
     def count(self) -> int:
@@ -260,7 +305,10 @@ class GraphBuilder:
         """As `apply`, with the output types where the caller already knows them."""
         if op.effects:
             return self._append(op, inputs, types, path).outputs
-        key = (op, *map(id, inputs))
+        key: tuple[Hashable, ...] = (op, *map(id, inputs))
+        if self.extents is not None:
+            # In front: where formulas differ, equal numbers are not even compared.
+            key = (formulas(op), *key)
         found = self._shared.get(key)
         if found is None:
             found = self._shared[key] = self._append(op, inputs, types, path)
@@ -294,4 +342,11 @@ class GraphBuilder:
                 live.update(node.inputs)
                 kept.append(node)
         kept.reverse()
-        return Graph(tuple(self._inputs), tuple(outputs), tuple(kept), tuple(updates), self.random)
+        return Graph(
+            tuple(self._inputs),
+            tuple(outputs),
+            tuple(kept),
+            tuple(updates),
+            self.random,
+            self.extents,
+        )

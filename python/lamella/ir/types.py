@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Element types, tensor types and the arithmetic of shapes.
 
-A TensorType is a shape of plain integers and a DType: nothing symbolic, nothing about memory.
+A TensorType is a shape of integers and a DType: nothing about memory.
 Strides count elements. Sizes are checked once, where a TensorType is made: its bytes fit in a
 signed 64-bit number, so later products of its extents cannot overflow in C++.
 """
@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from lamella.errors import DTypeError, ShapeError, message
+from lamella.ir.extent import plain
 
 __all__ = [
     "Array",
@@ -91,10 +92,23 @@ def _unknown_dtype(dtype: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TensorType:
-    """The shape and element type of a value."""
+    """The shape and element type of a value.
+
+    The extents of a trace with free ones may be Extents, which compare as ints and note it.
+    """
 
     shape: Shape
     dtype: DType
+
+    def __eq__(self, other: object) -> bool:
+        # What differs in rank is told apart without looking at an extent, which may be free.
+        if not isinstance(other, TensorType):
+            return NotImplemented
+        return (
+            self.dtype is other.dtype
+            and len(self.shape) == len(other.shape)
+            and self.shape == other.shape
+        )
 
     def __post_init__(self) -> None:
         # Zero extents count as one, as in NumPy: strides are products too.
@@ -104,7 +118,8 @@ class TensorType:
                 raise ShapeError(
                     message("tensor", "negative extent", {"shape": self.shape}, "extents >= 0")
                 )
-            elements *= extent or 1
+            # The limit is judged again at every size of what is free.
+            elements *= (extent if type(extent) is int else plain(extent)) or 1
         if elements * self.dtype.itemsize >= _LIMIT or len(self.shape) > _MAX_RANK:
             raise ShapeError(
                 message(
@@ -139,7 +154,7 @@ def contiguous_strides(shape: Sequence[int]) -> Shape:
 
 def broadcast_strides(shape: Sequence[int], target: Sequence[int]) -> Shape:
     """Strides, in elements, that read a contiguous array of `shape` as one of shape `target`."""
-    if tuple(shape) == tuple(target):
+    if len(shape) == len(target) and tuple(shape) == tuple(target):
         return contiguous_strides(shape)
     strides = [
         0 if extent == 1 else stride
@@ -152,7 +167,7 @@ def broadcast_shapes(*shapes: Shape) -> Shape | None:
     """NumPy's common shape of `shapes`, or None where there is none."""
     first = shapes[0]
     for shape in shapes:
-        if shape != first:
+        if len(shape) != len(first) or shape != first:
             break
     else:
         return first

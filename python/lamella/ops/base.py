@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import numpy as np
 
 from lamella.errors import DTypeError, ShapeError, UnsupportedError, message
-from lamella.ir.graph import Constant, Place, Value
+from lamella.ir.extent import Extent
+from lamella.ir.graph import Constant, Place, Value, made_of
+from lamella.ir.reciprocal import Reciprocal
 from lamella.ir.types import Array, DType, TensorType
 
 if TYPE_CHECKING:
@@ -171,7 +173,14 @@ def _number(digits: str, dtype: DType) -> Constant:
 
 
 def number(value: float, dtype: DType) -> Constant:
-    """A 0-d constant for gradient rules; equal numbers are one leaf, so that equal nodes merge."""
+    """A 0-d constant for gradient rules; equal numbers are one leaf, so that equal nodes merge.
+
+    Of an extent, or of its reciprocal, it is made of that at every size.
+    """
+    if type(value) is Extent:
+        return made_of("value", value, dtype)
+    if type(value) is Reciprocal:
+        return made_of("reciprocal", value.extent, dtype)
     # By digits: 0.0 and -0.0 are equal keys.
     return _number(float(value).hex(), dtype)
 

@@ -16,14 +16,17 @@ from typing import Any
 import numpy as np
 
 from lamella.errors import DTypeError, message
+from lamella.ir.extent import Extent
 from lamella.ir.graph import Value
+from lamella.ir.reciprocal import Reciprocal
 from lamella.ir.types import Array, DType
+from lamella.ops import base as ops
 from lamella.ops import composites
 from lamella.ops.elementwise import Cast
 from lamella.runtime.signature import as_array, refuse_masked, turned_back
 from lamella.runtime.trace import Symbol, Trace
 
-__all__ = ["is_number", "place_constant", "place_values"]
+__all__ = ["is_number", "place_constant", "place_number", "place_values"]
 
 
 def is_number(operand: Any) -> bool:
@@ -52,7 +55,7 @@ def place_values(trace: Trace, operands: Sequence[Any], arithmetic: bool) -> lis
     if floating is None and any(_has_fraction(entry, whole) for entry in entries):
         floating = trace.numbers
     return [
-        _place_number(trace, entry, floating or whole)
+        place_number(trace, entry, floating or whole)
         if is_number(entry)
         else _placed(trace, entry, floating, arithmetic)
         for entry in entries
@@ -113,8 +116,10 @@ def _placed(trace: Trace, entry: Value, floating: DType | None, arithmetic: bool
     return entry
 
 
-def _place_number(trace: Trace, number: Any, dtype: DType) -> Value:
-    """A number as a 0-d constant."""
+def place_number(trace: Trace, number: Any, dtype: DType) -> Value:
+    """A number as a 0-d constant, which keeps the formula of an extent."""
+    if type(number) is Extent or type(number) is Reciprocal:
+        return ops.number(number, dtype)
     # A number beyond the partner's range becomes infinite, as NumPy's weak scalars do.
     try:
         with np.errstate(over="ignore"):

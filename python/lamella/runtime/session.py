@@ -12,13 +12,14 @@ import copy
 import inspect
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from lamella import _core
 from lamella.errors import DTypeError, ShapeError, message
 from lamella.ir.digest import digest
+from lamella.ir.extent import Extent, Extents
 from lamella.ir.graph import Constant, Graph, Node, Value
 from lamella.ir.show import show
 from lamella.ir.types import Array, DType, TensorType
@@ -26,7 +27,7 @@ from lamella.passes import optimize
 from lamella.runtime.debug import Checker
 from lamella.runtime.emit import emit
 from lamella.runtime.narrow import Narrow
-from lamella.runtime.promotion import place_values
+from lamella.runtime.promotion import place_number, place_values
 from lamella.runtime.signature import (
     LEAF,
     Branch,
@@ -40,9 +41,12 @@ from lamella.runtime.signature import (
 )
 from lamella.runtime.taken import NOTHING_TAKEN, Taken, Watched, identity
 from lamella.runtime.tensor import Tensor
-from lamella.runtime.trace import Trace, begin
+from lamella.runtime.trace import Trace, begin, user_line
 
-__all__ = ["Compiled", "Session", "compile", "compile_call", "trace"]
+__all__ = ["Compiled", "Free", "Session", "compile", "compile_call", "trace"]
+
+# Groups of (input number, axis) that are of one size, whichever that is.
+Free: TypeAlias = Sequence[Sequence[tuple[int, int]]]
 
 # What a program takes by itself, for a step, a node of its graph, a place that it watches:
 # transformers and small nets measured with tracemalloc, steps in the core taken as 500 each.
@@ -55,23 +59,32 @@ def trace(
     kwargs: Mapping[str, Any] | None = None,
     names: Sequence[str] = (),
     taken: Taken | None = None,
+    free: Free = (),
 ) -> tuple[Graph, Structure]:
     """Runs `body` on symbols; gives its graph and the structure of what it returned.
 
     NumPy arrays and TensorTypes anywhere in `args` and `kwargs` become inputs, in order (positional
     first); everything else is handed over as it is. names: what messages call the inputs; taken:
-    what the body may read of Python, arrays in which become leaves; without it they are constants.
+    what the body may read of Python, arrays in which become leaves; without it they are constants;
+    free: groups of (input, axis) whose extent, equal within a group, is free: the graph's `extents`
+    then know what the body took for granted of them.
     Raises: UnsupportedError for what no program can do, and for random numbers drawn on the way.
     """
     leaves, structure = flatten((tuple(args), dict(kwargs or {})))
     taken = taken or Taken(body, leaves=False)
     with taken.watching_draws(), begin(taken.storage_of) as context:
         context.numbers = _dtype_of_numbers(leaves)
+        freed = _freed(leaves, free)
+        if freed:
+            context.builder.extents = next(iter(freed.values())).extents
         count = 0
         for position, leaf in enumerate(leaves):
             if isinstance(leaf, np.ndarray):
                 leaf = TensorType(leaf.shape, DType.of(leaf.dtype))
             if isinstance(leaf, TensorType):
+                if freed:
+                    shape = [freed.get((count, axis), n) for axis, n in enumerate(leaf.shape)]
+                    leaf = TensorType(tuple(shape), leaf.dtype)
                 name = names[count] if count < len(names) else f"input{count}"
                 leaves[position] = Tensor(context.builder.input(leaf, name), context)
                 count += 1
@@ -88,10 +101,27 @@ def _dtype_of_numbers(leaves: Sequence[Any]) -> DType:
     return DType.float64 if found - {DType.int64, DType.bool} == {DType.float64} else DType.float32
 
 
+def _freed(leaves: Sequence[Any], free: Free) -> dict[tuple[int, int], Extent]:
+    """The extent of each axis that is free; ShapeError where those of a group differ."""
+    if not free:
+        return {}
+    shapes = [leaf.shape for leaf in leaves if isinstance(leaf, np.ndarray | TensorType)]
+    extents = Extents(user_line)
+    found: dict[tuple[int, int], Extent] = {}
+    for group in free:
+        sizes = {shapes[number][axis] for number, axis in group}
+        if len(sizes) != 1 or min(sizes) < 2:
+            raise ShapeError(
+                message("trace", "no free extent", {"sizes": sorted(sizes)}, "one size, at least 2")
+            )
+        found.update(dict.fromkeys(group, extents.symbol(int(sizes.pop()))))
+    return found
+
+
 def _result(context: Trace, result: Any) -> Value:
     if isinstance(result, int | float) and not isinstance(result, bool):
         # A plain number that is handed out has met nothing: it keeps its digits.
-        return context.constant(np.array(result, np.float64))
+        return place_number(context, result, DType.float64)
     return place_values(context, [result], False)[0]
 
 
@@ -100,10 +130,20 @@ class Compiled:
 
     graph: what the body left, optimised; origins: the node of each step of the program, None for
     copies behind the nodes; outputs: the structure of the result; watched: what it has taken of
-    Python, which has to hold before every run.
+    Python, which has to hold before every run; extents: the free extents of the trace, None where
+    all sizes are the program's own.
     """
 
-    __slots__ = ("_leaves", "_traced", "graph", "origins", "outputs", "program", "watched")
+    __slots__ = (
+        "_leaves",
+        "_traced",
+        "extents",
+        "graph",
+        "origins",
+        "outputs",
+        "program",
+        "watched",
+    )
 
     def __init__(
         self,
@@ -121,8 +161,11 @@ class Compiled:
         # LAMELLA_VERIFY=1 (the tests set it) checks the graph after every pass, as debug does.
         check = check or os.environ.get("LAMELLA_VERIFY") == "1"
         self.graph = optimize(traced, registers, check)
+        self.extents = traced.extents
         self.outputs = outputs
         self.origins: list[Node | None] = []
+        if self.extents is not None:
+            self.extents.lowering = True
         self.program = emit(self.graph, self.origins)
 
     def is_of(self, traced: bytes, outputs: Structure) -> bool:
@@ -227,15 +270,17 @@ def compile_call(
     check: bool = False,
     structured: bool = False,
     earlier: Sequence[Compiled] = (),
+    free: Free = (),
 ) -> Compiled:
     """Traces and compiles `body` for arguments like these: see `trace`.
 
     root: the user's function where `body` is one around it; check: see Compiled; structured:
     whether the caller notices attributes assigned to modules; earlier: programs of this signature
-    that no longer hold, one of which may turn out to be what is wanted all the same.
+    that no longer hold, one of which may turn out to be what is wanted all the same; free: the axes
+    whose extents are free.
     """
     taken = Taken(body if root is None else root)
-    traced, outputs = trace(body, args, kwargs, names, taken)
+    traced, outputs = trace(body, args, kwargs, names, taken, free)
     found = digest(traced, identity) if earlier else b""
     for one in reversed(earlier):
         if one.is_of(found, outputs):
