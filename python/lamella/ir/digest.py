@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Hashable
 
-from lamella.ir.graph import Constant, Graph, Parameter, Source, Value
+from lamella.ir.graph import Constant, Graph, Parameter, Source, Value, formulas
 
 __all__ = ["digest"]
 
@@ -18,7 +18,8 @@ __all__ = ["digest"]
 def digest(graph: Graph, identity: Callable[[Source], Hashable] = id) -> bytes:
     """Equal for two graphs where a run of either gives the same bits.
 
-    identity: what tells storages apart.
+    identity: what tells storages apart. Of a trace with free extents their formulas count too, and
+    what it took for granted.
     """
     found = hashlib.blake2b(digest_size=32)
     numbers: dict[Value, int] = {}
@@ -35,15 +36,20 @@ def digest(graph: Graph, identity: Callable[[Source], Hashable] = id) -> bytes:
             if value not in constants:
                 constants[value] = hashlib.blake2b(value.array.tobytes()).hexdigest()
             add("constant", value.dtype.value, value.shape, constants[value])
+            if value.extent is not None:
+                add(value.extent[0], value.extent[1].number)
         else:
             add(numbers[value])
 
     add(None if graph.random is None else identity(graph.random), len(graph.nodes))
+    free = graph.extents
     for given in graph.inputs:
         numbers[given] = len(numbers)
-        add("input", given.dtype.value, given.shape)
+        add("input", given.dtype.value, given.shape, formulas(given.shape))
     for node in graph.nodes:
         add(type(node.op), node.op, node.path, len(node.inputs))
+        if free is not None:
+            add(formulas(node.op))
         for operand in node.inputs:
             add_value(operand)
         for result in node.outputs:
@@ -54,4 +60,6 @@ def digest(graph: Graph, identity: Callable[[Source], Hashable] = id) -> bytes:
     for source, value in graph.updates:
         add(identity(source))
         add_value(value)
+    if free is not None:
+        add(free.formulas, free.conditions, free.reasons)
     return found.digest()

@@ -305,10 +305,10 @@ class GraphBuilder:
         """As `apply`, with the output types where the caller already knows them."""
         if op.effects:
             return self._append(op, inputs, types, path).outputs
-        key: tuple[Hashable, ...] = (op, *map(id, inputs))
+        key: Hashable = (op, *map(id, inputs))
         if self.extents is not None:
             # In front: where formulas differ, equal numbers are not even compared.
-            key = (formulas(op), *key)
+            key = (formulas(op), key)
         found = self._shared.get(key)
         if found is None:
             found = self._shared[key] = self._append(op, inputs, types, path)
