@@ -8,6 +8,8 @@
 #   make ulp        errors of the float32 functions over all inputs (half an hour on two cores);
 #                   writes tests/cpp/ulp.md. With STRIDE=257 every 257th input, writing nothing
 #   make products   the kernels of products against their definition, bit for bit
+#   make costs      what kernels cost beside the figures that decide on threads (cpp/kernels/cost.h);
+#                   fails where one is off by a factor of two, for the machine they were measured on
 #   make corners    every ONNX operator at its corners against two oracles, CASES=200 of each; prints
 #                   what was found and how many cases ended how
 #   make lint       formatting, types, stub, clang-tidy
@@ -18,7 +20,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: demo test bench ulp products corners lint fuzz sanitize asan tsan wheel stub parity clean
+.PHONY: demo test bench ulp products costs corners lint fuzz sanitize asan tsan wheel stub parity clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -70,6 +72,10 @@ ulp: .venv/ready
 products: .venv/ready
 	$(call check_program,gemm_check)
 	build/checks/tests/cpp/gemm_check
+
+costs: .venv/ready
+	$(call check_program,cost_check)
+	build/checks/tests/cpp/cost_check
 
 # The same cases at every run; FIRST=200 draws others. tests/onnx/test_corners.py takes the first 20.
 CASES ?= 200

@@ -2,42 +2,58 @@
 // The elementwise families of one instruction set: compiled once per ISA, tables only.
 #include "kernels/binary.h"
 #include "kernels/cast.h"
+#include "kernels/cost.h"
 #include "kernels/families.h"
 #include "kernels/random.h"
 #include "kernels/unary.h"
 
 namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {
 
-#define LAMELLA_UNARY_ENTRY(name, Functor, params) {name, params, unary<T, Functor<T>>},
+#define LAMELLA_UNARY_ENTRY(name, Functor, params, single, wide) \
+  {name, params, cost<T>(Nanoseconds single, Nanoseconds wide), unary<T, Functor<T>>},
 template <class T>
 constexpr Entry<UnaryFn<T>> kUnaryEntries[] = {LAMELLA_UNARY_FUNCTIONS(LAMELLA_UNARY_ENTRY)};
 #undef LAMELLA_UNARY_ENTRY
 
+// Bound by memory, even in cache.
+template <class T>
+constexpr double kTwoOperands = cost<T>({0.10, 0.10, 0.10}, {0.20, 0.20, 0.21});
+template <class T>
+constexpr double kExtreme = cost<T>({0.12, 0.11, 0.11}, {0.24, 0.22, 0.22});
+
+// The time of the C library's fmod grows with the quotient's logarithm, and is that of two guesses:
+// 6 to 16 for the remainder, 6 to 17 for the quotient.
 template <class T>
 constexpr Entry<BinaryFn<T>> kBinaryEntries[] = {
-    {"add", 0, binary<T, Sum>},
-    {"sub", 0, binary<T, Difference>},
-    {"mul", 0, binary<T, Product>},
-    {"div", 0, binary<T, Quotient>},
-    {"maximum", 0, binary<T, Larger>},
-    {"minimum", 0, binary<T, Smaller>},
-    {"clamp_min", 0, binary<T, Larger>},
-    {"clamp_max", 0, binary<T, Smaller>},
-    {"pow", 0, binary<T, LaneByLane<PowerOfScalars>>},
-    {"remainder", 0, binary<T, LaneByLane<RemainderOfScalars>>},
-    {"floor_divide", 0, binary<T, LaneByLane<FloorQuotientOfScalars>>},
+    {"add", 0, kTwoOperands<T>, binary<T, Sum>},
+    {"sub", 0, kTwoOperands<T>, binary<T, Difference>},
+    {"mul", 0, kTwoOperands<T>, binary<T, Product>},
+    {"div", 0, cost<T>({0.20, 0.10, 0.10}, {0.61, 0.30, 0.30}), binary<T, Quotient>},
+    {"maximum", 0, kExtreme<T>, binary<T, Larger>},
+    {"minimum", 0, kExtreme<T>, binary<T, Smaller>},
+    {"clamp_min", 0, kExtreme<T>, binary<T, Larger>},
+    {"clamp_max", 0, kExtreme<T>, binary<T, Smaller>},
+    {"pow", 0, cost<T>({4.2, 4.2, 4.2}, {10, 10, 10}), binary<T, LaneByLane<PowerOfScalars>>},
+    {"remainder", 0, cost<T>({9, 9, 9}, {8, 8, 8}), binary<T, LaneByLane<RemainderOfScalars>>},
+    {"floor_divide", 0, cost<T>({11, 11, 11}, {11, 11, 11}),
+     binary<T, LaneByLane<FloorQuotientOfScalars>>},
 };
+
+template <class T, class F>
+constexpr Entry<CompareFn<T>> compare_entry(const char* name) {
+  return {name, 0, cost<T>({0.15, 0.08, 0.08}, {0.32, 0.16, 0.15}), compare<T, F>};
+}
 
 template <class T>
 constexpr Entry<CompareFn<T>> kCompareEntries[] = {
-    {"eq", 0, compare<T, Equal>},   {"ne", 0, compare<T, NotEqual>},
-    {"lt", 0, compare<T, Less>},    {"le", 0, compare<T, LessEqual>},
-    {"gt", 0, compare<T, Greater>}, {"ge", 0, compare<T, GreaterEqual>},
+    compare_entry<T, Equal>("eq"),   compare_entry<T, NotEqual>("ne"),
+    compare_entry<T, Less>("lt"),    compare_entry<T, LessEqual>("le"),
+    compare_entry<T, Greater>("gt"), compare_entry<T, GreaterEqual>("ge"),
 };
 
 template <class T, class F>
 constexpr Entry<JoinedFn<T>> joined_entry(const char* name) {
-  return {name, F::kOperands, joined<T, F>};
+  return {name, F::kOperands, cost<T>({0.11, 0.10, 0.10}, {0.21, 0.22, 0.22}), joined<T, F>};
 }
 
 template <class T>
@@ -51,11 +67,12 @@ constexpr Entry<JoinedFn<T>> kJoinedEntries[] = {
     joined_entry<T, Choice<GreaterEqual>>("select_ge"),
 };
 
+constexpr double kTwoTruths = Nanoseconds(0.03, 0.03, 0.03).here();
 constexpr Entry<LogicalFn> kLogicalEntries[] = {
-    {"logical_and", 0, logical<And>},
-    {"logical_or", 0, logical<Or>},
-    {"logical_xor", 0, logical<Xor>},
-    {"logical_not", 0, logical_not},
+    {"logical_and", 0, kTwoTruths, logical<And>},
+    {"logical_or", 0, kTwoTruths, logical<Or>},
+    {"logical_xor", 0, kTwoTruths, logical<Xor>},
+    {"logical_not", 0, Nanoseconds(0.28, 0.28, 0.28).here(), logical_not},
 };
 
 template <class Fn, size_t N>
@@ -68,28 +85,37 @@ constexpr ElementwiseKernels<T> kElementwise = {
     .unary = family_of(kUnaryEntries<T>),
     .binary = family_of(kBinaryEntries<T>),
     .compare = family_of(kCompareEntries<T>),
-    .select = choose<T>,
+    .select = {"select", 0, cost<T>({0.44, 0.11, 0.11}, {0.54, 0.22, 0.22}), choose<T>},
     .joined = family_of(kJoinedEntries<T>),
-    .dropout = dropout<T>,
+    .dropout = {"dropout", 0, cost<T>({3.4, 0.91, 0.45}, {3.4, 1.0, 0.55}), dropout<T>},
 };
 
 constinit const ElementwiseKernels<float> kElementwiseF32 = kElementwise<float>;
 constinit const ElementwiseKernels<double> kElementwiseF64 = kElementwise<double>;
 
+template <class From, class To>
+constexpr Entry<CastFn<From, To>> cast_entry(const char* name, Nanoseconds cost) {
+  if constexpr (sizeof(To) == 1) {
+    return {name, 0, cost.here(), cast_to_truth<From>};
+  } else {
+    return {name, 0, cost.here(), cast<From, To>};
+  }
+}
+
 constinit const CastKernels kCasts = {
-    .f32_to_f64 = cast<float, double>,
-    .f64_to_f32 = cast<double, float>,
-    .bool_to_f32 = cast<std::uint8_t, float>,
-    .bool_to_f64 = cast<std::uint8_t, double>,
-    .i64_to_f32 = cast<std::int64_t, float>,
-    .i64_to_f64 = cast<std::int64_t, double>,
-    .f32_to_bool = cast_to_truth<float>,
-    .f64_to_bool = cast_to_truth<double>,
+    .f32_to_f64 = cast_entry<float, double>("f32_to_f64", {0.14, 0.10, 0.10}),
+    .f64_to_f32 = cast_entry<double, float>("f64_to_f32", {0.10, 0.10, 0.10}),
+    .bool_to_f32 = cast_entry<std::uint8_t, float>("bool_to_f32", {0.08, 0.05, 0.05}),
+    .bool_to_f64 = cast_entry<std::uint8_t, double>("bool_to_f64", {0.14, 0.12, 0.11}),
+    .i64_to_f32 = cast_entry<std::int64_t, float>("i64_to_f32", {0.27, 0.27, 0.10}),
+    .i64_to_f64 = cast_entry<std::int64_t, double>("i64_to_f64", {0.27, 0.27, 0.14}),
+    .f32_to_bool = cast_entry<float, std::uint8_t>("f32_to_bool", {0.12, 0.06, 0.04}),
+    .f64_to_bool = cast_entry<double, std::uint8_t>("f64_to_bool", {0.54, 0.13, 0.09}),
 };
 
 constinit const TruthKernels kTruth = {
     .logical = family_of(kLogicalEntries),
-    .select = choose_truth,
+    .select = {"select", 0, Nanoseconds(0.54, 0.54, 0.54).here(), choose_truth},
 };
 
 }  // namespace lamella::kernels::LAMELLA_ISA_NAMESPACE

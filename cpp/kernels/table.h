@@ -158,6 +158,7 @@ struct Entry {
   const char* name;
   size_t params;  // how many numbers the kernel reads from `params` (unary), operands (joined), or
                   // arrays of state
+  double cost;    // nanoseconds an element, in cache (cost.h)
   Fn fn;
 };
 
@@ -174,9 +175,9 @@ struct ElementwiseKernels {
   Family<UnaryFn<T>> unary;
   Family<BinaryFn<T>> binary;
   Family<CompareFn<T>> compare;
-  SelectFn<T> select;
+  Entry<SelectFn<T>> select;
   Family<JoinedFn<T>> joined;
-  DropoutFn<T> dropout;
+  Entry<DropoutFn<T>> dropout;
 };
 
 template <class T>
@@ -184,14 +185,11 @@ struct RowKernels {
   Family<ReduceRowsFn<T>> reduce_rows;        // sum mean max min prod logsumexp norm
   Family<ReduceColumnsFn<T>> reduce_columns;  // sum mean max min prod
   Family<ArgReduceFn<T>> arg_reduce;          // argmax argmin
-  VarianceFn<T> variance;
-  VarianceFn<T> deviation;  // its root
-  SoftmaxFn<T> softmax;
-  SoftmaxFn<T> log_softmax;
-  LayerNormFn<T> layer_norm;
-  RmsNormFn<T> rms_norm;
-  ClassLossFn<T> cross_entropy;
-  ClassLossFn<T> nll;
+  Family<VarianceFn<T>> spread;               // var, and std, its root
+  Family<SoftmaxFn<T>> softmax;               // softmax log_softmax
+  Entry<LayerNormFn<T>> layer_norm;
+  Entry<RmsNormFn<T>> rms_norm;
+  Family<ClassLossFn<T>> class_loss;  // cross_entropy nll
 };
 
 template <class T>
@@ -208,14 +206,14 @@ struct TypedKernels {
 };
 
 struct CastKernels {
-  CastFn<float, double> f32_to_f64;
-  CastFn<double, float> f64_to_f32;
-  CastFn<std::uint8_t, float> bool_to_f32;
-  CastFn<std::uint8_t, double> bool_to_f64;
-  CastFn<std::int64_t, float> i64_to_f32;
-  CastFn<std::int64_t, double> i64_to_f64;
-  CastFn<float, std::uint8_t> f32_to_bool;
-  CastFn<double, std::uint8_t> f64_to_bool;
+  Entry<CastFn<float, double>> f32_to_f64;
+  Entry<CastFn<double, float>> f64_to_f32;
+  Entry<CastFn<std::uint8_t, float>> bool_to_f32;
+  Entry<CastFn<std::uint8_t, double>> bool_to_f64;
+  Entry<CastFn<std::int64_t, float>> i64_to_f32;
+  Entry<CastFn<std::int64_t, double>> i64_to_f64;
+  Entry<CastFn<float, std::uint8_t>> f32_to_bool;
+  Entry<CastFn<double, std::uint8_t>> f64_to_bool;
 };
 
 // Truth values (0 or 1): logical_and, logical_or, logical_xor; logical_not reads `a` only.
@@ -224,7 +222,7 @@ using LogicalFn = void (*)(const std::uint8_t* a, ptrdiff_t a_step, const std::u
 
 struct TruthKernels {
   Family<LogicalFn> logical;
-  SelectFn<std::uint8_t> select;
+  Entry<SelectFn<std::uint8_t>> select;
 };
 
 // Loops to be timed, for the limits that a speed is compared with (limits.h). Memory is walked

@@ -8,6 +8,7 @@
 // vector, so that a result depends on its element alone. NaN gives NaN throughout.
 #pragma once
 
+#include "kernels/cost.h"
 #include "kernels/table.h"
 #include "simd/math.h"
 
@@ -373,60 +374,61 @@ void unary(const T* x, T* y, size_t n, const T* params) {
   if (i < n) f.value(V::load_partial(x + i, n - i)).store_partial(y + i, n - i);
 }
 
-// Name, functor, how many numbers it takes.
+// Name, functor, how many numbers it takes; what an element costs (cost.h) in float and in double,
+// each with SSE2, AVX2 and AVX-512.
 // clang-format off
-#define LAMELLA_UNARY_FUNCTIONS(row) \
-  row("abs", Abs, 0)                 \
-  row("neg", Negative, 0)            \
-  row("sign", Sign, 0)               \
-  row("square", Square, 0)           \
-  row("sqrt", Sqrt, 0)               \
-  row("rsqrt", Rsqrt, 0)             \
-  row("reciprocal", Reciprocal, 0)   \
-  row("exp", Exp, 0)                 \
-  row("expm1", Expm1, 0)             \
-  row("log", Log, 0)                 \
-  row("log1p", Log1p, 0)             \
-  row("erf", Erf, 0)                 \
-  row("erfc", Erfc, 0)               \
-  row("sin", Sin, 0)                 \
-  row("cos", Cos, 0)                 \
-  row("tan", Tan, 0)                 \
-  row("asin", Asin, 0)               \
-  row("acos", Acos, 0)               \
-  row("atan", Atan, 0)               \
-  row("sinh", Sinh, 0)               \
-  row("cosh", Cosh, 0)               \
-  row("asinh", Asinh, 0)             \
-  row("acosh", Acosh, 0)             \
-  row("atanh", Atanh, 0)             \
-  row("floor", Floor, 0)             \
-  row("ceil", Ceil, 0)               \
-  row("round", Round, 0)             \
-  row("tanh", Tanh, 0)               \
-  row("sigmoid", Sigmoid, 0)         \
-  row("relu", Relu, 0)               \
-  row("relu6", Relu6, 0)             \
-  row("relu_squared", ReluSquared, 0) \
-  row("leaky_relu", LeakyRelu, 1)    \
-  row("elu", Elu, 1)                 \
-  row("selu", Selu, 0)               \
-  row("celu", Celu, 1)               \
-  row("gelu", Gelu, 0)               \
-  row("gelu_tanh", GeluTanh, 0)      \
-  row("silu", Silu, 0)               \
-  row("mish", Mish, 0)               \
-  row("softplus", Softplus, 2)       \
-  row("softsign", Softsign, 0)       \
-  row("hardtanh", Hardtanh, 2)       \
-  row("clamp", Hardtanh, 2)          \
-  row("hardsigmoid", Hardsigmoid, 0) \
-  row("hardswish", Hardswish, 0)     \
-  row("tanhshrink", Tanhshrink, 0)   \
-  row("softshrink", Softshrink, 1)   \
-  row("hardshrink", Hardshrink, 1)   \
-  row("threshold", Threshold, 2)     \
-  row("logsigmoid", Logsigmoid, 0)
+#define LAMELLA_UNARY_FUNCTIONS(row)                                           \
+  row("abs",          Abs,          0, (0.07, 0.07, 0.07), (0.14, 0.14, 0.14)) \
+  row("neg",          Negative,     0, (0.07, 0.07, 0.07), (0.14, 0.14, 0.14)) \
+  row("sign",         Sign,         0, (0.17, 0.08, 0.08), (0.34, 0.16, 0.15)) \
+  row("square",       Square,       0, (0.07, 0.07, 0.07), (0.14, 0.14, 0.14)) \
+  row("sqrt",         Sqrt,         0, (0.34, 0.17, 0.17), (1.14, 0.57, 0.54)) \
+  row("rsqrt",        Rsqrt,        0, (0.56, 0.28, 0.27), (1.83, 0.92, 0.85)) \
+  row("reciprocal",   Reciprocal,   0, (0.20, 0.10, 0.10), (0.61, 0.30, 0.30)) \
+  row("exp",          Exp,          0, (1.33, 0.17, 0.15), (2.28, 0.86, 0.71)) \
+  row("expm1",        Expm1,        0, (1.55, 0.51, 0.40), (2.93, 1.14, 0.79)) \
+  row("log",          Log,          0, (12.8, 0.28, 0.23), (3.85, 1.18, 0.82)) \
+  row("log1p",        Log1p,        0, (14.7, 0.41, 0.27), (5.55, 1.89, 1.29)) \
+  row("erf",          Erf,          0, (1.67, 0.51, 0.24), (6.61, 2.26, 2.12)) \
+  row("erfc",         Erfc,         0, (2.82, 1.08, 0.93), (12.5, 3.63, 3.17)) \
+  row("sin",          Sin,          0, (2.21, 0.80, 0.59), (4.70, 1.70, 1.09)) \
+  row("cos",          Cos,          0, (2.22, 0.82, 0.60), (4.48, 1.65, 1.08)) \
+  row("tan",          Tan,          0, (2.61, 0.94, 0.71), (8.65, 2.50, 1.62)) \
+  row("asin",         Asin,         0, (3.02, 1.32, 0.85), (4.93, 1.70, 1.07)) \
+  row("acos",         Acos,         0, (3.45, 1.52, 1.00), (5.16, 1.83, 1.19)) \
+  row("atan",         Atan,         0, (2.58, 1.03, 0.77), (8.08, 2.23, 1.53)) \
+  row("sinh",         Sinh,         0, (2.01, 0.86, 0.64), (4.21, 1.69, 1.19)) \
+  row("cosh",         Cosh,         0, (1.54, 0.66, 0.56), (3.14, 1.22, 0.86)) \
+  row("asinh",        Asinh,        0, (11.2, 4.29, 4.34), (10.5, 3.95, 3.18)) \
+  row("acosh",        Acosh,        0, (14.5, 5.23, 4.34), (13.8, 4.75, 3.30)) \
+  row("atanh",        Atanh,        0, (8.73, 3.01, 1.96), (8.36, 2.57, 1.78)) \
+  row("floor",        Floor,        0, (0.39, 0.07, 0.07), (0.77, 0.14, 0.14)) \
+  row("ceil",         Ceil,         0, (0.39, 0.07, 0.07), (0.77, 0.14, 0.14)) \
+  row("round",        Round,        0, (0.23, 0.07, 0.07), (0.46, 0.14, 0.14)) \
+  row("tanh",         Tanh,         0, (1.40, 0.43, 0.19), (5.18, 1.70, 1.18)) \
+  row("sigmoid",      Sigmoid,      0, (1.70, 0.48, 0.22), (5.30, 1.67, 1.17)) \
+  row("relu",         Relu,         0, (0.07, 0.07, 0.07), (0.14, 0.14, 0.14)) \
+  row("relu6",        Relu6,        0, (0.08, 0.07, 0.07), (0.15, 0.14, 0.14)) \
+  row("relu_squared", ReluSquared,  0, (0.07, 0.07, 0.07), (0.14, 0.14, 0.14)) \
+  row("leaky_relu",   LeakyRelu,    1, (0.11, 0.07, 0.07), (0.22, 0.15, 0.14)) \
+  row("elu",          Elu,          1, (1.76, 0.29, 0.23), (3.15, 1.20, 0.85)) \
+  row("selu",         Selu,         0, (1.88, 0.31, 0.27), (3.22, 1.22, 0.86)) \
+  row("celu",         Celu,         1, (1.86, 0.66, 0.52), (4.52, 1.57, 1.14)) \
+  row("gelu",         Gelu,         0, (2.79, 0.48, 0.22), (14.6, 3.78, 3.30)) \
+  row("gelu_tanh",    GeluTanh,     0, (1.96, 0.55, 0.28), (9.30, 2.67, 1.73)) \
+  row("silu",         Silu,         0, (1.55, 0.47, 0.22), (5.69, 1.98, 1.32)) \
+  row("mish",         Mish,         0, (1.63, 0.53, 0.25), (9.65, 2.86, 1.75)) \
+  row("softplus",     Softplus,     2, (2.42, 0.52, 0.25), (9.61, 3.44, 2.64)) \
+  row("softsign",     Softsign,     0, (0.21, 0.10, 0.10), (0.61, 0.30, 0.30)) \
+  row("hardtanh",     Hardtanh,     2, (0.08, 0.07, 0.07), (0.15, 0.14, 0.14)) \
+  row("clamp",        Hardtanh,     2, (0.08, 0.07, 0.07), (0.15, 0.14, 0.14)) \
+  row("hardsigmoid",  Hardsigmoid,  0, (0.20, 0.10, 0.10), (0.61, 0.30, 0.30)) \
+  row("hardswish",    Hardswish,    0, (0.20, 0.10, 0.10), (0.62, 0.31, 0.30)) \
+  row("tanhshrink",   Tanhshrink,   0, (1.64, 0.65, 0.56), (8.03, 2.39, 1.87)) \
+  row("softshrink",   Softshrink,   1, (0.22, 0.09, 0.08), (0.44, 0.18, 0.15)) \
+  row("hardshrink",   Hardshrink,   1, (0.10, 0.08, 0.07), (0.20, 0.15, 0.15)) \
+  row("threshold",    Threshold,    2, (0.10, 0.07, 0.07), (0.20, 0.15, 0.14)) \
+  row("logsigmoid",   Logsigmoid,   0, (2.19, 0.46, 0.21), (8.18, 3.22, 2.04))
 // clang-format on
 
 }  // namespace lamella::kernels::LAMELLA_ISA_NAMESPACE

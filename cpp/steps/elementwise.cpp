@@ -106,7 +106,7 @@ Elementwise::Elementwise(const kernels::KernelTable& table, const Shape& shape,
   spread_uniform();
   choose_block();
   double per_element = 0;
-  for (const Instruction& instruction : code) per_element += operation_cost(table, instruction);
+  for (const Operation& op : operations_) per_element += op.uniform ? 0.0 : op.cost;
   for (const Input& input : inputs_) per_element += input.access == Access::gathered ? 0.5 : 0.0;
   cost_ = 20.0 + per_element * static_cast<double>(total_);
 }

@@ -88,8 +88,9 @@ void expect_args(const Instruction& instruction, const std::vector<DType>& arg_t
 }
 
 template <class Fn>
-Operation::AnyKernel any(Fn kernel) {
-  return reinterpret_cast<Operation::AnyKernel>(kernel);
+void bind(Operation& op, const kernels::Entry<Fn>& entry) {
+  op.kernel = reinterpret_cast<Operation::AnyKernel>(entry.fn);
+  op.cost = entry.cost;
 }
 
 // Writes the instruction's numbers in the kernel's type.
@@ -114,7 +115,7 @@ bool find_same_type(const kernels::ElementwiseKernels<T>& family, const Instruct
   if (const auto* unary = find_kernel(family.unary, instruction.op)) {
     expect_args(instruction, arg_types, {type});
     op.invoke = call_unary<T>;
-    op.kernel = any(unary->fn);
+    bind(op, *unary);
     set_params<T>(op, instruction, unary->params);
     return true;
   }
@@ -122,19 +123,19 @@ bool find_same_type(const kernels::ElementwiseKernels<T>& family, const Instruct
   if (const auto* binary = find_kernel(family.binary, instruction.op)) {
     expect_args(instruction, arg_types, {type, type});
     op.invoke = call_binary<T>;
-    op.kernel = any(binary->fn);
+    bind(op, *binary);
     return true;
   }
   if (const auto* joined = find_kernel(family.joined, instruction.op)) {
     expect_args(instruction, arg_types, std::vector<DType>(joined->params, type));
     op.invoke = call_joined<T>;
-    op.kernel = any(joined->fn);
+    bind(op, *joined);
     return true;
   }
   if (instruction.op == "select") {
     expect_args(instruction, arg_types, {DType::boolean, type, type});
     op.invoke = call_select<T>;
-    op.kernel = any(family.select);
+    bind(op, family.select);
     return true;
   }
   return false;
@@ -148,7 +149,7 @@ bool find_compare(const kernels::ElementwiseKernels<T>& family, const Instructio
   expect_args(instruction, arg_types, {arg_types[0], arg_types[0]});
   op.broadcasts = true;
   op.invoke = call_compare<T>;
-  op.kernel = any(compare->fn);
+  bind(op, *compare);
   return true;
 }
 
@@ -160,13 +161,13 @@ bool find_truth(const kernels::TruthKernels& family, const Instruction& instruct
     const std::size_t count = instruction.op == "logical_not" ? 1 : 2;
     expect_args(instruction, arg_types, std::vector<DType>(count, DType::boolean));
     op.invoke = call_logical;
-    op.kernel = any(logical->fn);
+    bind(op, *logical);
     return true;
   }
   if (instruction.op == "select") {
     expect_args(instruction, arg_types, std::vector<DType>(3, DType::boolean));
     op.invoke = call_select<std::uint8_t>;
-    op.kernel = any(family.select);
+    bind(op, family.select);
     return true;
   }
   return false;
@@ -174,21 +175,22 @@ bool find_truth(const kernels::TruthKernels& family, const Instruction& instruct
 
 void find_cast(const kernels::CastKernels& casts, const Instruction& instruction,
                const std::vector<DType>& arg_types, Operation& op) {
-  const auto bind = [&op]<class From, class To>(kernels::CastFn<From, To> kernel) {
-    op.invoke = call_cast<From, To>;
-    op.kernel = any(kernel);
-  };
+  const auto use =
+      [&op]<class From, class To>(const kernels::Entry<kernels::CastFn<From, To>>& entry) {
+        op.invoke = call_cast<From, To>;
+        bind(op, entry);
+      };
   op.broadcasts = false;
   if (arg_types.size() == 1) {
     const DType from = arg_types[0], to = instruction.dtype;
-    if (from == DType::f32 && to == DType::f64) return bind(casts.f32_to_f64);
-    if (from == DType::f64 && to == DType::f32) return bind(casts.f64_to_f32);
-    if (from == DType::boolean && to == DType::f32) return bind(casts.bool_to_f32);
-    if (from == DType::boolean && to == DType::f64) return bind(casts.bool_to_f64);
-    if (from == DType::i64 && to == DType::f32) return bind(casts.i64_to_f32);
-    if (from == DType::i64 && to == DType::f64) return bind(casts.i64_to_f64);
-    if (from == DType::f32 && to == DType::boolean) return bind(casts.f32_to_bool);
-    if (from == DType::f64 && to == DType::boolean) return bind(casts.f64_to_bool);
+    if (from == DType::f32 && to == DType::f64) return use(casts.f32_to_f64);
+    if (from == DType::f64 && to == DType::f32) return use(casts.f64_to_f32);
+    if (from == DType::boolean && to == DType::f32) return use(casts.bool_to_f32);
+    if (from == DType::boolean && to == DType::f64) return use(casts.bool_to_f64);
+    if (from == DType::i64 && to == DType::f32) return use(casts.i64_to_f32);
+    if (from == DType::i64 && to == DType::f64) return use(casts.i64_to_f64);
+    if (from == DType::f32 && to == DType::boolean) return use(casts.f32_to_bool);
+    if (from == DType::f64 && to == DType::boolean) return use(casts.f64_to_bool);
   }
   reject(instruction, arg_types, "one argument of another type that casts to the result's");
 }
@@ -314,37 +316,6 @@ Operation find_operation(const kernels::KernelTable& table, const Instruction& i
     reject(instruction, arg_types, "a name and types that some kernel family has");
   }
   return op;
-}
-
-// Measured with AVX2 on Zen 3 and 4, 10 000 to 100 000 elements of float32 in cache: relu, add 0.05;
-// divide and sqrt 0.12; exp 0.14, elu 0.24, gelu 0.37, tanh 0.36, silu 0.39, erf 0.42 (on Zen 5;
-// AVX-512 a third of that), sin 0.65; remainder 2.4 and pow 4.4 ns an element. In float64, on Zen 5:
-// exp 0.74, log 1.2, tanh 1.5, gelu 3. Only the order of magnitude matters: the sum decides how many
-// threads a program is worth.
-double operation_cost(const kernels::KernelTable& table, const Instruction& instruction) {
-  static constexpr std::array<std::string_view, 30> kSimple = {
-      "abs",        "neg",         "sign",        "square",     "floor",     "ceil",
-      "round",      "relu",        "relu6",       "leaky_relu", "hardtanh",  "hardsigmoid",
-      "hardswish",  "softshrink",  "hardshrink",  "threshold",  "add",       "sub",
-      "mul",        "maximum",     "minimum",     "select",     "cast",      "logical_and",
-      "logical_or", "logical_xor", "logical_not", "clamp",      "clamp_min", "clamp_max",
-  };
-  static constexpr std::array<std::string_view, 5> kDivide = {"div", "sqrt", "rsqrt", "reciprocal",
-                                                              "softsign"};
-  static constexpr std::array<std::string_view, 14> kPiecewise = {
-      "exp",      "log",        "log1p", "gelu",    "erf",  "elu",       "selu",
-      "softplus", "logsigmoid", "tanh",  "sigmoid", "silu", "gelu_tanh", "mish"};
-  static constexpr std::array<std::string_view, 3> kHeavy = {"pow", "remainder", "floor_divide"};
-  const auto one_of = [&](const auto& names) {
-    return std::find(names.begin(), names.end(), instruction.op) != names.end();
-  };
-  const bool wide = item_bytes(instruction.dtype) == 8;
-  double cost = wide ? 1.5 : 0.6;
-  if (one_of(kPiecewise) && !wide) cost = 0.25;
-  if (one_of(kSimple) || one_of(kCompare)) cost = wide ? 0.1 : 0.05;
-  if (one_of(kDivide)) cost = wide ? 0.3 : 0.12;
-  if (one_of(kHeavy)) cost = wide ? 10.0 : 4.0;
-  return cost * (table.vector_bytes < 32 ? 2.5 : 1.0);
 }
 
 }  // namespace lamella::steps

@@ -32,6 +32,7 @@ struct Operation {
 
   Invoke invoke = nullptr;
   AnyKernel kernel = nullptr;
+  double cost = 0;          // nanoseconds an element
   bool broadcasts = false;  // whether the kernel reads a step of 0
   bool uniform = false;     // one value serves the whole block, so only that one is computed
   std::size_t arg_count = 0;
@@ -53,8 +54,5 @@ std::vector<Instruction> join(const std::vector<Instruction>& code,
 // std::invalid_argument when there is no such kernel for the types or a count is wrong.
 Operation find_operation(const kernels::KernelTable& table, const Instruction& instruction,
                          const std::vector<DType>& arg_types);
-
-// Estimated nanoseconds per element, data in cache.
-double operation_cost(const kernels::KernelTable& table, const Instruction& instruction);
 
 }  // namespace lamella::steps

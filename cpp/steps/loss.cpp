@@ -20,9 +20,10 @@ class ClassLoss final : public Step {
         hit_(static_cast<T>(1.0 - spec.smoothing)),
         spread_(static_cast<T>(spec.smoothing /
                                static_cast<double>(std::max<std::size_t>(spec.cols, 1)))) {
-    const kernels::RowKernels<T>& rows = *typed_kernels<T>(table).rows;
-    kernel_ = spec.log_probabilities ? rows.nll : rows.cross_entropy;
-    cost_ = estimate(table);
+    const auto& entry =
+        require_kernel(typed_kernels<T>(table).rows->class_loss, name(), "class loss");
+    kernel_ = entry.fn;
+    cost_ = estimate(entry.cost);
   }
 
   void run(const Frame& frame, const base::Team& team) const override {
@@ -52,21 +53,20 @@ class ClassLoss final : public Step {
              .weights = part(spec_.weights, begin)});
   }
   double cost() const override { return cost_; }
-  const char* name() const override { return spec_.log_probabilities ? "nll" : "cross_entropy"; }
+  const char* name() const final { return spec_.log_probabilities ? "nll" : "cross_entropy"; }
 
  private:
   // Members' shares begin at whole cache lines where rows are short, and at whole registers of rows
   // (loss.h).
   std::size_t grain() const { return spec_.cols <= kernels::kReduceLanes ? 16 : 1; }
 
-  // As softmax (rows.cpp), and a logarithm a row; log-probabilities are looked up, and cost what
-  // their slopes cost to be cleared.
-  double estimate(const kernels::KernelTable& table) const {
+  // A row has a logarithm and, as in softmax (rows.cpp), three folds, which short rows share;
+  // log-probabilities are looked up, and cost what their slopes cost to be cleared.
+  double estimate(double element) const {
     const double rows = static_cast<double>(spec_.rows), cols = static_cast<double>(spec_.cols);
-    if (spec_.log_probabilities) return 20.0 + rows * (5.0 + (spec_.slopes ? 0.1 * cols : 0.0));
-    const double width = table.vector_bytes < 32 ? 2.0 : 1.0;
+    if (spec_.log_probabilities) return 20.0 + rows * (5.0 + (spec_.slopes ? element * cols : 0.0));
     const double row = spec_.cols <= kernels::kReduceLanes && spread_ == T(0) ? 5.0 : 40.0;
-    return 20.0 + rows * (row + cols * (sizeof(T) == 8 ? 4.5 : 0.55) * width);
+    return 20.0 + rows * (row + cols * element);
   }
 
   ClassLossSpec spec_;

@@ -120,11 +120,7 @@ class Update final : public Step {
     }
     kernel_ = entry.fn;
     base::checked_mul(spec.count, sizeof(T));
-    // Zen 5, Adam on 5,600 floats: 1.1 ns a cache line of each operand with AVX2, 0.6 with AVX-512,
-    // 2.4 with SSE2; divisions and the root take most of it.
-    const double lines =
-        static_cast<double>(spec.count * sizeof(T)) / 64 * static_cast<double>(operands_);
-    cost_ = 10.0 + 1.1 * lines * (table.vector_bytes < 32 ? 2.2 : 1.0);
+    cost_ = 10.0 + entry.cost * static_cast<double>(spec.count);
   }
 
   void run(const Frame& frame, const base::Team& team) const override {

@@ -19,30 +19,17 @@ constexpr std::size_t kLongRow = 256;
 // Members' shares of columns: half of a tile of the columns kernels (kernels/reduce.h) in float.
 constexpr std::size_t kColumnGrain = 512;
 
-bool is_spread(const std::string& kind) { return kind == "var" || kind == "std"; }
-
-// Nanoseconds per element of x, in cache with AVX2: sums are bound by loads, maxima by the NaN and
-// zero rules, logsumexp by exp.
-double element_cost(const kernels::KernelTable& table, const ReduceSpec& spec) {
-  double cost = 0.06;
-  if (spec.kind == "logsumexp") cost = 0.2;
-  if (is_spread(spec.kind)) cost = 0.2;
-  if (spec.kind == "argmax" || spec.kind == "argmin") cost = 0.1;
-  if (spec.dtype == DType::f64) cost *= spec.kind == "logsumexp" ? 15.0 : 2.0;
-  return cost * (table.vector_bytes < 32 ? 2.0 : 1.0);
-}
-
-double reduce_cost(const kernels::KernelTable& table, const ReduceSpec& spec) {
+double reduce_cost(const ReduceSpec& spec, double element) {
   const auto results = static_cast<double>(spec.outer) * static_cast<double>(spec.inner);
-  return 20.0 + results * (5.0 + static_cast<double>(spec.size) * element_cost(table, spec));
+  return 20.0 + results * (5.0 + static_cast<double>(spec.size) * element);
 }
 
 // One result per contiguous run of `size` elements. Kernel is one of the table's rows kernels.
 template <class T, class Result, class Kernel>
 class ReduceRows final : public Step {
  public:
-  ReduceRows(const kernels::KernelTable& table, const ReduceSpec& spec, Kernel kernel)
-      : spec_(spec), kernel_(kernel), cost_(reduce_cost(table, spec)) {}
+  ReduceRows(const ReduceSpec& spec, Kernel kernel, double element)
+      : spec_(spec), kernel_(kernel), cost_(reduce_cost(spec, element)) {}
 
   void run(const Frame& frame, const base::Team& team) const override {
     const auto [begin, end] = team.share(spec_.outer, spec_.size < kLongRow ? kResultGrain : 1);
@@ -60,22 +47,20 @@ class ReduceRows final : public Step {
 };
 
 template <class T, class Result, class Kernel>
-std::unique_ptr<Step> make_rows(const kernels::KernelTable& table, const ReduceSpec& spec,
-                                Kernel kernel) {
-  return std::make_unique<ReduceRows<T, Result, Kernel>>(table, spec, kernel);
+std::unique_ptr<Step> make_rows(const ReduceSpec& spec, Kernel kernel, double element) {
+  return std::make_unique<ReduceRows<T, Result, Kernel>>(spec, kernel, element);
 }
 
 // One result per column of each (size, inner) matrix. The unit of work is a tile of columns.
 template <class T>
 class ReduceColumns final : public Step {
  public:
-  ReduceColumns(const kernels::KernelTable& table, const ReduceSpec& spec,
-                kernels::ReduceColumnsFn<T> kernel)
+  ReduceColumns(const ReduceSpec& spec, const kernels::Entry<kernels::ReduceColumnsFn<T>>& entry)
       : spec_(spec),
-        kernel_(kernel),
+        kernel_(entry.fn),
         tiles_((spec.inner + kColumnGrain - 1) / kColumnGrain),
         grain_(spec.inner < kResultGrain ? kResultGrain : 1),
-        cost_(reduce_cost(table, spec)) {}
+        cost_(reduce_cost(spec, entry.cost)) {}
 
   void run(const Frame& frame, const base::Team& team) const override {
     const auto [begin, end] = team.share(spec_.outer * tiles_, grain_);
@@ -104,33 +89,33 @@ bool is_arg(const std::string& kind) { return kind == "argmax" || kind == "argmi
 
 // Variance and its root are rows kernels with one number more.
 template <class T>
-auto spread_kernel(const kernels::KernelTable& table, const ReduceSpec& spec) {
-  const double divisor = std::max(0.0, static_cast<double>(spec.size) - spec.correction);
-  const kernels::RowKernels<T>& family = *typed_kernels<T>(table).rows;
-  return [kernel = spec.kind == "std" ? family.deviation : family.variance,
-          divisor = static_cast<T>(divisor)](const T* x, std::ptrdiff_t row_step, std::size_t rows,
-                                             std::size_t cols,
-                                             T* y) { kernel(x, row_step, rows, cols, divisor, y); };
+std::unique_ptr<Step> make_spread(const ReduceSpec& spec,
+                                  const kernels::Entry<kernels::VarianceFn<T>>& entry) {
+  const double count = std::max(0.0, static_cast<double>(spec.size) - spec.correction);
+  const auto kernel = [fn = entry.fn, divisor = static_cast<T>(count)](
+                          const T* x, std::ptrdiff_t row_step, std::size_t rows, std::size_t cols,
+                          T* y) { fn(x, row_step, rows, cols, divisor, y); };
+  return make_rows<T, T>(spec, kernel, entry.cost);
 }
 
 template <class T>
 std::unique_ptr<Step> make_typed(const kernels::KernelTable& table, const ReduceSpec& spec) {
   const kernels::RowKernels<T>& kernels = *typed_kernels<T>(table).rows;
+  const auto* spread = find_kernel(kernels.spread, spec.kind);
+  const auto* arg = find_kernel(kernels.arg_reduce, spec.kind);
   if (spec.columns || spec.inner != 1) {
     if (const auto* columns = find_kernel(kernels.reduce_columns, spec.kind)) {
-      return std::make_unique<ReduceColumns<T>>(table, spec, columns->fn);
+      return std::make_unique<ReduceColumns<T>>(spec, *columns);
     }
-    if (is_spread(spec.kind) || is_arg(spec.kind) || find_kernel(kernels.reduce_rows, spec.kind)) {
+    if (spread != nullptr || arg != nullptr || find_kernel(kernels.reduce_rows, spec.kind)) {
       throw std::invalid_argument("reduce: '" + spec.kind +
                                   "' has no columns form; got inner=" + std::to_string(spec.inner));
     }
   }
-  if (is_spread(spec.kind)) return make_rows<T, T>(table, spec, spread_kernel<T>(table, spec));
-  if (is_arg(spec.kind)) {
-    const auto& entry = require_kernel(kernels.arg_reduce, spec.kind, "reduce");
-    return make_rows<T, std::int64_t>(table, spec, entry.fn);
-  }
-  return make_rows<T, T>(table, spec, require_kernel(kernels.reduce_rows, spec.kind, "reduce").fn);
+  if (spread != nullptr) return make_spread<T>(spec, *spread);
+  if (arg != nullptr) return make_rows<T, std::int64_t>(spec, arg->fn, arg->cost);
+  const auto& rows = require_kernel(kernels.reduce_rows, spec.kind, "reduce");
+  return make_rows<T, T>(spec, rows.fn, rows.cost);
 }
 
 }  // namespace

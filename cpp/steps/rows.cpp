@@ -17,23 +17,16 @@ std::size_t row_grain(const RowsSpec& spec) {
   return std::max<std::size_t>(1, 16 / std::max<std::size_t>(spec.cols, 1));
 }
 
-// Nanoseconds with AVX2 in cache: a row costs three folds and a division or two, an element of
-// softmax an exp and two passes more (0.25; 4.5 in float64), one of layer_norm six operations (0.2;
-// 0.4).
-double rows_cost(const kernels::KernelTable& table, const RowsSpec& spec, double per_element) {
-  const double width = table.vector_bytes < 32 ? 2.0 : 1.0;
-  return 20.0 + static_cast<double>(spec.rows) *
-                    (25.0 + static_cast<double>(spec.cols) * per_element * width);
+// A row costs three folds and a division or two.
+double rows_cost(const RowsSpec& spec, double element) {
+  return 20.0 + static_cast<double>(spec.rows) * (25.0 + static_cast<double>(spec.cols) * element);
 }
 
 template <class T>
 class Softmax final : public Step {
  public:
-  Softmax(const kernels::KernelTable& table, const RowsSpec& spec, bool log)
-      : spec_(spec), log_(log), cost_(rows_cost(table, spec, sizeof(T) == 8 ? 4.5 : 0.25)) {
-    const kernels::RowKernels<T>& rows = *typed_kernels<T>(table).rows;
-    kernel_ = log ? rows.log_softmax : rows.softmax;
-  }
+  Softmax(const RowsSpec& spec, const kernels::Entry<kernels::SoftmaxFn<T>>& entry)
+      : spec_(spec), name_(entry.name), cost_(rows_cost(spec, entry.cost)), kernel_(entry.fn) {}
 
   void run(const Frame& frame, const base::Team& team) const override {
     const auto [begin, end] = team.share(spec_.rows, row_grain(spec_));
@@ -41,11 +34,11 @@ class Softmax final : public Step {
     kernel_(frame.at<T>(spec_.x) + first, frame.at<T>(spec_.y) + first, end - begin, spec_.cols);
   }
   double cost() const override { return cost_; }
-  const char* name() const override { return log_ ? "log_softmax" : "softmax"; }
+  const char* name() const override { return name_; }
 
  private:
   RowsSpec spec_;
-  bool log_;
+  const char* name_;
   double cost_;
   kernels::SoftmaxFn<T> kernel_;
 };
@@ -59,8 +52,8 @@ class LayerNorm final : public Step {
         weight_(weight),
         bias_(bias),
         epsilon_(static_cast<T>(epsilon)),
-        cost_(rows_cost(table, spec, sizeof(T) == 8 ? 0.4 : 0.2)),
-        kernel_(typed_kernels<T>(table).rows->layer_norm) {}
+        cost_(rows_cost(spec, typed_kernels<T>(table).rows->layer_norm.cost)),
+        kernel_(typed_kernels<T>(table).rows->layer_norm.fn) {}
 
   void run(const Frame& frame, const base::Team& team) const override {
     const auto [begin, end] = team.share(spec_.rows, row_grain(spec_));
@@ -88,8 +81,8 @@ class RmsNorm final : public Step {
       : spec_(spec),
         weight_(weight),
         epsilon_(static_cast<T>(epsilon)),
-        cost_(rows_cost(table, spec, sizeof(T) == 8 ? 0.2 : 0.1)),
-        kernel_(typed_kernels<T>(table).rows->rms_norm) {}
+        cost_(rows_cost(spec, typed_kernels<T>(table).rows->rms_norm.cost)),
+        kernel_(typed_kernels<T>(table).rows->rms_norm.fn) {}
 
   void run(const Frame& frame, const base::Team& team) const override {
     const auto [begin, end] = team.share(spec_.rows, row_grain(spec_));
@@ -125,9 +118,12 @@ void require_rows(const RowsSpec& spec, const char* step) {
 
 std::unique_ptr<Step> make_softmax(const kernels::KernelTable& table, const RowsSpec& spec,
                                    bool log) {
-  require_rows(spec, log ? "log_softmax" : "softmax");
-  if (spec.dtype == DType::f32) return std::make_unique<Softmax<float>>(table, spec, log);
-  return std::make_unique<Softmax<double>>(table, spec, log);
+  const char* const name = log ? "log_softmax" : "softmax";
+  require_rows(spec, name);
+  const auto make = [&]<class T>(const kernels::TypedKernels<T>& kernels) -> std::unique_ptr<Step> {
+    return std::make_unique<Softmax<T>>(spec, require_kernel(kernels.rows->softmax, name, name));
+  };
+  return spec.dtype == DType::f32 ? make(table.f32) : make(table.f64);
 }
 
 std::unique_ptr<Step> make_layer_norm(const kernels::KernelTable& table, const RowsSpec& spec,

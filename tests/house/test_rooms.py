@@ -7,6 +7,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -172,7 +173,10 @@ def python_faults(path: str, text: str) -> list[str]:
     return faults
 
 
-@pytest.mark.parametrize("path", sources("python", suffixes=(".py",)), ids=name)
+PYTHON_FILES = sources("python", suffixes=(".py",))
+
+
+@pytest.mark.parametrize("path", PYTHON_FILES, ids=name)
 def test_imports_point_down(path: Path) -> None:
     assert python_faults(path.relative_to(PACKAGE).as_posix(), path.read_text()) == []
 
@@ -211,6 +215,77 @@ def test_a_wrong_include_is_found(path: str, text: str) -> None:
 )
 def test_a_wrong_import_is_found(path: str, text: str) -> None:
     assert len(python_faults(path, text)) == 1
+
+
+def dotted_name(path: Path) -> str:
+    """The module of a file of the package."""
+    return (
+        path.relative_to(PACKAGE.parent).with_suffix("").as_posix().replace("/", ".")
+    ).removesuffix(".__init__")
+
+
+def needs(module: str, text: str) -> set[str]:
+    """What the module needs when it runs: also what it imports inside a function."""
+    return {
+        dotted_name(path)
+        for dotted, typing_only in imports(ast.parse(text))
+        if not typing_only and dotted.startswith("lamella.") and (path := module_path(dotted))
+    } - {module}
+
+
+@cache
+def package() -> dict[str, set[str]]:
+    """What each module of the package needs."""
+    return {dotted_name(path): needs(dotted_name(path), path.read_text()) for path in PYTHON_FILES}
+
+
+def circles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """Groups of modules that need one another (Tarjan's strongly connected components)."""
+    order: dict[str, int] = {}
+    low: dict[str, int] = {}
+    path: list[str] = []
+    found: list[set[str]] = []
+
+    def visit(module: str) -> None:
+        order[module] = low[module] = len(order)
+        path.append(module)
+        for other in sorted(graph.get(module, ())):
+            if other not in order:
+                visit(other)
+                low[module] = min(low[module], low[other])
+            elif other in path:
+                low[module] = min(low[module], order[other])
+        if low[module] == order[module]:
+            group = set(path[path.index(module) :])
+            del path[path.index(module) :]
+            if len(group) > 1:
+                found.append(group)
+
+    for module in graph:
+        if module not in order:
+            visit(module)
+    return found
+
+
+def test_no_modules_need_one_another() -> None:
+    """Rooms point down; inside a room nobody imports what imports it, not even later."""
+    assert circles(package()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "circle"),
+    [
+        ("from lamella.nn.module import Module", {"module", "state"}),
+        ("def later():\n    from lamella.nn.module import Module", {"module", "state"}),
+        ("def later():\n    import lamella.nn.module", {"module", "state"}),
+        ("if TYPE_CHECKING:\n    from lamella.nn.module import Module", set()),
+        ("from lamella.nn.linear import Linear", {"linear", "module", "state"}),
+    ],
+)
+def test_a_circle_is_found(line: str, circle: set[str]) -> None:
+    path = PACKAGE / "nn" / "state.py"
+    corrupt = {"lamella.nn.state": needs("lamella.nn.state", path.read_text() + "\n" + line)}
+    assert circles(package() | corrupt) == ([{f"lamella.nn.{m}" for m in circle}] if circle else [])
 
 
 def test_no_drawers() -> None:

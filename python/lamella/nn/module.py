@@ -19,6 +19,7 @@ from lamella.errors import UnsupportedError, message
 from lamella.habits import is_device, unknown
 from lamella.nn import compiled, inline, state
 from lamella.nn.parameter import Buffer, Parameter, Stored, floating
+from lamella.nn.summary import Summary, summary
 from lamella.runtime.tensor import Tensor
 from lamella.runtime.trace import current_trace
 
@@ -451,13 +452,13 @@ class Module(_core.Callable):
         return {name: value for name, value in self.__dict__.items() if name != "_compiled"}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
-        state.validate(self, saved)
+        state.validate(self, saved, Module)
         self.__dict__.update(saved)
         _core.touch_structure()
 
     # Looks
 
-    def summary(self, *inputs: Any, training: bool = False, optimizer: Any = None) -> Any:
+    def summary(self, *inputs: Any, training: bool = False, optimizer: Any = None) -> Summary:
         """A table of layers, output shapes, parameters, MACs and bytes; see lamella.summary().
 
         Parameters: inputs, one shape or array for each argument of forward; training, whether to
@@ -467,8 +468,6 @@ class Module(_core.Callable):
         >>> nn.Linear(3, 4).summary((1, 3)).total_params
         16
         """
-        from lamella.nn.summary import summary
-
         return summary(self, *inputs, training=training, optimizer=optimizer)
 
     def extra_repr(self) -> str:

@@ -8,15 +8,17 @@ backward pass read from the forward pass has to be kept until then.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lamella.ir.graph import Node, Result, Value
-from lamella.nn.module import Module
 from lamella.passes.differentiate import differentiate
 from lamella.runtime.session import trace
 from lamella.runtime.signature import flatten
 from lamella.runtime.tensor import Operand
 from lamella.runtime.trace import current
+
+if TYPE_CHECKING:
+    from lamella.nn.module import Module
 
 __all__ = ["saved_bytes"]
 

@@ -111,11 +111,12 @@ def _unwrapped(given: Mapping[str, Any], entries: Mapping[str, Stored]) -> Mappi
 _KINDS: dict[str, type[Any]] = {"_parameters": Parameter, "_buffers": Buffer}
 
 
-def validate(module: Module, saved: Any) -> None:
-    """Raises FormatError unless `saved` is what __getstate__ of such a module gives."""
-    from lamella.nn.module import Module
+def validate(module: Module, saved: Any, child: type[Module]) -> None:
+    """Raises FormatError unless `saved` is what __getstate__ of such a module gives.
 
-    kinds = {**_KINDS, "_modules": Module}
+    child: the class of what stands among its modules.
+    """
+    kinds = {**_KINDS, "_modules": child}
     sound = isinstance(saved, dict) and isinstance(saved.get("training"), bool)
     for table, kind in kinds.items():
         entries = saved.get(table) if sound else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,11 +17,13 @@ from lamella.errors import ShapeError, message
 from lamella.ir.graph import Graph
 from lamella.ir.types import DType, TensorType
 from lamella.nn import inline
-from lamella.nn.module import Module
 from lamella.nn.parameter import Parameter
 from lamella.nn.saved import saved_bytes
 from lamella.nn.structure import dtype_of
 from lamella.ops.matmul import MatMul
+
+if TYPE_CHECKING:
+    from lamella.nn.module import Module
 
 __all__ = ["Row", "Summary", "summary"]
 

@@ -12,31 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from lamella import functional as F
 from lamella import nn
 from lamella.errors import DTypeError, ShapeError, UnsupportedError, message
 from lamella.ir.types import Array, DType
+from lamella.sklearn.names import ACTIVATIONS
 
-__all__ = ["ACTIVATIONS", "FittedClassifier", "FittedRegressor", "from_sklearn"]
-
-
-class Exp(nn.Module):
-    """y = exp(x), the output of a Poisson regression."""
-
-    def forward(self, x: Any) -> Any:
-        """Exponential of x."""
-        return F.exp(x)
-
-
-# scikit-learn's names of activations, hidden and output.
-ACTIVATIONS: dict[str, Any] = {
-    "identity": None,
-    "logistic": nn.Sigmoid,
-    "tanh": nn.Tanh,
-    "relu": nn.ReLU,
-    "softmax": nn.Softmax,
-    "exp": Exp,
-}
+__all__ = ["FittedClassifier", "FittedRegressor", "from_sklearn"]
 
 
 class _Fitted(nn.Sequential):

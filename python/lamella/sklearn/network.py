@@ -16,22 +16,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lamella import nn, optim
-from lamella.nn import activation as activations
 from lamella.nn.parameter import Parameter
-from lamella.sklearn.convert import ACTIVATIONS
+from lamella.sklearn.names import ACTIVATIONS, HIDDEN
 from lamella.sklearn.objective import Objective
 from lamella.train.step import TrainStep
 
-__all__ = ["HIDDEN", "SOLVERS", "Layout", "Network", "take"]
-
-# Names of hidden activations: scikit-learn's, and those of lamella.nn in small letters. Threshold
-# is the one that has no default.
-HIDDEN: dict[str, Any] = {
-    **{name.lower(): getattr(nn, name) for name in activations.__all__ if name != "Threshold"},
-    **{name: ACTIVATIONS[name] for name in ("identity", "logistic", "tanh", "relu")},
-}
-
-SOLVERS = ("adam", "sgd", "lbfgs", "adamw", "rmsprop", "adagrad")
+__all__ = ["Layout", "Network", "take"]
 
 # The parameters of an estimator that its optimiser's options are made of.
 _NUMBERS = ("learning_rate_init", "beta_1", "beta_2", "epsilon", "momentum", "alpha")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lamella.errors import message
-from lamella.sklearn.network import HIDDEN, SOLVERS
+from lamella.sklearn.names import HIDDEN, SOLVERS
 
 __all__ = ["hidden_sizes", "judge"]
 
