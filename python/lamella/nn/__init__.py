@@ -15,119 +15,38 @@ from typing import TYPE_CHECKING
 
 from lamella import functional
 from lamella.habits import settle, unknown
-from lamella.nn import init, parameter
-from lamella.nn.activation import (
-    CELU,
-    ELU,
-    GELU,
-    SELU,
-    Hardshrink,
-    Hardsigmoid,
-    Hardswish,
-    Hardtanh,
-    LeakyReLU,
-    LogSigmoid,
-    Mish,
-    PReLU,
-    ReLU,
-    ReLU6,
-    Sigmoid,
-    SiLU,
-    Softplus,
-    Softshrink,
-    Softsign,
-    Tanh,
-    Tanhshrink,
-    Threshold,
+from lamella.nn import (
+    activation,
+    container,
+    dropout,
+    embedding,
+    init,
+    linear,
+    loss,
+    norm,
+    parameter,
+    softmax,
 )
-from lamella.nn.container import ModuleDict, ModuleList, ParameterList, Sequential
-from lamella.nn.dropout import Dropout
-from lamella.nn.embedding import Embedding
-from lamella.nn.linear import Bilinear, Flatten, Identity, Linear, Unflatten
-from lamella.nn.loss import (
-    BCELoss,
-    BCEWithLogitsLoss,
-    CosineEmbeddingLoss,
-    CosineSimilarity,
-    CrossEntropyLoss,
-    GaussianNLLLoss,
-    HingeEmbeddingLoss,
-    HuberLoss,
-    KLDivLoss,
-    L1Loss,
-    MSELoss,
-    NLLLoss,
-    PoissonNLLLoss,
-    SmoothL1Loss,
-)
+from lamella.nn.activation import *
+from lamella.nn.container import *
+from lamella.nn.dropout import *
+from lamella.nn.embedding import *
+from lamella.nn.linear import *
+from lamella.nn.loss import *
 from lamella.nn.module import Module
-from lamella.nn.norm import BatchNorm1d, LayerNorm, RMSNorm
+from lamella.nn.norm import *
 from lamella.nn.parameter import Buffer, Parameter
-from lamella.nn.softmax import GLU, LogSoftmax, Maxout, Softmax, Softmin
+from lamella.nn.softmax import *
 
-__all__ = [
-    "CELU",
-    "ELU",
-    "GELU",
-    "GLU",
-    "SELU",
-    "BCELoss",
-    "BCEWithLogitsLoss",
-    "BatchNorm1d",
-    "Bilinear",
-    "Buffer",
-    "CosineEmbeddingLoss",
-    "CosineSimilarity",
-    "CrossEntropyLoss",
-    "Dropout",
-    "Embedding",
-    "Flatten",
-    "GaussianNLLLoss",
-    "Hardshrink",
-    "Hardsigmoid",
-    "Hardswish",
-    "Hardtanh",
-    "HingeEmbeddingLoss",
-    "HuberLoss",
-    "Identity",
-    "KLDivLoss",
-    "L1Loss",
-    "LayerNorm",
-    "LeakyReLU",
-    "Linear",
-    "LogSigmoid",
-    "LogSoftmax",
-    "MSELoss",
-    "Maxout",
-    "Mish",
-    "Module",
-    "ModuleDict",
-    "ModuleList",
-    "NLLLoss",
-    "PReLU",
-    "Parameter",
-    "ParameterList",
-    "PoissonNLLLoss",
-    "RMSNorm",
-    "ReLU",
-    "ReLU6",
-    "Sequential",
-    "SiLU",
-    "Sigmoid",
-    "SmoothL1Loss",
-    "Softmax",
-    "Softmin",
-    "Softplus",
-    "Softshrink",
-    "Softsign",
-    "Tanh",
-    "Tanhshrink",
-    "Threshold",
-    "Unflatten",
-    "functional",
-    "init",
-    "parameter",
-]
+__all__ = ["Buffer", "Module", "Parameter", "functional", "init", "parameter"]
+__all__ += activation.__all__
+__all__ += container.__all__
+__all__ += dropout.__all__
+__all__ += embedding.__all__
+__all__ += linear.__all__
+__all__ += loss.__all__
+__all__ += norm.__all__
+__all__ += softmax.__all__
 
 settle("nn", __all__)
 # `import lamella.nn.functional as F`, as one writes it for torch.
