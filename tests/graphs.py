@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Graphs for tests: traced from a function, run as they are, and looked at by op names."""
+"""Graphs for tests: traced from a function, run as they are, and looked at by op names; and modules
+that are a function.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
+from lamella import nn
 from lamella.ir.graph import Graph
 from lamella.ir.types import DType, TensorType
 from lamella.runtime.emit import emit
@@ -15,6 +19,17 @@ from lamella.runtime.tensor import Operand
 
 F32 = DType.float32
 F64 = DType.float64
+
+
+class Functional(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, body: Callable[..., Any]) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, *inputs: Any) -> Any:
+        return self.body(*inputs)
 
 
 class Weight(Operand):

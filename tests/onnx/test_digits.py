@@ -16,21 +16,11 @@ import pytest
 
 import lamella as lm
 from comparators import ulp_error
+from graphs import Functional
 from lamella import functional as F
 from lamella import nn
 
 runtime = pytest.importorskip("onnxruntime")
-
-
-class Functional(nn.Module):
-    """A function as a module."""
-
-    def __init__(self, body) -> None:
-        super().__init__()
-        self.body = body
-
-    def forward(self, x):
-        return self.body(x)
 
 
 def by_runtime(data: bytes, x: np.ndarray) -> np.ndarray:

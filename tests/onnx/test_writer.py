@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import lamella as lm
+from graphs import Functional
 from lamella import functional as F
 from lamella import nn
 from lamella.errors import UnsupportedError
@@ -28,17 +29,6 @@ ACTIVATIONS = [
     nn.Softshrink(), nn.Tanhshrink(), nn.Threshold(0.1, 0.3), nn.LogSigmoid(), nn.Softmax(-1),
     nn.LogSoftmax(1), nn.Softmin(0), nn.GLU(), nn.PReLU(), nn.PReLU(8),
 ]  # fmt: skip
-
-
-class Functional(nn.Module):
-    """A function as a module."""
-
-    def __init__(self, body) -> None:
-        super().__init__()
-        self.body = body
-
-    def forward(self, x):
-        return self.body(x)
 
 
 FUNCTIONS = {

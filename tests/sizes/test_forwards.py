@@ -11,20 +11,12 @@ import pytest
 
 import lamella as lm
 from comparators import same_values
+from graphs import Functional
 from lamella import functional as F
 from lamella import nn, optim
 from sizes.drawn import compare, draw, flat, outcome, picked, sizes
 from sizes.forwards import FORWARDS
 from sizes.nets import mlp, settled
-
-
-class Forward(nn.Module):
-    def __init__(self, function: Any) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, *inputs: Any) -> Any:
-        return self.function(*inputs)
 
 
 def whole(*shape: int) -> np.ndarray:
@@ -36,7 +28,7 @@ def whole(*shape: int) -> np.ndarray:
 @pytest.mark.parametrize("name", FORWARDS)
 def test_what_numpy_computes(name):
     function = FORWARDS[name]
-    net, answered = Forward(function), 0
+    net, answered = Functional(function), 0
     for size in sizes(40):
         x = whole(size, 3)
         try:
@@ -74,7 +66,7 @@ def branched(x: Any, y: Any) -> Any:
 
 @pytest.mark.parametrize("function", [joined, crossed, branched])
 def test_two_inputs_whose_sizes_part(function):
-    net = Forward(function)
+    net = Functional(function)
     for n, m in MEETINGS:
         x, y = whole(n, 3), whole(m, 3)
         try:
@@ -190,7 +182,7 @@ def test_what_is_known_of_the_type_of_a_size():
         )
         return x.reshape(n, 3, *[1] * (n % 3))
 
-    net = Forward(function)
+    net = Functional(function)
     for size in sizes(20):
         assert net(whole(size, 3)).shape == (size, 3, *[1] * (size % 3))
     assert all(one[:2] == (True, True) for one in asked)
