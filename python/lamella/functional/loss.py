@@ -16,7 +16,7 @@ from typing import Any
 
 from lamella.errors import ShapeError, message
 from lamella.functional.mass import reduced
-from lamella.ir.types import DType
+from lamella.ir.types import DType, same_shape
 from lamella.ops.base import require_floating
 from lamella.runtime.function import function
 from lamella.runtime.tensor import Operand, where
@@ -36,7 +36,7 @@ def require_same_shape(op: str, operands: Mapping[str, Operand | None]) -> None:
     name, first = next((name, one) for name, one in operands.items() if one is not None)
     require_floating(op, (name,), (first._type,))
     shapes = {name: one.shape for name, one in operands.items() if one is not None}
-    if len(set(shapes.values())) > 1:
+    if not all(same_shape(first.shape, shape) for shape in shapes.values()):
         raise ShapeError(
             message(
                 op,

@@ -21,7 +21,7 @@ import numpy as np
 from lamella.ir.polynomial import Atoms, Monomial, Polynomial, add, multiply, scale
 from lamella.ir.reciprocal import Reciprocal
 
-__all__ = ["Extent", "Extents", "plain"]
+__all__ = ["Extent", "Extents", "index", "plain"]
 
 Formula: TypeAlias = tuple[str, int, int]
 Relation: TypeAlias = Literal["eq", "lt", "le"]
@@ -36,6 +36,13 @@ def plain(number: int) -> int:
     For messages, and for limits that are judged again at every size.
     """
     return number.value if type(number) is Extent else number
+
+
+def index(number: Any) -> int:
+    """operator.index, which keeps the formula of an Extent."""
+    # Type checkers know what isinstance would say of it.
+    found: int = number if type(number) is Extent else operator.index(number)
+    return found
 
 
 class Extents:
@@ -96,7 +103,9 @@ class Extents:
             elif kind == "constant":
                 found.append(i)
             else:
-                found.append(binary[kind](found[i], found[j]))
+                # A divisor below 1 is one of sizes that a condition refuses.
+                divides = kind == "floordiv" and found[j] < 1
+                found.append(0 if divides else binary[kind](found[i], found[j]))
         return found
 
     def hold(self, symbols: Sequence[int]) -> bool:
@@ -152,14 +161,13 @@ class Extents:
             return self._extent(add(p, q, 1 if word is operator.add else -1))
         if word is operator.mul:
             return self._extent(multiply(p, q))
-        low, high = self._atoms.bounds(q)
-        if low < 1 and high > -1:
-            # Formulas divide by what is above 0 at every size.
-            if q and self._atoms.value(q):
-                self.reason("a division by an extent that may be zero")
-            return int(word(self._atoms.value(p), self._atoms.value(q)))
-        pair = (p, q) if low >= 1 else (scale(p, -1), scale(q, -1))
-        quotient = self._atoms.quotient(*pair)
+        divisor = self._atoms.value(q)
+        if divisor == 0:
+            raise ZeroDivisionError("integer division or modulo by zero")
+        # Formulas divide by what is above 0 wherever the conditions hold.
+        a, b = (p, q) if divisor > 0 else (scale(p, -1), scale(q, -1))
+        self._holds("lt", {}, b)
+        quotient = self._atoms.quotient(a, b)
         if word is operator.mod:
             return self._extent(add(p, multiply(q, quotient), -1))
         return self._extent(quotient)

@@ -99,8 +99,8 @@ class Input(Value):
 class Constant(Value):
     """An array known when the graph is built; C-contiguous and read-only.
 
-    extent: of a 0-d array that is made of an extent: ("value", n) for n, ("reciprocal", n) for
-    1 / n, in double and then cast; the array is the example's.
+    extent: of an array of one element that is made of an extent: ("value", n) for n, or
+    ("reciprocal", n) for 1 / n, in double and then cast; the array is the example's.
     """
 
     __slots__ = ("array", "extent")
@@ -118,14 +118,17 @@ class Constant(Value):
         self.type = TensorType(array.shape, DType.of(array.dtype))
 
 
-def made_of(kind: Literal["value", "reciprocal"], extent: Extent, dtype: DType) -> Constant:
-    """The constant of an extent, or of its reciprocal; one for each formula and dtype."""
+def made_of(
+    kind: Literal["value", "reciprocal"], extent: Extent, dtype: DType, rank: int = 0
+) -> Constant:
+    """The constant of an extent, or of its reciprocal; one for each formula and type."""
     leaves = extent.extents.leaves
-    found = leaves.get((kind, extent.number, dtype))
+    key = (kind, extent.number, dtype, rank)
+    found = leaves.get(key)
     if found is None:
         value = float(extent.value) if kind == "value" else 1.0 / extent.value
         array = np.array(extent.value if dtype is DType.int64 else value, dtype.numpy)
-        found = leaves[kind, extent.number, dtype] = Constant(array, (kind, extent))
+        found = leaves[key] = Constant(array.reshape((1,) * rank), (kind, extent))
     assert isinstance(found, Constant)
     return found
 

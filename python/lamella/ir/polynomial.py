@@ -160,7 +160,7 @@ class Atoms:
         return low, high
 
     def quotient(self, p: Polynomial, q: Polynomial) -> Polynomial:
-        """p // q, written in one way; q is above 0 whatever its atoms are."""
+        """p // q, written in one way; q is above 0."""
         quotient, rest = divide(p, q)
         if not rest or (self.bounds(rest)[0] >= 0 and self.bounds(add(q, rest, -1))[0] >= 1):
             return quotient
@@ -176,9 +176,9 @@ class Atoms:
             if monomial and 0 < divisor < 2 * coefficient:
                 rest = add(rest, {monomial: -divisor})
                 quotient = add(quotient, {monomial: 1})
-        if rest[_leading(rest)] < 0:
+        turned = add(add(q, {(): -1}), rest, -1)
+        if rest[_leading(rest)] < 0 < turned[_leading(turned)]:
             # floor(r / q) = -floor((q - 1 - r) / q): the same for both ways to round up.
-            turned = add(add(q, {(): -1}), rest, -1)
             return add(quotient, self.quotient(turned, q), -1)
         return add(quotient, {(self._uneven(rest, q),): 1})
 
@@ -200,7 +200,8 @@ class Atoms:
 
 
 def _span(p: Range, q: Range) -> Range:
-    """Between what p // q lies."""
+    """Between what p // q lies, q being at least 1."""
+    q = max(q[0], 1), q[1]
     low = p[0] if isinf(p[0]) else p[0] // (q[1] if p[0] >= 0 else q[0])
     high = p[1] if isinf(p[1]) else p[1] // (q[0] if p[1] >= 0 else q[1])
     return low, high

@@ -29,6 +29,7 @@ __all__ = [
     "broadcast_strides",
     "contiguous_strides",
     "normalize_axis",
+    "same_shape",
 ]
 
 Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
@@ -104,11 +105,7 @@ class TensorType:
         # What differs in rank is told apart without looking at an extent, which may be free.
         if not isinstance(other, TensorType):
             return NotImplemented
-        return (
-            self.dtype is other.dtype
-            and len(self.shape) == len(other.shape)
-            and self.shape == other.shape
-        )
+        return self.dtype is other.dtype and same_shape(self.shape, other.shape)
 
     def __post_init__(self) -> None:
         # Zero extents count as one, as in NumPy: strides are products too.
@@ -144,6 +141,11 @@ class TensorType:
         return f"{self.dtype} {self.shape}"
 
 
+def same_shape(a: Sequence[int], b: Sequence[int]) -> bool:
+    """a == b; of different ranks without looking at an extent, which may be free."""
+    return len(a) == len(b) and tuple(a) == tuple(b)
+
+
 def contiguous_strides(shape: Sequence[int]) -> Shape:
     """Strides, in elements, of a C-contiguous array."""
     strides = [1] * len(shape)
@@ -154,7 +156,7 @@ def contiguous_strides(shape: Sequence[int]) -> Shape:
 
 def broadcast_strides(shape: Sequence[int], target: Sequence[int]) -> Shape:
     """Strides, in elements, that read a contiguous array of `shape` as one of shape `target`."""
-    if len(shape) == len(target) and tuple(shape) == tuple(target):
+    if same_shape(shape, target):
         return contiguous_strides(shape)
     strides = [
         0 if extent == 1 else stride
@@ -167,7 +169,7 @@ def broadcast_shapes(*shapes: Shape) -> Shape | None:
     """NumPy's common shape of `shapes`, or None where there is none."""
     first = shapes[0]
     for shape in shapes:
-        if len(shape) != len(first) or shape != first:
+        if not same_shape(shape, first):
             break
     else:
         return first

@@ -218,7 +218,8 @@ class BatchNorm1d(Module):
             rate = self.momentum
         mean, var = batch_statistics(x)
         terms = x.numel() // x.shape[1]
-        unbiased = var.reshape(-1) * (terms / (terms - 1))
+        # Divided first: the product with the number of terms may leave the range.
+        unbiased = var.reshape(-1) / (terms - 1) * terms
         self.running_mean = self.running_mean * (1.0 - rate) + mean.reshape(-1) * rate
         self.running_var = self.running_var * (1.0 - rate) + unbiased * rate
 

@@ -15,8 +15,10 @@ from typing import Any
 import numpy as np
 
 from lamella.errors import ShapeError, UnsupportedError, message
+from lamella.ir.extent import Extent
+from lamella.ir.extent import index as whole
 from lamella.ir.graph import Place, Value
-from lamella.ir.types import Shape, normalize_axis
+from lamella.ir.types import Shape, normalize_axis, same_shape
 from lamella.ops.matmul import MatMul
 from lamella.ops.reduce import REDUCE, Reduce
 from lamella.ops.shape import Concat, Expand, Pad, Permute, Reshape, Slice
@@ -61,7 +63,7 @@ def reshape(place: Place, x: Value, shape: Sequence[int]) -> Value:
         )
     if unknown:
         extents = tuple(x.type.size // known if extent == -1 else extent for extent in extents)
-    return x if extents == x.shape else place(Reshape(extents), x)
+    return x if same_shape(extents, x.shape) else place(Reshape(extents), x)
 
 
 def flatten(place: Place, x: Value, start_dim: int = 0, end_dim: int = -1) -> Value:
@@ -94,7 +96,7 @@ def squeeze(place: Place, x: Value, dim: int | Sequence[int] | None = None) -> V
     """x without its axes of extent one: all of them, or those listed (others are kept)."""
     rank = len(x.shape)
     axes = set(range(rank)) if dim is None else set(_axes("squeeze", dim, rank))
-    kept = [extent for axis, extent in enumerate(x.shape) if extent != 1 or axis not in axes]
+    kept = [extent for axis, extent in enumerate(x.shape) if axis not in axes or extent != 1]
     return reshape(place, x, kept)
 
 
@@ -122,7 +124,7 @@ def expand(place: Place, x: Value, shape: Sequence[int]) -> Value:
         x.shape[axis - offset] if extent == -1 and axis >= offset else extent
         for axis, extent in enumerate(shape)
     )
-    return x if target == x.shape else place(Expand(target), x)
+    return x if same_shape(target, x.shape) else place(Expand(target), x)
 
 
 def split(
@@ -132,12 +134,16 @@ def split(
     axis = normalize_axis("split", dim, len(x.shape))
     extent = x.shape[axis]
     if isinstance(split_size, Sequence):
-        sizes = [operator.index(size) for size in split_size]
-        fits = sum(sizes) == extent and min(sizes, default=0) >= 0
+        sizes = [whole(size) for size in split_size]
+        fits = sum(sizes) == extent and all(size >= 0 for size in sizes)
     else:
-        step = operator.index(split_size)
+        step = whole(split_size)
         fits = step > 0
-        sizes = [min(step, extent - start) for start in range(0, extent, step)] if fits else []
+        sizes, rest = [], extent
+        while fits and rest > 0:
+            # The rest first: where the axis comes out even, it is the last piece at every size.
+            sizes.append(min(rest, step))
+            rest = rest - step
         sizes = sizes or [0]
     if not fits:
         raise ShapeError(
@@ -159,11 +165,11 @@ def split(
 def chunk(place: Place, x: Value, chunks: int, dim: int = 0) -> tuple[Value, ...]:
     """At most `chunks` pieces of equal size along `dim`; the last may be smaller."""
     axis = normalize_axis("chunk", dim, len(x.shape))
-    if operator.index(chunks) < 1:
+    if whole(chunks) < 1:
         raise ShapeError(
             message("chunk", "no such number of pieces", {"chunks": chunks}, "chunks >= 1")
         )
-    return split(place, x, max(1, -(-x.shape[axis] // chunks)), axis)
+    return split(place, x, max(-(-x.shape[axis] // chunks), 1), axis)
 
 
 def _narrow(place: Place, x: Value, axis: int, start: int, size: int) -> Value:
@@ -218,7 +224,7 @@ def pad(place: Place, x: Value, amounts: Sequence[int], value: float = 0.0) -> V
     for pair in range(len(amounts) // 2):
         before[rank - 1 - pair], after[rank - 1 - pair] = amounts[2 * pair : 2 * pair + 2]
     for axis in range(rank):
-        cut_front, cut_back = max(0, -before[axis]), max(0, -after[axis])
+        cut_front, cut_back = max(-before[axis], 0), max(-after[axis], 0)
         if cut_front + cut_back > x.shape[axis]:
             raise ShapeError(
                 message(
@@ -229,8 +235,8 @@ def pad(place: Place, x: Value, amounts: Sequence[int], value: float = 0.0) -> V
                 )
             )
         x = _narrow(place, x, axis, cut_front, x.shape[axis] - cut_front - cut_back)
-    fronts = tuple(max(0, amount) for amount in before)
-    backs = tuple(max(0, amount) for amount in after)
+    fronts = tuple(max(amount, 0) for amount in before)
+    backs = tuple(max(amount, 0) for amount in after)
     return place(Pad(fronts, backs, float(value)), x) if any(fronts + backs) else x
 
 
@@ -264,11 +270,11 @@ def index(place: Place, x: Value, key: Any) -> Value:
             steps += [1] * len(kept)
             shape += kept
         elif isinstance(item, slice):
-            span = range(*item.indices(x.shape[axis]))
-            starts.append(span.start if len(span) else 0)
-            sizes.append(len(span))
-            steps.append(span.step)
-            shape.append(len(span))
+            start, size, step = _span(item, x.shape[axis])
+            starts.append(start)
+            sizes.append(size)
+            steps.append(step)
+            shape.append(size)
         else:
             starts.append(_position(item, axis, x))
             sizes.append(1)
@@ -284,6 +290,29 @@ def _named_after(keys: Sequence[Any]) -> int:
     return sum(1 for item in keys[position + 1 :] if item is not None)
 
 
+def _span(key: slice, extent: int) -> tuple[int, int, int]:
+    """Where a slice begins, how many elements it has, and its step; begins at 0 if it has none."""
+    if not any(type(one) is Extent for one in (extent, key.start, key.stop, key.step)):
+        span = range(*key.indices(extent))
+        return span.start if len(span) else 0, len(span), span.step
+    step = 1 if key.step is None else whole(key.step)
+    if step == 0:
+        raise ValueError("slice step cannot be zero")
+    # What range(*key.indices(extent)) is, for extents that may be free.
+    low, high = (0, extent) if step > 0 else (-1, extent - 1)
+
+    def bound(end: Any, default: int) -> int:
+        if end is None:
+            return default
+        found = whole(end)
+        return max(found + extent, low) if found < 0 else min(found, high)
+
+    start = bound(key.start, low if step > 0 else high)
+    stop = bound(key.stop, high if step > 0 else low)
+    size = -((start - stop) // step) if (start < stop if step > 0 else stop < start) else 0
+    return (start if size else 0), size, step
+
+
 def _position(item: Any, axis: int, x: Value) -> int:
     """One integer index, counted from the front."""
     if isinstance(item, bool) or not hasattr(item, "__index__") or np.ndim(item):
@@ -296,7 +325,7 @@ def _position(item: Any, axis: int, x: Value) -> int:
                 "Use embedding() to look rows up and where() for masks",
             )
         )
-    position = operator.index(item)
+    position = whole(item)
     extent = x.shape[axis]
     if not -extent <= position < extent:
         raise IndexError(
@@ -307,7 +336,7 @@ def _position(item: Any, axis: int, x: Value) -> int:
                 f"{-extent} <= index < {extent}",
             )
         )
-    return position % extent
+    return position + extent if position < 0 else position
 
 
 def _axes(op: str, dim: int | Sequence[int], rank: int) -> list[int]:

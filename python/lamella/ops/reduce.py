@@ -224,14 +224,13 @@ class Reduce(Op):
             # A row of -inf alone has no slope; -inf minus itself would be NaN.
             return dy * (x - y.drop(y.equals(-inf))).unary("exp")
         if self.kind == "var":
-            divisor = max(0.0, size - self.correction)
+            share = dy * self._share(size)
             centred = x - x.apply(Reduce("mean", self.first, self.last, keepdim=True))
-            return dy * (2.0 / divisor if divisor else inf) * centred
+            return (share + share) * centred
         if self.kind == "std":
             # Of equal elements the slope is 0, and no square leaves the range.
-            divisor = max(0.0, size - self.correction)
+            share = dy * self._share(size)
             centred = x - x.apply(Reduce("mean", self.first, self.last, keepdim=True))
-            share = dy * (1.0 / divisor if divisor else inf)
             return (share * (centred / y)).drop(y.equals(0.0))
         if self.kind == "norm":
             return (dy * (x / y)).drop(y.equals(0.0))
@@ -248,6 +247,12 @@ class Reduce(Op):
         # Equal extremes share.
         among = x.equals(y).apply(Cast(x.value.dtype))
         return dy / among.apply(total) * among
+
+    def _share(self, size: int) -> float:
+        """What each of `size` elements has of a variance: 1 / (size - correction)."""
+        whole = self.correction == int(self.correction)
+        divisor = max(size - (int(self.correction) if whole else self.correction), 0)
+        return 1.0 / divisor if divisor else inf
 
     def _first(self, x: Term) -> Term:
         """Where the extreme is that argmax or argmin names."""

@@ -59,7 +59,7 @@ class Reshape(Op):
 
     def infer(self, inputs: Sequence[TensorType], /) -> tuple[TensorType, ...]:
         require_count("reshape", inputs, 1)
-        if prod(self.shape) != inputs[0].size or min(self.shape, default=0) < 0:
+        if prod(self.shape) != inputs[0].size or any(n < 0 for n in self.shape):
             raise ShapeError(
                 message(
                     "reshape",
@@ -245,7 +245,8 @@ class Slice(Op):
         dy, shape = only(dys), inputs[0].shape
         if 0 in self.sizes:
             return (place(Expand(shape), number(0.0, dy.dtype)),)
-        steps = [step if size > 1 else 1 for step, size in zip(self.steps, self.sizes, strict=True)]
+        pairs = zip(self.steps, self.sizes, strict=True)
+        steps = [step if step == 1 or size > 1 else 1 for step, size in pairs]
         if min(steps, default=1) < 0:
             starts = [
                 size - 1 if step < 0 else 0 for step, size in zip(steps, self.sizes, strict=True)
@@ -255,9 +256,9 @@ class Slice(Op):
         gaps = [abs(step) for step in steps]
         if max(gaps, default=1) > 1:
             # Each element gets an axis of its own, in which zeros follow it; the last ones go.
-            pairs = tuple(extent for size in self.sizes for extent in (size, 1))
+            apart = tuple(extent for size in self.sizes for extent in (size, 1))
             after = tuple(extent for gap in gaps for extent in (0, gap - 1))
-            dy = place(Pad((0,) * len(after), after), place(Reshape(pairs), dy))
+            dy = place(Pad((0,) * len(after), after), place(Reshape(apart), dy))
             dy = place(Reshape(tuple(map(mul, self.sizes, gaps))), dy)
             spans = tuple((size - 1) * gap + 1 for size, gap in zip(self.sizes, gaps, strict=True))
             dy = place(Slice((0,) * len(spans), spans, (1,) * len(spans)), dy)
@@ -307,7 +308,7 @@ class Pad(Op):
         if (
             len(self.before) != len(shape)
             or len(self.after) != len(shape)
-            or min(amounts, default=0) < 0
+            or any(amount < 0 for amount in amounts)
         ):
             raise ShapeError(
                 message(
@@ -404,7 +405,7 @@ class Concat(Op):
                         "one dtype",
                     )
                 )
-            if self._other(other.shape) != self._other(first.shape) or len(other.shape) != len(
+            if len(other.shape) != len(first.shape) or self._other(other.shape) != self._other(
                 first.shape
             ):
                 raise ShapeError(

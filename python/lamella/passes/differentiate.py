@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from lamella.errors import DTypeError, ShapeError, UnsupportedError, locate, message
 from lamella.ir.graph import Node, Place, Result, Value
+from lamella.ir.types import same_shape
 from lamella.ops.base import Op, number, only
 from lamella.ops.composites import reshape
 from lamella.ops.elementwise import Binary
@@ -151,7 +152,7 @@ def _backward(
 
 def _summed(place: Place, dx: Value, value: Value) -> Value:
     """dx in the shape of `value`: summed over the axes along which that was repeated."""
-    if dx.shape != value.shape:
+    if not same_shape(dx.shape, value.shape):
         added = len(dx.shape) - len(value.shape)
         kept = [
             axis >= added and extent == value.shape[axis - added]

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from heapq import heappop, heappush
 
 from lamella.ir.graph import Graph, GraphBuilder, Node, Result, Value
+from lamella.ir.types import same_shape
 from lamella.ops.base import Op
 from lamella.ops.elementwise import Binary, Chain, Elementwise, Instruction, Unary
 from lamella.ops.matmul import Dense, MatMul
@@ -103,9 +104,9 @@ def _grow_dense(node: Node, groups: _Groups) -> None:
             other = reader.inputs[1] if reader.inputs[0] is value else reader.inputs[0]
             if other is value:
                 break
-            if other.shape == value.shape[-1:] and bias is None and residual is None:
+            if bias is None and residual is None and same_shape(other.shape, value.shape[-1:]):
                 bias = other
-            elif other.shape == value.shape and residual is None:
+            elif residual is None and same_shape(other.shape, value.shape):
                 residual = other
             else:
                 break
@@ -147,7 +148,7 @@ def _grow_chain(tail: Node, groups: _Groups, order: dict[Node, int], registers: 
         if (
             not isinstance(producer.op, Elementwise)
             or not groups.free(producer)
-            or value.shape != shape
+            or not same_shape(value.shape, shape)
             or value in groups.roots
             or not members.issuperset(groups.consumers[value])
         ):

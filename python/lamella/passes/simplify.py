@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from lamella.ir.graph import Constant, Graph, GraphBuilder, Node, Result, Value
-from lamella.ir.types import TensorType
+from lamella.ir.graph import Constant, Graph, GraphBuilder, Node, Result, Value, made_of
+from lamella.ir.types import DType, TensorType, same_shape
 from lamella.ops.base import Op
 from lamella.ops.elementwise import Binary, Cast, Compare, Unary, Where, unary
 from lamella.ops.matmul import MatMul
@@ -78,6 +78,8 @@ def _fold(
     if op.effects or not inputs or type(op) is Expand:
         return ()
     types = types or op.infer([value.type for value in inputs])
+    if any(isinstance(value, Constant) and value.extent for value in inputs):
+        return _fold_extent(op, inputs, types[0])
     if sum(type.nbytes for type in types) > FOLDED_BYTES:
         return ()
     try:
@@ -92,6 +94,32 @@ def _fold(
         ]
 
 
+# Whole numbers up to this one are exact in a dtype.
+_EXACT = {DType.float32: 2**24, DType.float64: 2**53}
+
+
+def _fold_extent(op: Op, inputs: tuple[Value, ...], type: TensorType) -> Sequence[Value]:
+    """A constant that is an extent, or its reciprocal, again; computed otherwise it is not kept."""
+    (x, extent), *others = [
+        (value, value.extent)
+        for value in inputs
+        if isinstance(value, Constant) and value.extent is not None
+    ]
+    kind, number = extent
+    rank = len(type.shape)
+    if isinstance(op, Reshape | Permute):
+        return (made_of(kind, number, type.dtype, rank),)
+    if isinstance(op, Binary | Unary) and not others and type.size == 1:
+        ones = all(value is x or _is(value, 1.0) for value in inputs)
+        if ones and (op.name == "mul" or (op.name == "div" and x is inputs[0])):
+            return (made_of(kind, number, type.dtype, rank),)
+        turned = op.name == "reciprocal" or (op.name == "div" and ones)
+        if turned and kind == "value" and number <= _EXACT[type.dtype]:
+            return (made_of("reciprocal", number, type.dtype, rank),)
+    number.extents.reason(f"a number computed of an extent: {op}")
+    return ()
+
+
 def _producer(value: Value, kind: type[Op]) -> Node | None:
     """The node that made `value`, if its op is of this kind."""
     if type(value) is Result and type(value.node.op) is kind:
@@ -99,16 +127,20 @@ def _producer(value: Value, kind: type[Op]) -> Node | None:
     return None
 
 
-def _uniform(value: Value) -> float | None:
-    """The number of a floating constant of one element."""
-    if type(value) is Constant and value.array.size == 1 and value.dtype.is_floating:
-        return float(value.array.reshape(())[()])
-    return None
+def _is(value: Value, wanted: float) -> bool:
+    """Whether a floating constant of one element is this number, including the sign of zero.
 
-
-def _is(number: float | None, wanted: float) -> bool:
-    """Equal including the sign of zero."""
-    return number == wanted and np.signbit(number) == np.signbit(wanted)
+    Of one that is made of an extent at every size for which the trace holds.
+    """
+    if type(value) is not Constant or value.array.size != 1 or not value.dtype.is_floating:
+        return False
+    if value.extent is not None:
+        # 1 / n is 1 where n is; 0 is +0, and no reciprocal.
+        kind, extent = value.extent
+        whole = int(wanted) if wanted == 1.0 or kind == "value" else None
+        return whole is not None and not np.signbit(wanted) and bool(extent == whole)
+    number = float(value.array.reshape(())[()])
+    return number == wanted and bool(np.signbit(number) == np.signbit(wanted))
 
 
 def _binary(op: Op, inputs: tuple[Value, ...]) -> Rewrite:
@@ -117,18 +149,16 @@ def _binary(op: Op, inputs: tuple[Value, ...]) -> Rewrite:
     if expanded is not None:
         return expanded
     x, y = inputs
-    right = _uniform(y)
     name = op.name
-    if right is not None and len(y.shape) <= len(x.shape):
-        if name in ("mul", "div", "pow") and right == 1.0:
+    if len(y.shape) <= len(x.shape):
+        if name in ("mul", "div", "pow") and _is(y, 1.0):
             return x
-        if (name == "add" and _is(right, -0.0)) or (name == "sub" and _is(right, 0.0)):
+        if (name == "add" and _is(y, -0.0)) or (name == "sub" and _is(y, 0.0)):
             return x
-    left = _uniform(x)
-    if left is not None and len(x.shape) <= len(y.shape):
-        if (name == "mul" and left == 1.0) or (name == "add" and _is(left, -0.0)):
+    if len(x.shape) <= len(y.shape):
+        if (name == "mul" and _is(x, 1.0)) or (name == "add" and _is(x, -0.0)):
             return y
-        if name == "div" and left == 1.0:
+        if name == "div" and _is(x, 1.0):
             return Unary("reciprocal"), (y,)
     return None
 
@@ -176,7 +206,7 @@ def _cast(op: Op, inputs: tuple[Value, ...]) -> Rewrite:
 def _reshape(op: Op, inputs: tuple[Value, ...]) -> Rewrite:
     assert isinstance(op, Reshape)
     (x,) = inputs
-    if x.shape == op.shape:
+    if same_shape(x.shape, op.shape):
         return x
     node = _producer(x, Expand)
     if node is not None and node.inputs[0].type.size == 1:
@@ -207,7 +237,7 @@ def _permute(op: Op, inputs: tuple[Value, ...]) -> Rewrite:
 def _expand(op: Op, inputs: tuple[Value, ...]) -> Rewrite:
     assert isinstance(op, Expand)
     (x,) = inputs
-    if x.shape == op.shape:
+    if same_shape(x.shape, op.shape):
         return x
     node = _producer(x, Expand)
     if node is not None:

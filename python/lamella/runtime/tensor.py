@@ -16,6 +16,7 @@ import numpy as np
 
 from lamella.errors import UnsupportedError, message
 from lamella.habits import is_device, unknown
+from lamella.ir.extent import Extent
 from lamella.ir.graph import Value
 from lamella.ir.types import Array, DType, Shape, TensorType
 from lamella.ops import composites
@@ -495,4 +496,4 @@ def _extents(arguments: tuple[Any, ...]) -> tuple[int, ...]:
     """Extents given one by one or as one sequence."""
     if len(arguments) == 1 and isinstance(arguments[0], Sequence):
         arguments = tuple(arguments[0])
-    return tuple(int(extent) for extent in arguments)
+    return tuple(n if type(n) is Extent else int(n) for n in arguments)

@@ -30,7 +30,9 @@ from lamella.ops.base import Op
 
 __all__ = ["Symbol", "Trace", "begin", "current", "current_trace", "scope", "user_line"]
 
+# Files whose lines are not the user's: the package, NumPy that calls it, code made while it runs.
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_INNER = (_PACKAGE, os.path.dirname(os.path.abspath(np.__file__)) + os.sep, "<")
 
 
 class Symbol:
@@ -184,11 +186,11 @@ def scope(name: str) -> Iterator[None]:
 
 
 def user_line() -> str:
-    """` (file.py, line 12)`: the innermost line of a caller outside this package."""
+    """` (file.py, line 12)`: the innermost line of a caller outside this package and NumPy."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
-        if not name.startswith(_PACKAGE) and not name.startswith("<"):
+        if not name.startswith(_INNER):
             return f" ({os.path.basename(name)}, line {frame.f_lineno})"
         frame = frame.f_back
     return ""

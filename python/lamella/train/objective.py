@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ from lamella.ir.types import DType
 from lamella.nn.module import Module
 from lamella.ops import composites
 from lamella.ops.gather import Embedding
+from lamella.runtime.promotion import place_number
 from lamella.runtime.signature import flatten
 from lamella.runtime.tensor import Operand, Tensor
 from lamella.runtime.trace import Trace, current
@@ -45,8 +47,8 @@ class Objective:
         """The mass as a result of a program: NaN where nothing is divided."""
         if isinstance(self.mass, Operand):
             return Tensor(self.mass._value(trace), trace)
-        mass = np.float64(np.nan if self.mass is None else self.mass)
-        return Tensor(trace.constant(mass), trace)
+        mass = np.nan if self.mass is None else self.mass
+        return Tensor(place_number(trace, mass, DType.float64), trace)
 
 
 def gather(trace: Trace, tree: Any, index: Tensor) -> Any:
@@ -60,7 +62,7 @@ def gather(trace: Trace, tree: Any, index: Tensor) -> Any:
     table, rows = tree._value(trace), index._value(trace)
     if not table.shape:
         raise ShapeError(message("TrainStep.rows", "no rows", {"array": table.shape}, "an axis"))
-    flat = composites.reshape(trace.place, table, (table.shape[0], int(np.prod(table.shape[1:]))))
+    flat = composites.reshape(trace.place, table, (table.shape[0], math.prod(table.shape[1:])))
     taken = trace.place(Embedding(), rows, flat)
     return Tensor(composites.reshape(trace.place, taken, rows.shape + table.shape[1:]), trace)
 
@@ -106,7 +108,7 @@ def objective(loss: Callable[..., Any], x: Any, output: Any, target: Any, weight
     if isinstance(found.mass, Operand):
         return _quotient(found.losses.sum(), found.mass)
     total = found.losses.sum()
-    return Objective(value if found.mass else total, total, float(found.mass))
+    return Objective(value if found.mass else total, total, found.mass)
 
 
 def _quotient(total: Operand, masses: Operand, each: float = 1.0, exact: bool = False) -> Objective:
@@ -138,7 +140,8 @@ def _weighted(losses: Operand, mass: int | Operand, mean: bool, weight: Operand)
         return Objective(total, total, None)
     if isinstance(mass, Operand):
         return _quotient(total, _by_sample(mass) * weight, exact=True)
-    return _quotient(total, weight, mass / max(losses.shape[0], 1), exact=True)
+    each, left = divmod(mass, max(losses.shape[0], 1))
+    return _quotient(total, weight, mass / losses.shape[0] if left else each, exact=True)
 
 
 def _by_sample(elements: Operand) -> Operand:
@@ -183,7 +186,7 @@ def _reduction(loss: Callable[..., Any]) -> str | None:
     return str(parameters["reduction"].default) if "reduction" in parameters else None
 
 
-def _samples(trees: Any) -> float:
+def _samples(trees: Any) -> int:
     """How many samples a batch has: the first extent of the first array that has axes."""
     found = [leaf.shape[0] for leaf in flatten(trees)[0] if isinstance(leaf, Operand) and leaf.ndim]
-    return float(found[0] if found else 1)
+    return found[0] if found else 1

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A trace with free extents, evaluated at other sizes: it has to be the plain trace of those sizes.
+
+`check` traces a body once with free axes and once for each other size, optimises both, and compares
+the graphs line by line: types, ops with all their numbers, operands, constants by their bits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from lamella.ir.extent import Extent, Extents
+from lamella.ir.graph import Constant, Graph, Parameter, Value
+from lamella.ir.reciprocal import Reciprocal
+from lamella.passes import optimize
+from lamella.runtime.session import Free, trace
+
+
+class Evaluation:
+    """The extents of one trace at other values of its symbols."""
+
+    def __init__(self, extents: Extents | None, symbols: Sequence[int]) -> None:
+        self.extents = extents
+        self.symbols = symbols
+
+    def number(self, n: int) -> int:
+        if type(n) is not Extent:
+            return n
+        assert n.extents is self.extents
+        number = n.number
+        return n.extents.values(self.symbols)[number]
+
+    def tree(self, tree: Any) -> Any:
+        """An op, or what is in it, with numbers instead of extents."""
+        assert type(tree) is not Reciprocal
+        if type(tree) is Extent:
+            return self.number(tree)
+        if isinstance(tree, tuple):
+            items = map(self.tree, tree)
+            return type(tree)(*items) if hasattr(tree, "_fields") else tuple(items)
+        if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+            names = [field.name for field in dataclasses.fields(tree)]
+            return dataclasses.replace(tree, **{n: self.tree(getattr(tree, n)) for n in names})
+        return tree
+
+    def constant(self, value: Constant) -> np.ndarray:
+        if value.extent is None:
+            return value.array
+        kind, extent = value.extent
+        n = float(self.number(extent))
+        return np.array(n if kind == "value" else 1.0 / n).astype(value.dtype.numpy)
+
+
+def listing(graph: Graph, at: Evaluation) -> list[str]:
+    """A graph as lines that are equal for equal graphs."""
+    names: dict[Value, str] = {}
+
+    def typed(value: Value) -> str:
+        return f"{value.dtype} {at.tree(value.shape)}"
+
+    def name(value: Value) -> str:
+        if isinstance(value, Parameter):
+            return f"parameter {value.source.name} {id(value.source):x}"
+        if isinstance(value, Constant):
+            return f"constant {at.constant(value).tobytes().hex()[:400]} {typed(value)}"
+        return names[value]
+
+    lines = [f"random {graph.random is not None}"]
+    for number, value in enumerate(graph.inputs):
+        names[value] = f"input {number}"
+        lines.append(f"{names[value]}: {typed(value)}")
+    for node in graph.nodes:
+        operands = ", ".join(map(name, node.inputs))
+        for value in node.outputs:
+            names[value] = f"%{len(names)}"
+        results = ", ".join(f"{names[value]}: {typed(value)}" for value in node.outputs)
+        lines.append(f"{results} = {at.tree(node.op)!r} <- {operands}  # {node.path}")
+    lines += [f"return {name(value)}: {typed(value)}" for value in graph.outputs]
+    lines += [f"update {id(source):x} = {name(value)}" for source, value in graph.updates]
+    return lines
+
+
+def check(
+    body: Callable[..., Any],
+    arguments: Callable[..., Sequence[Any]],
+    free: Free,
+    example: Sequence[int],
+    sizes: Sequence[Sequence[int]],
+    refused: Sequence[Sequence[int]] = (),
+) -> Extents:
+    """Raises unless the trace at `example` is that at all `sizes`; gives its extents.
+
+    arguments: those of the body, of one size a symbol; free: as in `trace`; refused: sizes at which
+    a condition does not hold.
+    """
+    traced = trace(body, arguments(*example), free=free)[0]
+    extents = traced.extents
+    assert extents is not None
+    graph = optimize(traced, check=True)
+    assert not extents.reasons, extents.reasons
+    for size in (example, *sizes):
+        assert extents.hold(size), (size, told(extents))
+        plain = optimize(trace(body, arguments(*size))[0], check=True)
+        assert plain.extents is None
+        found, wanted = listing(graph, Evaluation(extents, size)), listing(plain, at=NOWHERE)
+        for one, other in zip(found, wanted, strict=False):
+            assert one == other, size
+        assert len(found) == len(wanted)
+    for size in refused:
+        assert not extents.hold(size), (size, told(extents))
+    return extents
+
+
+NOWHERE = Evaluation(None, ())
+
+
+def told(extents: Extents) -> list[str]:
+    """The conditions, as formulas."""
+
+    def formula(number: int) -> str:
+        kind, i, j = extents.formulas[number]
+        if kind in ("symbol", "constant"):
+            return "abcdef"[i] if kind == "symbol" else str(i)
+        sign = {"add": "+", "mul": "*", "floordiv": "//"}[kind]
+        return f"({formula(i)} {sign} {formula(j)})"
+
+    return [f"{formula(i)} {relation} {formula(j)}" for relation, i, j in extents.conditions]
