@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // One register of floats or doubles, the same words on every instruction set.
 //
-// A new ISA is one more vec_<isa>.h with the names below; nothing else changes. All of it is
-// force-inlined and lives in the ISA's own namespace, so no object file exports vector code.
+// Each instruction set has a folder, a file a family: what follows is their contract. All of it is
+// force-inlined and lives in the ISA's own namespace, so no object file exports vector code. What a
+// new one takes beside its folder is in CONTRIBUTING.md.
 //
 //   Vec<T>          T = float, double; `lanes` of them.
 //     load(p) store(p)                 any alignment
@@ -56,13 +57,13 @@ struct VecInt;
 }  // namespace lamella::simd::LAMELLA_ISA_NAMESPACE
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
-#include "simd/vec_avx512.h"
+#include "simd/avx512/vec.h"
 #elif defined(__AVX2__) && defined(__FMA__)
-#include "simd/vec_avx2.h"
+#include "simd/avx2/vec.h"
 #elif defined(__SSE2__)
-#include "simd/vec_sse2.h"
+#include "simd/sse2/vec.h"
 #else
-#error "no vec_<isa>.h for this instruction set"
+#error "no simd/<isa>/vec.h for this instruction set"
 #endif
 
 namespace lamella::simd::LAMELLA_ISA_NAMESPACE {

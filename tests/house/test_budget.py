@@ -22,8 +22,9 @@ MAX_OP_KINDS = 45
 # raise the figure in the change that needs it and say why there.
 BUDGETS = {
     "cpp/base": 1650,  # scratch memory has a pool of its own
-    # Three instruction sets of 450 lines each, coefficients of two precisions, angles, hyperbolas.
-    "cpp/simd": 4000,
+    # Three instruction sets of 570 lines each, a file a family; coefficients of two precisions,
+    # angles, hyperbolas.
+    "cpp/simd": 4300,
     # Losses came to the rows, the updates of the optimisers, and products of far, of long and of
     # transposed matrices; then loops for the limits of memory.
     "cpp/kernels": 5200,

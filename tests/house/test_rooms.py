@@ -74,18 +74,21 @@ def cpp_faults(path: str, text: str) -> list[str]:
         target = include.strip('<>"')
         if include.startswith("<"):
             if room in ("simd", "kernels"):
-                vector_file = re.fullmatch(r"simd/vec_\w+\.h", path)
+                vector_file = re.fullmatch(r"simd/\w+/\w+\.h", path)
                 if target not in PLAIN_HEADERS and not (vector_file and target in INTRINSICS):
                     faults.append(f"{include}: only {sorted(PLAIN_HEADERS)} in simd/ and kernels/")
             elif target in INTRINSICS and path != "base/fp_environment.cpp":
-                faults.append(f"{include}: intrinsics live in simd/vec_*.h")
+                faults.append(f"{include}: intrinsics live in simd/<isa>/")
             if target == "omp.h" and path != "base/parallel.cpp":
                 faults.append("<omp.h>: base/parallel.cpp is the only reader")
             if target.startswith(("pybind11", "Python.h", "numpy")) and room != "bindings":
                 faults.append(f"{include}: Python ends at bindings/")
             continue
-        target_room = target.split("/")[0]
-        if target_room not in CPP_ROOMS:
+        target_room, own = target.split("/")[0], path.rpartition("/")[0]
+        if re.fullmatch(r"simd/\w+/\w+\.h", target) and own != target.rpartition("/")[0]:
+            if path != "simd/vec.h" or not target.endswith("/vec.h"):
+                faults.append(f"{include}: simd/vec.h chooses the instruction set, nobody else")
+        elif target_room not in CPP_ROOMS:
             faults.append(f"{include}: not rooted at cpp/")
         elif room == target_room:
             continue
@@ -187,6 +190,11 @@ def test_imports_point_down(path: Path) -> None:
         ("kernels/reduce.h", '#include "base/arena.h"'),
         ("kernels/reduce.h", "#include <vector>"),
         ("kernels/reduce.h", "#include <immintrin.h>"),
+        ("kernels/reduce.h", '#include "simd/avx2/vec.h"'),
+        ("simd/exp.h", '#include "simd/avx2/float.h"'),
+        ("simd/avx512/float.h", '#include "simd/avx2/float.h"'),
+        ("simd/exp.h", "#include <immintrin.h>"),
+        ("simd/vec.h", '#include "simd/avx2/float.h"'),
         ("steps/rows.cpp", '#include "kernels/reduce.h"'),
         ("steps/rows.cpp", '#include "program/program.h"'),
         ("steps/rows.cpp", '#include "step.h"'),
