@@ -16,11 +16,11 @@ import pytest
 from formulas import along, losses, pointwise
 from formulas.formula import draw, near, wide
 from lamella import nn
-from lamella.nn import activation, dropout, embedding, linear, loss, norm, softmax
+from lamella.nn import activation, dropout, embedding, linear, loss, norm, softmax, units
 
 FORMULAS = {**pointwise.FORMULAS, **along.FORMULAS, **losses.FORMULAS}
 X, CUBE = pointwise.X, along.CUBE
-ROOMS = (activation, dropout, embedding, linear, loss, norm, softmax)
+ROOMS = (activation, dropout, embedding, linear, loss, norm, softmax, units)
 
 # What no result depends on, and what the tests of the layer itself show.
 ELSEWHERE = {"inplace", "device", "dtype", "momentum", "sparse", "scale_grad_by_freq"}

@@ -16,7 +16,7 @@ import pytest
 
 import lamella as lm
 from lamella import nn, optim
-from lamella.nn import activation, softmax
+from lamella.nn import activation, softmax, units
 from parity.test_torch_layers import ACTIVATIONS
 from parity.test_torch_optim import OPTIONS
 
@@ -226,7 +226,7 @@ def test_losses_of_three_arguments():
 
 def test_every_activation_loss_and_optimiser_is_here():
     # torch has no Maxout.
-    activations = {*activation.__all__, *softmax.__all__} - {"Maxout"}
+    activations = {*activation.__all__, *softmax.__all__, *units.__all__} - {"Maxout"}
     assert {name.split()[0] for name in BETWEEN} >= activations
     losses = {name for name in nn.__all__ if name.endswith("Loss")}
     three = {"GaussianNLLLoss", "CosineEmbeddingLoss"}

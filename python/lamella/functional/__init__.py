@@ -21,42 +21,52 @@ from lamella.functional import (
     comparison,
     elementary,
     information,
-    loss,
-    normalization,
-    rectifier,
+    norm,
+    piecewise,
     reduction,
+    regression,
     shape,
     similarity,
+    units,
 )
-from lamella.functional import linear as products  # `linear` is a function here
+from lamella.functional import dropout as dropout_
+from lamella.functional import linear as linear_
+from lamella.functional import softmax as softmax_
 from lamella.functional.activation import *
 from lamella.functional.arithmetic import *
 from lamella.functional.comparison import *
+from lamella.functional.dropout import *
 from lamella.functional.elementary import *
 from lamella.functional.information import *
 from lamella.functional.linear import *
-from lamella.functional.loss import *
-from lamella.functional.normalization import *
-from lamella.functional.rectifier import *
+from lamella.functional.norm import *
+from lamella.functional.piecewise import *
 from lamella.functional.reduction import *
+from lamella.functional.regression import *
 from lamella.functional.shape import *
 from lamella.functional.similarity import *
+from lamella.functional.softmax import *
+from lamella.functional.units import *
 from lamella.habits import settle, unknown
 from lamella.runtime.function import add_methods
 
+# A family whose name is also a function's has an underscore behind it here.
 __all__: list[str] = []
 __all__ += activation.__all__
 __all__ += arithmetic.__all__
 __all__ += comparison.__all__
+__all__ += dropout_.__all__
 __all__ += elementary.__all__
 __all__ += information.__all__
-__all__ += products.__all__
-__all__ += loss.__all__
-__all__ += normalization.__all__
-__all__ += rectifier.__all__
+__all__ += linear_.__all__
+__all__ += norm.__all__
+__all__ += piecewise.__all__
 __all__ += reduction.__all__
+__all__ += regression.__all__
 __all__ += shape.__all__
 __all__ += similarity.__all__
+__all__ += softmax_.__all__
+__all__ += units.__all__
 
 settle("functional", __all__)
 # torch's tensors have these as methods: three families as a whole, and some of the others.

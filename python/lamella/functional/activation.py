@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Smooth activations, elementwise, and the gate that halves an axis.
+"""Smooth activations, elementwise.
 
 Everywhere: any shape, float32 or float64; NaN goes through; `inplace=` is accepted so that torch
 code carries over, and changes nothing (use the result); `out=` is written to and returned.
@@ -7,8 +7,7 @@ code carries over, and changes nothing (use the result); `out=` is written to an
 
 from __future__ import annotations
 
-from lamella.errors import ShapeError, UnsupportedError, message
-from lamella.ir.types import normalize_axis
+from lamella.errors import UnsupportedError, message
 from lamella.ops.elementwise import unary
 from lamella.runtime.function import function
 from lamella.runtime.tensor import Operand, apply
@@ -17,7 +16,6 @@ __all__ = [
     "celu",
     "elu",
     "gelu",
-    "glu",
     "logsigmoid",
     "mish",
     "selu",
@@ -232,28 +230,3 @@ def tanhshrink(input: Operand) -> Operand:
     array([0.], dtype=float32)
     """
     return apply(unary("tanhshrink"), input)
-
-
-@function
-def glu(input: Operand, dim: int = -1) -> Operand:
-    """Gated linear unit: y = a * sigmoid(b), a and b the two halves of input along dim.
-
-    Parameters: input, any shape with an even extent at dim; dim, the axis.
-    Returns: an array with half the extent at dim. Raises: ShapeError, DTypeError.
-    Source: Dauphin et al. 2016, "Language modeling with gated convolutional networks";
-    torch.nn.functional.glu.
-
-    >>> import numpy as np
-    >>> from lamella import functional as F
-    >>> F.glu(np.array([4.0, 0.0], np.float32))
-    array([2.], dtype=float32)
-    """
-    axis = normalize_axis("glu", dim, input.ndim)
-    if input.shape[axis] % 2:
-        raise ShapeError(
-            message("glu", "no halves", {"input": input.shape, "dim": dim}, "an even extent")
-        )
-    half = input.shape[axis] // 2
-    front = (slice(None),) * axis
-    value, gate = input[(*front, slice(half))], input[(*front, slice(half, None))]
-    return value * gate.sigmoid()

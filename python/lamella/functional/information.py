@@ -3,8 +3,8 @@
 
 Losses take logits where they can: log(softmax(x)) is then exact to rounding whatever the size of x,
 where the logarithm of a rounded probability is not. Against class indices, cross-entropy and its
-gradient are one pass over the logits (ops/loss.py). What functional/loss.py says of reductions,
-shapes and torch's deprecated arguments holds here.
+gradient are one pass over the logits (ops/loss.py). What functional/regression.py says of
+reductions, shapes and torch's deprecated arguments holds here.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import math
 from collections.abc import Sequence
 
 from lamella.errors import ShapeError, message
-from lamella.functional.loss import require_same_shape
 from lamella.functional.mass import reduced, require_reduction
+from lamella.functional.regression import require_same_shape
 from lamella.ir.types import DType
 from lamella.ops.base import require_floating
 from lamella.ops.elementwise import unary

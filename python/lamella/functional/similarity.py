@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """How much two vectors point the same way, and losses for pairs that are alike or not.
 
-Labels are 1 (alike) and -1 (not alike), floating or integers. What functional/loss.py says of
+Labels are 1 (alike) and -1 (not alike), floating or integers. What functional/regression.py says of
 reductions, shapes and torch's deprecated arguments holds here.
 """
 
 from __future__ import annotations
 
 from lamella.errors import ShapeError, message
-from lamella.functional.loss import as_labels, require_same_shape
 from lamella.functional.mass import reduced
+from lamella.functional.regression import as_labels, require_same_shape
 from lamella.ops.base import require_floating
 from lamella.runtime.function import function
 from lamella.runtime.tensor import Operand, where

@@ -26,6 +26,7 @@ from lamella.nn import (
     norm,
     parameter,
     softmax,
+    units,
 )
 from lamella.nn.activation import *
 from lamella.nn.container import *
@@ -37,6 +38,7 @@ from lamella.nn.module import Module
 from lamella.nn.norm import *
 from lamella.nn.parameter import Buffer, Parameter
 from lamella.nn.softmax import *
+from lamella.nn.units import *
 
 __all__ = ["Buffer", "Module", "Parameter", "functional", "init", "parameter"]
 __all__ += activation.__all__
@@ -47,6 +49,7 @@ __all__ += linear.__all__
 __all__ += loss.__all__
 __all__ += norm.__all__
 __all__ += softmax.__all__
+__all__ += units.__all__
 
 settle("nn", __all__)
 # `import lamella.nn.functional as F`, as one writes it for torch.

@@ -4,8 +4,8 @@
 reduction is 'mean', 'sum' or 'none' everywhere; with 'none' there is one loss per element (per
 sample where there are classes), for weights of samples: (loss(y, t) * sample_weight).mean().
 Weights of classes are buffers: they are in the state dict, and follow .double(). What is said of
-shapes and of torch's deprecated arguments in functional/loss.py holds here. Called on arrays, a
-loss is an array of NumPy's without `backward`: lm.TrainStep(net, loss, optimizer) trains with it,
+shapes and of torch's deprecated arguments in functional/regression.py holds here. Called on arrays,
+a loss is an array of NumPy's without `backward`: lm.TrainStep(net, loss, optimizer) trains with it,
 and adds up sums and masses (what a mean divides by) over batches, never means.
 """
 

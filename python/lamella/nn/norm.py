@@ -11,7 +11,7 @@ from typing import Any
 
 from lamella import functional as F
 from lamella.errors import ShapeError, message
-from lamella.functional.normalization import batch_statistics
+from lamella.functional.norm import batch_statistics
 from lamella.nn import init
 from lamella.nn.module import Module
 from lamella.nn.parameter import Buffer, Counter, Parameter, new_array

@@ -3,7 +3,7 @@
 
 CrossEntropy gives its slopes together with the losses, from the same exponentials: the gradient is
 one product. Outputs that are not wanted are not computed. All other losses are composites
-(functional/loss.py and its neighbours).
+(functional/regression.py and its neighbours).
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """torch.optim.lr_scheduler's names: schedules of the learning rate.
 
-The formulas are in schedules.py; one cycle and plateaus, which keep more state, in cycles.py.
+Formulas are in schedules.py; one cycle and plateaus, which keep more state, in files of their own.
 """
 
-from lamella.optim.cycles import OneCycleLR, ReduceLROnPlateau
+from lamella.optim.cycles import OneCycleLR
+from lamella.optim.plateau import ReduceLROnPlateau
 from lamella.optim.schedules import (
     ConstantLR,
     CosineAnnealingLR,

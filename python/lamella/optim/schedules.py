@@ -30,6 +30,7 @@ __all__ = [
     "MultiStepLR",
     "SequentialLR",
     "StepLR",
+    "for_each_group",
 ]
 
 
@@ -38,6 +39,20 @@ def _positive(label: str, name: str, value: Any) -> Any:
     if not groups.number(label, name, value) > 0:
         raise ValueError(message(label, "no steps", {name: value}, f"{name} > 0"))
     return value
+
+
+def for_each_group(
+    label: str, name: str, optimizer: Optimizer, value: float | Sequence[float]
+) -> list[float]:
+    """One value for each group."""
+    groups = len(optimizer.param_groups)
+    if not isinstance(value, Sequence):
+        return [value] * groups
+    if len(value) != groups:
+        raise ValueError(
+            message(label, f"one {name} for each group", {name: len(value)}, str(groups))
+        )
+    return list(value)
 
 
 def _factor(label: str, gamma: Any) -> Any:

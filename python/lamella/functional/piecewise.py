@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Piecewise linear activations and the maximum over pieces.
+"""Activations made of pieces, lines and squares: relu and its kin, hard forms, shrinking.
 
 Everywhere: any shape, float32 or float64; NaN goes through; `inplace=` is accepted so that torch
 code carries over, and changes nothing (use the result); `out=` is written to and returned.
@@ -8,7 +8,6 @@ code carries over, and changes nothing (use the result); `out=` is written to an
 from __future__ import annotations
 
 from lamella.errors import ShapeError, message
-from lamella.ir.types import normalize_axis
 from lamella.ops.base import require_floating
 from lamella.ops.elementwise import Binary, Compare, unary
 from lamella.runtime import tensor
@@ -21,7 +20,6 @@ __all__ = [
     "hardswish",
     "hardtanh",
     "leaky_relu",
-    "maxout",
     "prelu",
     "relu",
     "relu6",
@@ -226,33 +224,3 @@ def threshold(input: Operand, threshold: float, value: float, inplace: bool = Fa
     array([-8.,  2.], dtype=float32)
     """
     return apply(unary("threshold", threshold, value), input)
-
-
-@function
-def maxout(input: Operand, num_pieces: int, dim: int = -1) -> Operand:
-    """The largest of each num_pieces neighbours along dim.
-
-    y[j] = max(input[j * num_pieces + i] for i in range(num_pieces)), along dim
-
-    Parameters: input, any shape; num_pieces >= 1, a divisor of the extent at dim; dim, the axis.
-    Returns: an array with 1 / num_pieces of the extent at dim. Raises: ShapeError, DTypeError.
-    Source: Goodfellow et al. 2013, "Maxout networks".
-
-    >>> import numpy as np
-    >>> from lamella import functional as F
-    >>> F.maxout(np.array([1.0, 3.0, 5.0, 4.0], np.float32), 2)
-    array([3., 5.], dtype=float32)
-    """
-    axis = normalize_axis("maxout", dim, input.ndim)
-    extent = input.shape[axis]
-    if num_pieces < 1 or extent % num_pieces:
-        raise ShapeError(
-            message(
-                "maxout",
-                "pieces do not divide the axis",
-                {"input": input.shape, "dim": dim, "num_pieces": num_pieces},
-                f"num_pieces >= 1 and input.shape[{dim}] % num_pieces == 0",
-            )
-        )
-    pieces = (*input.shape[:axis], extent // num_pieces, num_pieces, *input.shape[axis + 1 :])
-    return input.reshape(pieces).amax(axis + 1)

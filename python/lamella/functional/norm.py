@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Normalisation: softmax and its logarithm, layer, RMS and batch normalisation, dropout.
+"""Normalisation: layer, RMS and batch.
 
 A row's result does not depend on the rows around it (batch statistics, by their meaning, do).
 `out=` is written to and returned.
@@ -8,71 +8,16 @@ A row's result does not depend on the rows around it (batch statistics, by their
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from lamella.errors import ShapeError, message
 from lamella.ops.base import require_floating
 from lamella.ops.norm import LayerNorm, RmsNorm
-from lamella.ops.random import Dropout
 from lamella.runtime.function import function
 from lamella.runtime.tensor import Operand, apply
-from lamella.runtime.trace import current
 
-__all__ = ["batch_norm", "dropout", "layer_norm", "log_softmax", "rms_norm", "softmax", "softmin"]
-
-
-@function
-def softmax(input: Operand, dim: int = -1, dtype: Any = None) -> Operand:
-    """Exponentials scaled to add up to one along an axis.
-
-    y = exp(input - m) / sum of exp(input - m), m = max(input), along dim
-
-    Parameters: input, any shape; dim, the axis; dtype, what input is cast to first.
-    Returns: an array of input's shape. Raises: ShapeError, DTypeError.
-    Source: torch.nn.functional.softmax.
-
-    >>> import numpy as np
-    >>> from lamella import functional as F
-    >>> F.softmax(np.zeros(4, np.float32))
-    array([0.25, 0.25, 0.25, 0.25], dtype=float32)
-    """
-    return (input if dtype is None else input.to(dtype)).softmax(dim)
-
-
-@function
-def softmin(input: Operand, dim: int = -1, dtype: Any = None) -> Operand:
-    """Softmax of the negated input: y = softmax(-input).
-
-    Parameters: input, any shape; dim, the axis; dtype, what input is cast to first.
-    Returns: an array of input's shape. Raises: ShapeError, DTypeError.
-    Source: torch.nn.functional.softmin.
-
-    >>> import numpy as np
-    >>> from lamella import functional as F
-    >>> F.softmin(np.zeros(4, np.float32))
-    array([0.25, 0.25, 0.25, 0.25], dtype=float32)
-    """
-    return (-(input if dtype is None else input.to(dtype))).softmax(dim)
-
-
-@function
-def log_softmax(input: Operand, dim: int = -1, dtype: Any = None) -> Operand:
-    """Logarithm of softmax, without overflow or cancellation.
-
-    y = (input - m) - log(sum of exp(input - m)), m = max(input), along dim
-
-    Parameters: input, any shape; dim, the axis; dtype, what input is cast to first.
-    Returns: an array of input's shape. Raises: ShapeError, DTypeError.
-    Source: torch.nn.functional.log_softmax.
-
-    >>> import numpy as np
-    >>> from lamella import functional as F
-    >>> F.log_softmax(np.array([0.0], np.float32))
-    array([0.], dtype=float32)
-    """
-    return (input if dtype is None else input.to(dtype)).log_softmax(dim)
+__all__ = ["batch_norm", "layer_norm", "rms_norm"]
 
 
 @function
@@ -229,32 +174,3 @@ def _judge_channels(input: Operand, vectors: Mapping[str, Operand | None]) -> No
                 "input (N, C, ...) and (C,) everywhere else",
             )
         )
-
-
-@function
-def dropout(
-    input: Operand, p: float = 0.5, training: bool = True, inplace: bool = False
-) -> Operand:
-    """In training, zeroes elements at random and scales up the others; else gives input back.
-
-    y = input / (1 - p) with probability 1 - p, 0 with probability p
-
-    The draws come from a counter-based generator (Philox) that lamella.manual_seed restarts: they
-    do not depend on the number of threads.
-
-    Parameters: input, any shape; p, the probability, 0 <= p <= 1; training; inplace, accepted and
-    ignored. Returns: an array of input's shape. Raises: DTypeError; ValueError for another p.
-    Source: Srivastava et al. 2014, "Dropout"; Salmon et al. 2011, "Parallel random numbers: as
-    easy as 1, 2, 3"; torch.nn.functional.dropout.
-
-    >>> import numpy as np
-    >>> from lamella import functional as F
-    >>> F.dropout(np.array([1.0], np.float32), training=False)
-    array([1.], dtype=float32)
-    """
-    if not 0.0 <= p <= 1.0:
-        raise ValueError(message("dropout", "not a probability", {"p": p}, "0 <= p <= 1"))
-    require_floating("dropout", ("input",), (input._type,))
-    if not training or p == 0.0:
-        return input
-    return apply(Dropout(float(p), current().stream()), input)
