@@ -19,6 +19,7 @@ from lamella.errors import ShapeError, message
 from lamella.ir.types import Array, Shape
 from lamella.onnx.model import ValueInfo
 from lamella.onnx.plan import Entry, Plan
+from lamella.onnx.rules.call import is_sizes, sizes
 
 __all__ = ["Free", "Snapshot", "adapted", "free_extents", "judge", "misfit", "snapshot"]
 
@@ -111,7 +112,10 @@ def adapted(entry: Entry, operands: list[Any], was: Snapshot) -> list[Any]:
         return operands
     # Those that are computed from shapes have followed by themselves.
     fixed = [
-        isinstance(x, np.ndarray) and known is not None and np.array_equal(x, known)
+        isinstance(x, np.ndarray)
+        and not is_sizes(x)
+        and known is not None
+        and np.array_equal(x, known)
         for x, known in zip(operands, was.known, strict=False)
     ]
     before, result = was.shapes[0], was.results[0]
@@ -122,14 +126,14 @@ def adapted(entry: Entry, operands: list[Any], was: Snapshot) -> list[Any]:
         target = realigned(before, shape, result)
         if target is None:
             raise misfit(entry, operands, was, "reshapes to a constant shape")
-        return [operands[0], np.array(target, np.int64), *operands[2:]]
+        return [operands[0], sizes(target), *operands[2:]]
     if entry.op == "Expand" and len(operands) > 1 and fixed[1]:
         lead = len(result) - len(shape)
         kept = [
             shape[axis - lead] if axis >= lead and before[axis - lead] == extent else extent
             for axis, extent in enumerate(result)
         ]
-        return [operands[0], np.array(kept, np.int64)]
+        return [operands[0], sizes(kept)]
     if entry.op == "Slice" and len(operands) > 2 and fixed[1] and fixed[2]:
         return _whole(operands, before, shape, result)
     return operands

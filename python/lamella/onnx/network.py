@@ -28,7 +28,7 @@ from lamella.onnx.refusals import BY_ARGUMENT, BY_PATH
 from lamella.onnx.rules import dual
 from lamella.onnx.rules.dual import as_element
 from lamella.onnx.staged import Stages
-from lamella.onnx.walk import NotOneProgram, walk
+from lamella.onnx.walk import NotOneProgram, settled, walk
 from lamella.runtime.narrow import Narrow
 from lamella.runtime.signature import as_array
 from lamella.runtime.tensor import Operand, Tensor
@@ -179,8 +179,10 @@ class Model(Module):
         plan, noted = self._plan, list[Snapshot]()
         if not plan.fixed:
             return noted
+        extents = current().builder.extents
         with begin() as trace:
             trace.numbers = dtype_of(self) or trace.numbers
+            trace.builder.extents = extents
             twin = dict(env)
             for name, given in env.items():
                 if isinstance(given, Tensor):
@@ -288,7 +290,7 @@ class Model(Module):
         """An output as what the file declares, in the trace."""
         wanted = self._dtype(info)
         if isinstance(result, np.ndarray):
-            result = _as_declared(result, wanted)
+            result = _as_declared(settled(result, f"output {info.name!r}"), wanted)
             if result.dtype.kind not in "iu":
                 return result
             trace = current()

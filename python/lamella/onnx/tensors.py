@@ -22,9 +22,20 @@ from lamella.ir.types import Array
 from lamella.onnx.model import TensorProto
 from lamella.storage.source import quoted
 
-__all__ = ["BFLOAT16", "DTYPES", "FLOAT16", "STRING", "array", "dtype", "stored_dtype", "type_name"]
+__all__ = [
+    "BFLOAT16",
+    "DTYPES",
+    "FLOAT16",
+    "INT32",
+    "INT64",
+    "STRING",
+    "array",
+    "dtype",
+    "stored_dtype",
+    "type_name",
+]
 
-STRING, FLOAT16, BFLOAT16 = 8, 10, 16
+INT32, INT64, STRING, FLOAT16, BFLOAT16 = 6, 7, 8, 10, 16
 
 # Element types that are computed with; bfloat16 lies as 16 bits and is no NumPy type.
 DTYPES: dict[int, np.dtype[Any]] = {

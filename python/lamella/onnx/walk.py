@@ -23,13 +23,15 @@ from lamella.errors import (
     locate,
     message,
 )
+from lamella.ir.extent import plain
 from lamella.nn.inline import note_operator
+from lamella.onnx import tensors
 from lamella.onnx.freed import Snapshot, adapted, judge, misfit, snapshot
 from lamella.onnx.plan import Entry, Plan
-from lamella.onnx.rules.call import Allowance, Call, NeedsValue, Rule
+from lamella.onnx.rules.call import Allowance, Call, NeedsValue, Rule, is_sizes
 from lamella.runtime.trace import current, scope
 
-__all__ = ["NotOneProgram", "apply_rule", "titles", "walk"]
+__all__ = ["NotOneProgram", "apply_rule", "settled", "titles", "walk"]
 
 
 class NotOneProgram(UnsupportedError):
@@ -127,6 +129,8 @@ def apply_rule(
     while operands and operands[-1] is None:
         operands = operands[:-1]
     _judge_operands(entry, operands)
+    if not _keeps_sizes(entry):
+        operands = [settled(operand, entry.label) for operand in operands]
     call = Call(
         entry.op,
         entry.version,
@@ -140,9 +144,7 @@ def apply_rule(
         with np.errstate(all="ignore"):
             found = entry.rule(call, *operands)
         results = found if isinstance(found, tuple) else (found,)
-        results = tuple(
-            np.asarray(result) if isinstance(result, np.generic) else result for result in results
-        )
+        results = tuple(map(_known, results))
         call.spend(results)
     except (ShapeError, DTypeError, UnsupportedError) as error:
         locate(error, entry.label)
@@ -168,6 +170,40 @@ def apply_rule(
                     {"outputs": len(entry.outputs)}, str(len(results)))
         )  # fmt: skip
     return results
+
+
+# Operators whose rules keep free extents among known integers: shapes computed from shapes.
+_KEEPING = frozenset((
+    "Add", "Cast", "Concat", "Div", "Equal", "Expand", "Flatten", "Gather", "Greater",
+    "GreaterOrEqual", "Identity", "Less", "LessOrEqual", "Max", "Min", "Mod", "Mul", "Pad",
+    "ReduceProd", "ReduceSum", "Reshape", "Shape", "Size", "Slice", "Split", "Squeeze", "Sub",
+    "Tile", "Transpose", "Unsqueeze", "Where",
+))  # fmt: skip
+
+
+def _keeps_sizes(entry: Entry) -> bool:
+    if entry.op == "Cast":
+        return entry.attributes.get("to") in (tensors.INT64, tensors.INT32)
+    return entry.op in _KEEPING and not entry.attributes.get("fmod")
+
+
+def settled(operand: Any, label: str) -> Any:
+    """An operand with plain numbers for free extents, which the trace then notes."""
+    extents = is_sizes(operand)
+    if extents is None:
+        return operand
+    extents.reason(f"{label} computes with sizes")
+    return np.array([plain(n) for n in operand.reshape(-1)], np.int64).reshape(operand.shape)
+
+
+def _known(result: Any) -> Any:
+    """A result as an array, of int64 if no extent in it is free."""
+    if isinstance(result, np.generic | int):
+        return np.asarray(result)
+    if isinstance(result, np.ndarray) and result.dtype == object and result.size:
+        if all(type(n) is int for n in result.reshape(-1)):
+            return result.astype(np.int64)
+    return result
 
 
 @lru_cache(1024)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lamella.onnx.rules.call import Call, Rule, is_array
+from lamella.onnx.rules.call import Call, Rule, is_array, is_sizes
 from lamella.onnx.rules.dual import (
     binary,
     broadcast,
@@ -50,6 +50,8 @@ def _binary(name: str, call: Call, a: Any, b: Any) -> Any:
 
 def _div(call: Call, a: Any, b: Any) -> Any:
     if not is_array(a, b) or is_floating(a):
+        return binary(call, "div", a, b)
+    if is_sizes(a) or is_sizes(b):
         return binary(call, "div", a, b)
     with np.errstate(all="ignore"):
         remainder = np.fmod(a, b)

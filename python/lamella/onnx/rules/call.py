@@ -17,10 +17,11 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from lamella.errors import FormatError, UnsupportedError, message
+from lamella.ir.extent import Extent, Extents, index
 from lamella.ir.types import Array
 from lamella.nn.parameter import Stored
 
-__all__ = ["Allowance", "Call", "NeedsValue", "Rule", "is_array"]
+__all__ = ["Allowance", "Call", "NeedsValue", "Rule", "is_array", "is_sizes", "sizes"]
 
 Rule: TypeAlias = Callable[..., Any]
 
@@ -147,9 +148,10 @@ class Call:
     def numbers(self, operand: Any) -> tuple[int, ...]:
         """The elements of an operand as integers: a shape, axes, sizes."""
         array = self.value(operand)
-        if array.dtype.kind not in "iu" or array.ndim > 1 or array.size > 4096:
+        kind = "iu" if is_sizes(array) is None else "O"
+        if array.dtype.kind not in kind or array.ndim > 1 or array.size > 4096:
             raise self.malformed("an operand is no list of integers")
-        return tuple(int(number) for number in array.reshape(-1))
+        return tuple(index(number) for number in array.reshape(-1))
 
     def scalar(self, operand: Any) -> Any:
         """The one element of an operand, as a Python number."""
@@ -167,7 +169,7 @@ class Call:
         if self._allowance.each:
             given = sum(x.nbytes for x in self.operands if isinstance(x, np.ndarray))
             limit = max(limit, 16 * given)
-        if min(shape, default=0) < 0:
+        if any(extent < 0 for extent in shape):
             raise self.malformed("a negative extent")
         if size > limit:
             raise self.unsupported(
@@ -188,6 +190,21 @@ class Call:
     def unsupported(self, rule: str) -> UnsupportedError:
         """The error of a use of an operator that has no rule."""
         return UnsupportedError(message(f"{self.op}-{self.version}", rule))
+
+
+def sizes(numbers: Sequence[int] | int) -> Array:
+    """Extents as an operand: int64, or objects where a trace with free extents has to keep them."""
+    found = np.array(numbers, object)
+    return found if is_sizes(found) else found.astype(np.int64)
+
+
+def is_sizes(x: Any) -> Extents | None:
+    """The free extents of which an operand holds some; None for every other operand."""
+    if isinstance(x, np.ndarray) and x.dtype == object:
+        for one in x.reshape(-1):
+            if type(one) is Extent:
+                return one.extents
+    return None
 
 
 def is_array(*operands: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lamella.onnx import tensors
-from lamella.onnx.rules.call import Call, Rule, is_array
+from lamella.onnx.rules.call import Call, Rule, is_array, is_sizes
 from lamella.onnx.rules.dual import cast, dtype_of
 
 __all__ = ["RULES"]
@@ -18,7 +18,7 @@ def _cast(call: Call, x: Any) -> Any:
     target = call.integer("to")
     if tensors.stored_dtype(target) is None:
         raise call.unsupported(f"a cast to {tensors.type_name(target)}")
-    if is_array(x) and x.dtype == object:
+    if is_array(x) and x.dtype == object and not is_sizes(x):
         raise call.unsupported("a cast of text")
     return cast(x, tensors.dtype(target))
 

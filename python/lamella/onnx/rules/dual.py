@@ -17,8 +17,9 @@ import numpy as np
 
 from lamella import functional as F
 from lamella.errors import DTypeError, ShapeError, message
+from lamella.ir.extent import index
 from lamella.ir.types import Array, DType, broadcast_shapes
-from lamella.onnx.rules.call import Call, is_array
+from lamella.onnx.rules.call import Call, is_array, is_sizes
 from lamella.ops import elementwise
 from lamella.ops.elementwise import BINARY, COMPARE, LOGICAL, UNARY, Binary, Cast, Compare, Logical
 from lamella.ops.gather import Embedding
@@ -132,8 +133,29 @@ def binary(call: Call, name: str, a: Any, b: Any) -> Any:
     if not is_array(a, b):
         return apply(Binary(name), a, b)
     broadcast(call, a, b)
+    if is_sizes(a) or is_sizes(b):
+        return np.asarray(_SIZES[name](a, b))
     with np.errstate(all="ignore"):
         return np.asarray(BINARY[name].reference(a, b)).astype(a.dtype, copy=False)
+
+
+def _quotient(a: int, b: int) -> int:
+    """a / b towards zero, and 0 where b is 0."""
+    if b == 0:
+        return 0
+    return a // b if a >= 0 else -(-a // b)
+
+
+# On operands that hold free extents NumPy asks Python's operators.
+_SIZES: dict[str, Any] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.frompyfunc(_quotient, 2, 1),
+    "remainder": np.remainder,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+}
 
 
 def compare(call: Call, name: str, a: Any, b: Any) -> Any:
@@ -180,6 +202,8 @@ def where(call: Call, condition: Any, a: Any, b: Any) -> Any:
 
 def cast(x: Any, dtype: np.dtype[Any]) -> Any:
     """The same numbers as another NumPy type; floats to integers are cut towards zero."""
+    if is_sizes(x):
+        return x
     if is_array(x):
         with np.errstate(all="ignore"):
             return x.astype(dtype)
@@ -193,7 +217,7 @@ def cast(x: Any, dtype: np.dtype[Any]) -> Any:
 
 def reshape(x: Any, shape: Sequence[int]) -> Any:
     """The same elements under another shape."""
-    target = tuple(int(extent) for extent in shape)
+    target = tuple(map(index, shape))
     if not is_array(x):
         return _moved(x, x.reshape(target))
     try:
@@ -211,7 +235,7 @@ def permute(x: Any, order: Sequence[int]) -> Any:
 
 def expand(call: Call, x: Any, shape: Sequence[int]) -> Any:
     """x repeated up to `shape`."""
-    target = tuple(int(extent) for extent in shape)
+    target = tuple(map(index, shape))
     if not is_array(x):
         return _moved(x, x.expand(target))
     if broadcast_shapes(x.shape, target) != target:
@@ -285,10 +309,10 @@ def gather(call: Call, x: Any, indices: Any, axis: int) -> Any:
         if is_array(x):
             call.room((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.itemsize)
             return np.take(x, indices, axis=axis)
-        indices = np.where(indices < 0, indices + extent, indices).astype(np.int64)
         if indices.ndim == 0:
-            key = (slice(None),) * axis + (int(indices),)
+            key = (slice(None),) * axis + (indices.item(),)
             return slices(x, key)
+        indices = np.where(indices < 0, indices + extent, indices).astype(np.int64)
     rank = len(x.shape)
     front = (axis, *(other for other in range(rank) if other != axis))
     found = rows(call, permute(x, front) if axis else x, indices)

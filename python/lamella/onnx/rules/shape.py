@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lamella import functional as F
-from lamella.onnx.rules.call import Call, Rule, is_array
+from lamella.onnx.rules.call import Call, Rule, is_array, sizes
 from lamella.onnx.rules.dual import axis_of, concat, expand, gather, pad, permute, reshape, slices
 
 __all__ = ["RULES", "axes_operand"]
@@ -86,7 +86,7 @@ def _expand(call: Call, x: Any, shape: Any) -> Any:
 
 def _tile(call: Call, x: Any, repeats: Any) -> Any:
     counts = call.numbers(repeats)
-    if len(counts) != len(x.shape) or min(counts, default=0) < 0:
+    if len(counts) != len(x.shape) or any(count < 0 for count in counts):
         raise call.malformed("repeats do not fit the axes")
     pairs = list(zip(counts, x.shape, strict=True))
     spread = expand(
@@ -108,20 +108,20 @@ def _split(call: Call, x: Any, split: Any = None) -> Any:
     axis = axis_of(call, call.integer("axis", 0), len(x.shape))
     extent = x.shape[axis]
     if call.version >= 13 and split is not None:
-        sizes = call.numbers(split)
+        extents = call.numbers(split)
     elif call.has("split"):
-        sizes = call.ints("split")
+        extents = call.ints("split")
     else:
         count = call.integer("num_outputs", call.outputs)
         if count != call.outputs:
             raise call.malformed("num_outputs is not the number of outputs")
         step = -(-extent // max(count, 1))
         starts = [min(extent, step * i) for i in range(count + 1)]
-        sizes = tuple(b - a for a, b in pairwise(starts))
-    if sum(sizes) != extent or min(sizes, default=0) < 0:
+        extents = tuple(b - a for a, b in pairwise(starts))
+    if sum(extents) != extent or any(size < 0 for size in extents):
         raise call.malformed("sizes do not add up to the axis")
     pieces, start = [], 0
-    for size in sizes:
+    for size in extents:
         pieces.append(slices(x, (slice(None),) * axis + (slice(start, start + size),)))
         start += size
     return tuple(pieces)
@@ -201,11 +201,11 @@ def _pad_by_index(call: Call, x: Any, before: list[int], after: list[int], mode:
 
 def _shape(call: Call, x: Any) -> Any:
     start, end = call.integer("start", 0), call.integer("end", len(x.shape))
-    return np.array(x.shape[slice(start, end)], np.int64)
+    return sizes(x.shape[slice(start, end)])
 
 
 def _size(call: Call, x: Any) -> Any:
-    return np.array(prod(x.shape), np.int64)
+    return sizes(prod(x.shape))
 
 
 def _identity(call: Call, x: Any) -> Any:
@@ -238,11 +238,11 @@ def _space_to_depth(call: Call, x: Any) -> Any:
 
 def _center_crop_pad(call: Call, x: Any, shape: Any) -> Any:
     rank = len(x.shape)
-    sizes = call.numbers(shape)
+    wanted = call.numbers(shape)
     axes = call.ints("axes", tuple(range(rank)))
-    if len(axes) != len(sizes):
+    if len(axes) != len(wanted):
         raise call.malformed("sizes do not fit the axes")
-    for dim, size in zip(axes, sizes, strict=True):
+    for dim, size in zip(axes, wanted, strict=True):
         axis = axis_of(call, dim, rank)
         extent = x.shape[axis]
         before, after = [0] * rank, [0] * rank
