@@ -35,10 +35,10 @@ bool is_narrow(const MatMulSpec& spec) {
   return spec.n < kPanel && (spec.k > kFewTerms || spec.k > kTreeTerms * spec.n);
 }
 
-// Whether a column-major b is packed piece by piece while it is multiplied: one that the second-level
-// cache does not hold would otherwise come from afar twice, and leave a copy of its size behind
-// (1 x 4096 x 4096 10.2 -> 4.5 ms, 64 x 2048 x 2048 6.7 -> 5.9, Zen 4). So many rows as 2048 read a
-// too often (4 % later). For a few rows it is not even packed (columns.h).
+// Whether a column-major b is packed piece by piece while it is multiplied. A b that exceeds the
+// second-level cache would otherwise be read from memory twice, and written once as a whole
+// (64 x 2048 x 2048 6.7 -> 5.9 ms, Zen 4). With very many rows the pieces make a be read too often
+// (2048 rows: 4 % slower). With very few, b is not packed at all (columns.h).
 bool packs_pieces(const MatMulSpec& spec, size_t rows) {
   constexpr size_t kNearBytes = 1024 * 1024, kManyRows = 512, kFewRows = 4;
   if (spec.b_constant || spec.b_k != 1 || spec.b_col == 1 || rows > kManyRows) return false;

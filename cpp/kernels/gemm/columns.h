@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // Few rows times a column-major b where it lies.
 //
-// A register's worth of columns is transposed in registers, as many terms at a time, and multiplied at
-// once: packing it first would write and read it once more (1 x 2000 x 1000 257 -> 161 us, Zen 4). Each
-// element's sum is that of tile.h.
+// A register's worth of columns is transposed in registers, as many terms at a time, and multiplied
+// at once: packing it first would write and read it once more (1 x 2000 x 1000 257 -> 161 us,
+// 1 x 4096 x 4096 10.2 -> 3.0 ms, Zen 4). Each element's sum is that of tile.h.
 #pragma once
 
 #include "kernels/gemm/epilogue.h"
