@@ -34,7 +34,19 @@ CALLABLE = {
         "returns: typing.Any, keep: typing.Any = None, turned: tuple[typing.Any, ...] = (), "
         "watch: Watch | None = None) -> bool"
     ),
-    "_validate": "(self) -> None",
+    "_follow": (
+        "(self, structures: tuple[Structure | Callable, ...], states: tuple[int, ...]) -> bool"
+    ),
+    "_is_settled": "(self) -> bool",
+    "_watch_others": "(self) -> None",
+    "_was_disturbed": "(self) -> bool",
+    "_touch": "(self) -> None",
+    "_assign": "(self, name: str, value: typing.Any) -> None",
+}
+
+STRUCTURE = {
+    "__new__": "(cls) -> typing.Self",
+    "touch": "(self) -> None",
 }
 
 WATCH = {
@@ -57,6 +69,10 @@ RETURNS = {
     "default_threads(root: str = '') -> dict": (
         "default_threads(root: str = '') -> dict[str, typing.Any]"
     ),
+    "states_of(structures: tuple) -> tuple": (
+        "states_of(structures: tuple[Structure | Callable, ...]) -> tuple[int, ...]"
+    ),
+    "state_of(structure: typing.Any) -> int": "state_of(structure: Structure | Callable) -> int",
     "def inputs(self) -> list": "def inputs(self) -> list[tuple[str, tuple[int, ...]]]",
     "def outputs(self) -> list": "def outputs(self) -> list[tuple[str, tuple[int, ...]]]",
     "| None = None) -> tuple": "| None = None) -> tuple[numpy.ndarray, ...]",
@@ -79,7 +95,11 @@ def rewrite(text: str) -> str:
     for old, new in WORDS.items():
         text = text.replace(old, new)
 
-    for kind, signatures in (("Callable", CALLABLE), ("Watch", WATCH)):
+    for kind, signatures in (
+        ("Callable", CALLABLE),
+        ("Structure", STRUCTURE),
+        ("Watch", WATCH),
+    ):
         text = spell_out(text, kind, signatures)
     return HEAD + "\n" + text[text.index("from __future__") :]
 

@@ -9,7 +9,7 @@
 #include "bindings/execute.h"
 #include "bindings/snapshot.h"
 #include "bindings/watch.h"
-#include "program/epochs.h"
+#include "program/structure.h"
 
 namespace py = pybind11;
 
@@ -303,8 +303,7 @@ PyObject* call(PyObject* self, PyObject* const* args, std::size_t nargsf, PyObje
   if (flag_is_stale(Py_TYPE(self))) return call_overridden(self, args, nargsf, kwnames);
 #endif
   const CallableObject* object = callable(self);
-  if (object->entries != nullptr &&
-      object->epoch == program::structure_epoch.load(std::memory_order_acquire)) {
+  if (object->entries != nullptr && object->follower.is_settled() && !program::is_tracing()) {
     const Arguments arguments(args, nargsf, kwnames);
     Entries& entries = *object->entries;
     for (std::size_t i = 0; i < entries.count; ++i) {

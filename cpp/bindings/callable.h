@@ -13,7 +13,9 @@
 #include <vector>
 
 #include "bindings/arrays.h"
+#include "bindings/attributes.h"
 #include "program/program.h"
+#include "program/structure.h"
 
 namespace lamella::bindings {
 
@@ -79,8 +81,11 @@ struct Entries {
 struct CallableObject {
   PyObject ob_base;
   vectorcallfunc vectorcall;
-  std::uint64_t epoch;  // structure epoch the entries were confirmed in
-  Entries* entries;     // null until something is remembered
+  Entries* entries;              // null until something is remembered
+  bool is_told;                  // what to follow; else it follows the instruction set alone
+  program::Follower follower;    // settled while the entries are right
+  program::Structure structure;  // its own, moved by its attributes
+  Attributes* attributes;        // null until one is assigned
 };
 
 inline CallableObject* callable(PyObject* object) {

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// The Python type Callable: its methods, its memory, and the structure epoch.
+// The Python type Callable: its methods, its memory, and what it follows.
 //
 // A type made from a spec and not by pybind11, whose instances cannot carry a vectorcall. Subclasses
 // get __dict__ and weak references from Python as usual.
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <stdexcept>
+#include <vector>
 
 #include <pybind11/pybind11.h>
 #include <structmember.h>
@@ -14,8 +17,9 @@
 #include "bindings/callable.h"
 #include "bindings/error.h"
 #include "bindings/register.h"
+#include "bindings/structure.h"
 #include "bindings/watch.h"
-#include "program/epochs.h"
+#include "program/structure.h"
 
 namespace py = pybind11;
 
@@ -50,8 +54,8 @@ PyObject* make(PyTypeObject* type, PyObject*, PyObject*) {
   PyObject* self = type->tp_alloc(type, 0);
   if (self == nullptr) return nullptr;
   callable(self)->vectorcall = call;
-  callable(self)->epoch = program::structure_epoch.load();
-  callable(self)->entries = nullptr;
+  std::construct_at(&callable(self)->follower);
+  std::construct_at(&callable(self)->structure);
   return self;
 }
 
@@ -81,8 +85,22 @@ void destroy(PyObject* self) {
   PyTypeObject* type = Py_TYPE(self);
   PyObject_GC_UnTrack(self);
   clear(self);
+  delete callable(self)->attributes;
+  std::destroy_at(&callable(self)->structure);
+  std::destroy_at(&callable(self)->follower);
   type->tp_free(self);
   Py_DECREF(type);
+}
+
+// What nobody has told to follow anything depends on the selected instruction set alone.
+void follow_selection(CallableObject* object) {
+  if (object->is_told || (object->follower.is_settled() && !object->follower.follows_nothing())) {
+    return;
+  }
+  drop_entries(object);
+  program::Structure* const structures[] = {&selection()};
+  const std::uint64_t states[] = {selection().state()};
+  object->follower.follow(structures, states);
 }
 
 PyObject* remember(PyObject* self, PyObject* args, PyObject* kwargs) {
@@ -102,11 +120,9 @@ PyObject* remember(PyObject* self, PyObject* args, PyObject* kwargs) {
         make_entry(values, kwnames, program, returns, keep, turned, watch);
     if (entry == nullptr) Py_RETURN_FALSE;
     CallableObject* object = callable(self);
-    const std::uint64_t epoch = program::structure_epoch.load(std::memory_order_acquire);
-    if (object->epoch != epoch) drop_entries(object);
+    follow_selection(object);
     if (object->entries == nullptr) object->entries = new Entries;
     replaced = object->entries->add(std::move(entry));
-    object->epoch = epoch;
   } catch (...) {
     return set_error_from_exception();
   }
@@ -120,8 +136,84 @@ PyObject* forget(PyObject* self, PyObject*) {
   Py_RETURN_NONE;
 }
 
-PyObject* validate(PyObject* self, PyObject*) {
-  callable(self)->epoch = program::structure_epoch.load(std::memory_order_acquire);
+PyObject* follow(PyObject* self, PyObject* args) {
+  PyObject *structures = nullptr, *states = nullptr;
+  if (PyArg_ParseTuple(args, "O!O!:_follow", &PyTuple_Type, &structures, &PyTuple_Type, &states) ==
+      0) {
+    return nullptr;
+  }
+  try {
+    const auto numbers = py::reinterpret_borrow<py::tuple>(states);
+    const std::vector<program::Structure*> followed = structures_of(structures);
+    if (numbers.size() != followed.size()) {
+      throw std::invalid_argument("_follow: a state for each structure");
+    }
+    base::count_allocation();
+    std::vector<std::uint64_t> expected;
+    for (const py::handle number : numbers) expected.push_back(number.cast<std::uint64_t>());
+    callable(self)->is_told = true;
+    return PyBool_FromLong(callable(self)->follower.follow(followed, expected) ? 1 : 0);
+  } catch (...) {
+    return set_error_from_exception();
+  }
+}
+
+PyObject* is_settled(PyObject* self, PyObject*) {
+  return PyBool_FromLong(callable(self)->follower.is_settled() ? 1 : 0);
+}
+
+PyObject* watch_others(PyObject* self, PyObject*) {
+  callable(self)->follower.watch_others();
+  Py_RETURN_NONE;
+}
+
+PyObject* was_disturbed(PyObject* self, PyObject*) {
+  return PyBool_FromLong(callable(self)->follower.was_disturbed() ? 1 : 0);
+}
+
+void begin_anew(CallableObject* object) {
+  if (object->attributes == nullptr) {
+    object->structure.touch();
+  } else {
+    object->attributes->begin_anew(object->structure);
+  }
+}
+
+PyObject* touch(PyObject* self, PyObject*) {
+  begin_anew(callable(self));
+  Py_RETURN_NONE;
+}
+
+// As object.__setattr__. What a property or a slot makes of the value is a change like any other.
+PyObject* assign(PyObject* self, PyObject* const* args, Py_ssize_t count) {
+  if (count != 2) return PyErr_Format(PyExc_TypeError, "_assign: expected a name and a value");
+  PyObject *const name = args[0], *const value = args[1];
+  CallableObject* object = callable(self);
+  try {
+    const auto attributes =
+        py::reinterpret_steal<py::object>(PyObject_GenericGetDict(self, nullptr));
+    if (!attributes) return nullptr;
+    const auto before =
+        py::reinterpret_borrow<py::object>(PyDict_GetItemWithError(attributes.ptr(), name));
+    if (!before && PyErr_Occurred() != nullptr) return nullptr;
+    // `__class__` and `__dict__` are such, too.
+    PyObject* descriptor = PyUnicode_Check(name) ? _PyType_Lookup(Py_TYPE(self), name) : nullptr;
+    const bool is_of_class = descriptor != nullptr && Py_TYPE(descriptor)->tp_descr_set != nullptr;
+    const bool failed = PyObject_GenericSetAttr(self, name, value) != 0;
+    if (object->attributes == nullptr) {
+      base::count_allocation();
+      object->attributes = new Attributes;
+    }
+    if (failed || is_of_class) {
+      begin_anew(object);
+    } else {
+      object->attributes->note(object->structure, name, before.ptr(), value);
+    }
+    if (failed) return nullptr;
+  } catch (...) {
+    begin_anew(object);
+    return set_error_from_exception();
+  }
   Py_RETURN_NONE;
 }
 
@@ -166,8 +258,21 @@ PyMethodDef methods[] = {
      "turned: for each of them whether the program takes the array of which it is the transposed.\n"
      "watch: a Watch that has to hold, or None."},
     {"_forget", forget, METH_NOARGS, "_forget($self)\n--\n\nDrops everything remembered."},
-    {"_validate", validate, METH_NOARGS,
-     "_validate($self)\n--\n\nDeclares what is remembered right for the present structure epoch."},
+    {"_follow", follow, METH_VARARGS,
+     "_follow($self, structures, states)\n--\n\n"
+     "What is remembered is right while all of them are in these states, and until it follows\n"
+     "others. False, and nothing is right, where one of them is not."},
+    {"_is_settled", is_settled, METH_NOARGS,
+     "_is_settled($self)\n--\n\nWhether all that it follows is in the states that it was in."},
+    {"_watch_others", watch_others, METH_NOARGS,
+     "_watch_others($self)\n--\n\nBegins to look whether other threads move what it follows."},
+    {"_was_disturbed", was_disturbed, METH_NOARGS,
+     "_was_disturbed($self)\n--\n\nWhether another thread has, since `_watch_others`."},
+    {"_touch", touch, METH_NOARGS,
+     "_touch($self)\n--\n\nIts own structure is another one now: see `Structure.touch`."},
+    {"_assign", method(assign), METH_FASTCALL,
+     "_assign($self, name, value)\n--\n\n"
+     "As object.__setattr__; moves its own structure unless the value is the one that was there."},
     {"_dispatch", method(dispatch_undefined), METH_VARARGS | METH_KEYWORDS,
      "_dispatch($self, *args, **kwargs)\n--\n\nAnswers calls that nothing remembered fits."},
     {"__getstate__", getstate, METH_NOARGS, "__getstate__($self)\n--\n\nThe attributes."},
@@ -284,13 +389,6 @@ void register_callable(py::module_& module) {
   PyObject* type = PyType_FromSpec(&spec);
   if (type == nullptr) throw py::error_already_set();
   module.attr("Callable") = py::reinterpret_steal<py::object>(type);
-
-  module.def(
-      "structure_epoch", [] { return program::structure_epoch.load(); },
-      "Counts changes of modules' structure.");
-  module.def(
-      "touch_structure", &program::touch_structure,
-      "To be called after a module's structure changed: remembered calls are checked again.");
 }
 
 }  // namespace lamella::bindings

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Threads, caches, instruction sets, facts about the build, and hooks for tests.
 #include <climits>
+#include <cstdint>
+#include <map>
 #include <stdexcept>
 #include <string>
 
@@ -15,8 +17,9 @@
 #include "base/thread_count.h"
 #include "bindings/arrays.h"
 #include "bindings/register.h"
+#include "bindings/structure.h"
 #include "dispatch/select.h"
-#include "program/epochs.h"
+#include "program/structure.h"
 
 namespace py = pybind11;
 using namespace py::literals;
@@ -52,7 +55,11 @@ py::dict build_info() {
 
 void select_isa(const std::string& name) {
   dispatch::select(name);
-  program::touch_structure();
+  // One that was selected before has the state that it had: its programs are right again.
+  static std::map<std::string, std::uint64_t> states;
+  const auto [found, is_new] = states.try_emplace(name, 0);
+  if (is_new) found->second = program::Structure::fresh_state();
+  selection().move_to(found->second);
 }
 
 }  // namespace

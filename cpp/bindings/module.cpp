@@ -15,6 +15,7 @@ PYBIND11_MODULE(_core, module) {
   register_loss_steps(builder);
   register_optimizer_steps(builder);
   register_callable(module);
+  register_structure(module);
   register_watch(module);
   register_limits(module);
 }

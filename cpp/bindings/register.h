@@ -26,8 +26,10 @@ void register_steps(pybind11::module_& module, BuilderClass& builder);
 void register_loss_steps(BuilderClass& builder);
 // optimizer_steps.cpp: the optimisers' steps of ProgramBuilder.
 void register_optimizer_steps(BuilderClass& builder);
-// callable_type.cpp: Callable and the structure epoch.
+// callable_type.cpp: Callable.
 void register_callable(pybind11::module_& module);
+// structure.cpp: Structure, the states of structures, the traces of a thread.
+void register_structure(pybind11::module_& module);
 // watch.cpp: Watch, what a program has taken of Python.
 void register_watch(pybind11::module_& module);
 // limits.cpp: the measured limits of the machine.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two counters that make staleness one comparison per call.
+// A counter that makes the staleness of packed parameters one comparison per run.
 #pragma once
 
 #include <atomic>
@@ -12,11 +12,6 @@ namespace lamella::program {
 // an older value looks at the version cells of its own constants.
 inline std::atomic<std::uint64_t> parameter_epoch{1};
 
-// Advances when any module's attributes or the selected instruction set changed: remembered calls
-// of an older epoch are not taken before their owner has confirmed them.
-inline std::atomic<std::uint64_t> structure_epoch{1};
-
 inline void touch_parameters() { parameter_epoch.fetch_add(1, std::memory_order_release); }
-inline void touch_structure() { structure_epoch.fetch_add(1, std::memory_order_release); }
 
 }  // namespace lamella::program

@@ -14,6 +14,7 @@ __all__: list[str] = [
     "Program",
     "ProgramBuilder",
     "Slot",
+    "Structure",
     "Watch",
     "assign",
     "binary_names",
@@ -29,17 +30,19 @@ __all__: list[str] = [
     "measure_handshake",
     "measure_limit",
     "mxcsr",
+    "note_traces",
     "num_threads",
     "random_state",
     "reduce_names",
     "same_value",
     "seed",
     "select_isa",
+    "selection",
     "set_num_threads",
     "set_random_state",
-    "structure_epoch",
+    "state_of",
+    "states_of",
     "touch_parameters",
-    "touch_structure",
     "unary_names",
 ]
 
@@ -391,13 +394,28 @@ class Callable:
         """
         The attributes.
         """
+    def _assign(self, name: str, value: typing.Any) -> None:
+        """
+        As object.__setattr__; moves its own structure unless the value is the one that was there.
+        """
     def _dispatch(self, *args: typing.Any, **kwargs: typing.Any) -> typing.Any:
         """
         Answers calls that nothing remembered fits.
         """
+    def _follow(
+        self, structures: tuple[Structure | Callable, ...], states: tuple[int, ...]
+    ) -> bool:
+        """
+        What is remembered is right while all of them are in these states, and until it follows
+        others. False, and nothing is right, where one of them is not.
+        """
     def _forget(self) -> None:
         """
         Drops everything remembered.
+        """
+    def _is_settled(self) -> bool:
+        """
+        Whether all that it follows is in the states that it was in.
         """
     def _remember(
         self,
@@ -414,9 +432,30 @@ class Callable:
         turned: for each of them whether the program takes the array of which it is the transposed.
         watch: a Watch that has to hold, or None.
         """
-    def _validate(self) -> None:
+    def _touch(self) -> None:
         """
-        Declares what is remembered right for the present structure epoch.
+        Its own structure is another one now: see `Structure.touch`.
+        """
+    def _was_disturbed(self) -> bool:
+        """
+        Whether another thread has, since `_watch_others`.
+        """
+    def _watch_others(self) -> None:
+        """
+        Begins to look whether other threads move what it follows.
+        """
+
+class Structure:
+    """
+    What programs are made for and what may change: see `Callable._follow`.
+    """
+    def __new__(cls) -> typing.Self:
+        """
+        Create and return a new object.  See help(type) for accurate signature.
+        """
+    def touch(self) -> None:
+        """
+        It is another one now: calls that depend on it are looked at again.
         """
 
 class Watch:
@@ -522,6 +561,11 @@ def mxcsr() -> int:
     Test hook: the floating-point control register.
     """
 
+def note_traces(depth: int) -> None:
+    """
+    How many traces the calling thread has under way: its calls then run in a trace.
+    """
+
 def num_threads() -> int:
     """
     How many threads a large program uses.
@@ -562,9 +606,14 @@ def set_random_state(key: int, calls: int) -> None:
     Continues from what random_state() returned.
     """
 
-def structure_epoch() -> int:
+def state_of(structure: Structure | Callable) -> int:
     """
-    Counts changes of modules' structure.
+    The number of the state that a Structure, or that of a Callable, is in.
+    """
+
+def states_of(structures: tuple[Structure | Callable, ...]) -> tuple[int, ...]:
+    """
+    The numbers of the states that all of them are in.
     """
 
 def touch_parameters() -> None:
@@ -572,12 +621,9 @@ def touch_parameters() -> None:
     To be called after version cells changed: programs look at theirs again.
     """
 
-def touch_structure() -> None:
-    """
-    To be called after a module's structure changed: remembered calls are checked again.
-    """
-
 def unary_names() -> list[tuple[str, int]]:
     """
     Unary kernels and how many parameters each takes.
     """
+
+selection: Structure

@@ -171,4 +171,3 @@ def clear_cache() -> None:
     """
     programs.clear()
     compiled.clear()
-    _core.touch_structure()

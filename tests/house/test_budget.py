@@ -31,8 +31,9 @@ BUDGETS = {
     "cpp/dispatch": 300,
     "cpp/steps": 3500,
     # Which steps a team shares is planned there, and what programs share is kept and prepared.
-    "cpp/program": 1650,
-    "cpp/bindings": 3300,  # what programs have taken of Python is compared there at every call
+    "cpp/program": 1900,
+    # What programs have taken of Python is compared there at every call; attributes that go back.
+    "cpp/bindings": 3900,
     # Pickles of checkpoints: what lies beside the state dict, NumPy's arrays, files before 1.6.
     "python/lamella/storage": 3300,
     # Extents that know their formula: polynomials, conditions, what leaves the integers.

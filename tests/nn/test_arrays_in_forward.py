@@ -57,8 +57,8 @@ def test_arrays_are_read_where_they_lie():
 
 def programs(net):
     """The programs that the module has for its present structure."""
-    found = net._compiled.current.by_signature.values()
-    return {one.program for variants in found for one in variants.programs}
+    found = net._compiled.current.programs
+    return {one.program for entry in found for one in entry.value.programs}
 
 
 def test_an_array_that_python_computes_with_as_well():

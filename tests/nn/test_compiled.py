@@ -159,6 +159,22 @@ def test_attributes_set_by_forward_do_not_compile_for_ever():
     assert net.shape == (3, 4)
 
 
+def test_tensors_kept_by_forward_do_not_compile_for_ever():
+    class Net(nn.Module):
+        runs = 0
+
+        def forward(self, x):
+            Net.runs += 1
+            self.last = x
+            self.kept = [x.shape]
+            return x * 2
+
+    net = Net()
+    for rows in (1, 1, 2, 2):
+        same_bits(np.array(net(X[:rows])), X[:rows] * 2)
+    assert Net.runs == 2
+
+
 def test_nested_inputs_and_outputs():
     class Tree(nn.Module):
         def forward(self, pair, named, *, bias=None, factor=1.0):

@@ -358,20 +358,6 @@ class TestReturns:
 
 
 class TestMemory:
-    def test_entries_follow_the_structure_epoch(self, negate, x):
-        before = _core.structure_epoch()
-        _core.touch_structure()
-        assert _core.structure_epoch() == before + 1
-        assert negate(x) == "dispatched"
-        negate._validate()
-        np.testing.assert_array_equal(negate(x), -x)
-        _core.touch_structure()
-        # A new entry declares itself current, and nothing older.
-        other = np.zeros((4,), np.float32)
-        assert negate._remember((other,), (), negation((4,)), None)
-        assert isinstance(negate(other), np.ndarray)
-        assert negate(x) == "dispatched"
-
     def test_forget(self, negate, x):
         negate._forget()
         assert negate(x) == "dispatched"

@@ -15,16 +15,17 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lamella import _core
 from lamella.ir.types import Array, DType
 from lamella.nn.arguments import Signature, signature
 from lamella.nn.inline import inline
-from lamella.nn.structure import difference, dtype_of, fingerprint
+from lamella.nn.structure import Fingerprint, difference, dtype_of, fingerprint
 from lamella.runtime.programs import Entry, Programs
 from lamella.runtime.session import Compiled, compile_call
+from lamella.runtime.taken import Taken
 from lamella.runtime.trace import current_trace
 from lamella.runtime.variants import Recompilations, Variants
 
@@ -36,6 +37,8 @@ __all__ = ["Cache", "clear", "dispatch"]
 # Structures kept beside the present one that have parameters or buffers which the module has no
 # more: what they keep alive counts nowhere.
 _FOREIGN = 4
+# How often a call is traced while other threads change what it reads; then it is not kept.
+_ATTEMPTS = 4
 
 _owners: weakref.WeakSet[Any] = weakref.WeakSet()
 
@@ -51,22 +54,25 @@ class _Structure:
     """One structure of a module, and its programs by input signature.
 
     key: what it is; dtype: what floating inputs are cast to; keep: the objects whose identity the
-    key contains, so that no other object can take their place.
+    key contains, so that no other object can take their place; followed: what was in `states` when
+    it was met last, and has to be so for it to be there again.
     """
 
-    __slots__ = ("dtype", "keep", "key", "programs")
+    __slots__ = ("dtype", "followed", "keep", "key", "programs", "states")
 
     def __init__(
-        self,
-        key: tuple[Hashable, ...],
-        dtype: DType | None,
-        keep: list[Any],
-        programs: Programs[Variants],
+        self, found: Fingerprint, dtype: DType | None, programs: Programs[Variants]
     ) -> None:
-        self.key = key
+        self.key, self.keep, self.followed, self.states = found
         self.dtype = dtype
-        self.keep = keep
         self.programs = programs
+
+    def is_here(self) -> bool:
+        """Whether everything is as it was, which costs no look at any attribute."""
+        return bool(self.followed) and _core.states_of(self.followed) == self.states
+
+
+_NOWHERE = Fingerprint((), [], (), ())
 
 
 class Cache:
@@ -75,13 +81,12 @@ class Cache:
     reached: modules outside the tree that forward reads, whose structure counts too.
     """
 
-    __slots__ = ("current", "epoch", "lock", "reached", "recompilations", "structures")
+    __slots__ = ("current", "lock", "reached", "recompilations", "structures")
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.structures: OrderedDict[Hashable, _Structure] = OrderedDict()
-        self.current = _Structure((), None, [], Programs(""))
-        self.epoch = -1
+        self.current = _Structure(_NOWHERE, None, Programs(""))
         self.reached: list[Module] = []
         self.recompilations: Recompilations | None = None
 
@@ -90,7 +95,8 @@ class Cache:
         out = named.pop("out", None)
         with self.lock:
             compiled, entry, given = self._prepare(module, inputs, named)
-            if given.direct:
+            passing = not entry.kept
+            if given.direct and not passing:
                 module._remember(
                     (*inputs, *named.values()),
                     tuple(named),
@@ -117,24 +123,42 @@ class Cache:
 
     def _refresh(self, module: Module) -> None:
         """Finds the programs of the structure that the module has now."""
-        epoch = _core.structure_epoch()
-        if epoch == self.epoch:
+        if self.current.followed and module._is_settled():
             return
-        key, keep = fingerprint([module, *self.reached])
-        structure = self.structures.get(key)
-        if structure is None:
-            programs = Programs[Variants](type(module).__name__, weakref.ref(module))
-            structure = _Structure(key, dtype_of(module), keep, programs)
-            self.structures[key] = structure
-            if self.current.programs:
-                self._count(module).note(difference(self.current.key, key))
-        self.structures.move_to_end(key)
+        known = (one for one in reversed(self.structures.values()) if one.is_here())
+        structure = next(known, None) or self._look(module)
+        self.structures.move_to_end(structure.key)
+        # Before it is settled again: what is remembered belongs to another structure.
         if structure is not self.current:
             module._forget()
             self.current = structure
             self._sort_out()
-        module._validate()
-        self.epoch = epoch if _core.structure_epoch() == epoch else -1
+        # False where something has changed meanwhile: then the next call looks again.
+        module._follow(structure.followed, structure.states)
+
+    def _look(self, module: Module) -> _Structure:
+        """The structure of all attributes as they are now."""
+        found = fingerprint(module, self.reached)
+        structure = self.structures.get(found.key)
+        if structure is not None:
+            structure.followed, structure.states = found.followed, found.states
+            return structure
+        programs = Programs[Variants](type(module).__name__, weakref.ref(module))
+        structure = self.structures[found.key] = _Structure(found, dtype_of(module), programs)
+        if self.current.programs:
+            self._count(module).note(difference(self.current.key, found.key))
+        return structure
+
+    def _reach(self, module: Module, modules: Sequence[Module]) -> None:
+        """Follows modules outside of the tree from now on."""
+        known = {id(one) for one in (*self.reached, *module.modules())}
+        fresh = [one for one in modules if id(one) not in known]
+        if fresh:
+            self.reached += fresh
+            # What was met without them says nothing about them, and is not met again.
+            self.structures.clear()
+            self.current.followed = ()
+            self._refresh(module)
 
     def _sort_out(self) -> None:
         """Drops structures without a program, and foreign ones beyond a few."""
@@ -154,20 +178,31 @@ class Cache:
         if compiled is not None and entry is not None:
             return compiled, entry
         _owners.add(module)
-        # Until the trace is over, no call of a module may be answered without coming here.
-        _core.touch_structure()
         positional, keywords = given.arguments()
-        earlier = () if entry is None else entry.value.programs
-        compiled = compile_call(module, positional, keywords, structured=True, earlier=earlier)
-        known = {id(one) for one in (*self.reached, *module.modules())}
-        self.reached += [one for one in compiled.watched.modules if id(one) not in known]
-        # forward may have set attributes: the program belongs to the structure behind it.
-        self._refresh(module)
         programs = self.current.programs
-        entry = programs.get(given.key)
-        variants = Variants(given.keep) if entry is None else entry.value
-        variants.add(compiled, self._count(module))
-        return compiled, programs.put(given.key, variants, variants.nbytes)
+        for _ in range(_ATTEMPTS):
+            taken = Taken(module)
+            self._reach(module, taken.reads.modules)
+            entry = self.current.programs.get(given.key)
+            earlier = () if entry is None else entry.value.programs
+            module._watch_others()
+            compiled = compile_call(
+                module, positional, keywords, structured=True, earlier=earlier, taken=taken
+            )
+            # forward may have set attributes: the program belongs to the structure behind it.
+            self._refresh(module)
+            programs = self.current.programs
+            # What other threads have set meanwhile it may have read before or behind that.
+            if not module._was_disturbed():
+                entry = programs.get(given.key)
+                variants = Variants(given.keep) if entry is None else entry.value
+                variants.add(compiled, self._count(module))
+                return compiled, programs.put(given.key, variants, variants.nbytes)
+        assert compiled is not None
+        # Right for this call, which those changes were made during, and for no other.
+        passing = Entry(programs, given.key, Variants(given.keep), 0)
+        passing.kept = False
+        return compiled, passing
 
     def _count(self, module: Module) -> Recompilations:
         if self.recompilations is None:
@@ -178,15 +213,15 @@ class Cache:
         """Forgets every program."""
         with self.lock:
             self.structures.clear()
-            self.current, self.epoch = _Structure((), None, [], Programs("")), -1
+            self.current = _Structure(_NOWHERE, None, Programs(""))
             self.reached = []
 
 
 def clear() -> None:
     """Forgets the programs of all modules."""
     for module in list(_owners):
-        module._forget()
         module._compiled.clear()
+        module._forget()
 
 
 def _renew_locks() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar, overload
 
-from lamella import _core
 from lamella.errors import UnsupportedError, message
 from lamella.nn.module import Module
 from lamella.nn.parameter import Parameter
@@ -41,7 +40,7 @@ class _Ordered(Module):
     def _renumber(self, children: Iterable[Module]) -> None:
         self._modules.clear()
         self._modules.update((str(i), child) for i, child in enumerate(children))
-        _core.touch_structure()
+        self._touch()
 
     def _key(self, index: int) -> str:
         keys = list(self._modules)
@@ -213,7 +212,7 @@ class ModuleDict(Module):
 
     def __delitem__(self, name: str) -> None:
         del self._modules[name]
-        _core.touch_structure()
+        self._touch()
 
     def __len__(self) -> int:
         return len(self._modules)

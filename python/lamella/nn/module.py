@@ -3,13 +3,15 @@
 
 No arithmetic and no compilation live here. A module's call comes from the C type `_core.Callable`:
 a signature seen before runs its program at once, anything else arrives at `_dispatch`
-(nn/compiled.py). Every change of an attribute bumps the structure epoch, which sends the next call
-of each module to `_dispatch` to find out whether its programs are still those of this structure.
+(nn/compiled.py). A module that is called follows the modules and parameters below it: whatever
+changes one of them sends the next call of those that follow it, and of no other, to `_dispatch`,
+which finds the programs of the structure that there is now. Every way to change a module must end
+in `_touch`, behind the change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -94,6 +96,14 @@ class Module(_core.Callable):
     def _dispatch(self, /, *inputs: Any, **named: Any) -> Any:
         return compiled.dispatch(self, inputs, named)
 
+    def _beside(self) -> Sequence[_core.Structure]:
+        """What its programs depend on beside its tree and what forward reads of Python."""
+        return ()
+
+    def _outside(self) -> Hashable:
+        """What there is to tell of that: equal while the programs are the same."""
+        return None
+
     def _cast_inputs(
         self, inputs: tuple[Any, ...], named: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -115,24 +125,28 @@ class Module(_core.Callable):
                 if name in attributes[table]:
                     self._replace(name, table, value)
                     return
-            object.__setattr__(self, name, value)
-        _core.touch_structure()
+            self._assign(name, value)
 
     def _place(self, name: str, table: str, value: Any) -> None:
+        entries = self.__dict__[table]
+        if name in entries and entries[name] is value:
+            return
         for other in _TABLES:
             if other != table:
                 self.__dict__[other].pop(name, None)
         self.__dict__.pop(name, None)
-        self.__dict__[table][name] = value
+        entries[name] = value
         if isinstance(value, Stored) and not value.name:
             value.name = name
+        self._touch()
 
     def _replace(self, name: str, table: str, value: Any) -> None:
         """Assigns something plain to the name of a parameter, buffer or module."""
         entries = self.__dict__[table]
         if value is None:
-            entries[name] = None
-            _core.touch_structure()
+            if entries[name] is not None:
+                entries[name] = None
+                self._touch()
         elif table == "_buffers" and isinstance(value, Tensor):
             current = entries[name]
             trace = current_trace()
@@ -149,7 +163,7 @@ class Module(_core.Callable):
             entries[name].data = value
         elif table == "_buffers":
             entries[name] = Buffer(value)
-            _core.touch_structure()
+            self._touch()
         else:
             kind = "nn.Parameter" if table == "_parameters" else "nn.Module"
             raise TypeError(
@@ -176,7 +190,7 @@ class Module(_core.Callable):
                 break
         else:
             object.__delattr__(self, name)
-        _core.touch_structure()
+        self._touch()
 
     def __dir__(self) -> list[str]:
         names = [name for table in _TABLES for name in self.__dict__[table]]
@@ -202,7 +216,6 @@ class Module(_core.Callable):
                 message(kind, "the attribute exists already", {"name": name}, "an unused name")
             )
         self._place(name, table, value)
-        _core.touch_structure()
 
     def register_parameter(self, name: str, param: Parameter | None) -> None:
         """Adds a parameter under `name`, or with None says that there is none.
@@ -453,8 +466,9 @@ class Module(_core.Callable):
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         state.validate(self, saved, Module)
-        self.__dict__.update(saved)
-        _core.touch_structure()
+        # The tables copied: those of a shallow copy would be another module's as well.
+        self.__dict__.update(saved, **{table: dict(saved[table]) for table in _TABLES})
+        self._touch()
 
     # Looks
 

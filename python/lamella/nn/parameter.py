@@ -78,11 +78,13 @@ def own(op: str, data: Any, dtype: Any = None) -> Array:
 class Stored(Operand):
     """Storage shared by a model and its compiled programs; see Parameter and Buffer."""
 
-    __slots__ = ("__weakref__", "array", "name", "version")
+    __slots__ = ("__weakref__", "array", "name", "structure", "version")
 
     array: Array
     version: Array
     name: str
+    # Which array it is, and whether it is learnt: not its values.
+    structure: _core.Structure
 
     def __init__(self, array: Array) -> None:
         # Read-only itself, so that no view of it can be made writeable.
@@ -90,6 +92,7 @@ class Stored(Operand):
         self.array = array
         self.version = np.zeros(1, np.int64)
         self.name = ""
+        self.structure = _core.Structure()
 
     @property
     def data(self) -> Array:
@@ -121,10 +124,12 @@ class Stored(Operand):
     def cast(self, dtype: np.dtype[Any]) -> None:
         """Converts floating storage; programs compiled for the old dtype are compiled anew."""
         if self.array.dtype.kind == "f" and self.array.dtype != dtype:
-            self.array = self.array.astype(dtype)
-            self.array.flags.writeable = False
+            array = self.array.astype(dtype)
+            array.flags.writeable = False
+            # The array last: who has seen the new one has its version too.
             self.version = np.zeros(1, np.int64)
-            _core.touch_structure()
+            self.array = array
+            self.structure.touch()
 
     def _value(self, trace: Trace) -> Value:
         # Behind an assignment within the same forward it is what was assigned.
@@ -232,8 +237,9 @@ class Parameter(Stored):
 
     @requires_grad.setter
     def requires_grad(self, requires_grad: bool) -> None:
-        self._requires_grad = bool(requires_grad)
-        _core.touch_structure()
+        if self._requires_grad != bool(requires_grad):
+            self._requires_grad = bool(requires_grad)
+            self.structure.touch()
 
     def requires_grad_(self, requires_grad: bool = True) -> Parameter:
         """Sets whether optimisers may change it; returns self.

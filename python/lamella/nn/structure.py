@@ -8,7 +8,7 @@ change in place is no part of it: the core compares that at every call (`lamella
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lamella import _core
 from lamella.ir.types import DType
@@ -19,7 +19,20 @@ from lamella.runtime.reads import is_library
 if TYPE_CHECKING:
     from lamella.nn.module import Module
 
-__all__ = ["difference", "dtype_of", "fingerprint"]
+__all__ = ["Fingerprint", "difference", "dtype_of", "fingerprint"]
+
+
+class Fingerprint(NamedTuple):
+    """All that a forward can depend on, at one moment.
+
+    key: hashable, equal for what is the same; keep: the objects whose identity it contains;
+    followed: what has to stay in `states` for it to stay the same.
+    """
+
+    key: tuple[Hashable, ...]
+    keep: list[Any]
+    followed: tuple[_core.Structure | _core.Callable, ...]
+    states: tuple[int, ...]
 
 
 def dtype_of(module: Module) -> DType | None:
@@ -35,35 +48,47 @@ def dtype_of(module: Module) -> DType | None:
     return None
 
 
-def fingerprint(modules: Sequence[Module]) -> tuple[tuple[Hashable, ...], list[Any]]:
-    """A key of all that a forward can depend on, and the objects whose identity it contains.
+def fingerprint(module: Module, reached: Sequence[Module] = ()) -> Fingerprint:
+    """All that the forward of `module` can depend on. reached: modules outside of its tree.
 
-    modules: the roots of the trees.
+    Each state is read before what it stands for, so that who follows is told what changes
+    meanwhile.
     """
-    parts: list[Hashable] = [_core.isa()]
+    beside: tuple[_core.Structure, ...] = ()
+    states: list[int] = []
+    while beside != (found := (_core.selection, *module._beside())):
+        beside, states = found, list(_core.states_of(found))
+    followed: list[_core.Structure | _core.Callable] = list(beside)
+    parts: list[Hashable] = [_core.isa(), module._outside()]
     keep: list[Any] = []
     seen: set[int] = set()
-    pending = list(reversed(modules))
+    pending = [*reversed(reached), module]
     while pending:
         one = pending.pop()
         if id(one) in seen:
             continue
         seen.add(id(one))
         keep.append(one)
+        followed.append(one)
+        states.append(_core.state_of(one))
         parts.append((type(one), id(one)))
-        for name, value in one.__dict__.items():
+        for name, value in list(one.__dict__.items()):
             if name == "_modules":
-                parts.extend((key, id(child)) for key, child in value.items())
-                pending.extend(child for child in value.values() if child is not None)
+                children = list(value.items())
+                parts.extend((key, id(child)) for key, child in children)
+                pending.extend(child for _, child in children if child is not None)
             elif name in ("_parameters", "_buffers"):
-                for key, stored in value.items():
-                    parts.append((key, _stored_key(stored)))
-                    keep.append(stored)
+                for key, stored in list(value.items()):
+                    if stored is not None and id(stored) not in seen:
+                        seen.add(id(stored))
+                        followed.append(stored.structure)
+                        states.append(_core.state_of(stored.structure))
+                    parts.append((key, _stored_key(stored, keep)))
             elif name != "_compiled":
                 # What the user's forward reads of those is compared by the core, wherever it is.
                 own = isinstance(value, list | dict | set) and not is_library(type(one).__module__)
                 parts.append((name, type(value) if own else static_key(value, keep)))
-    return tuple(parts), keep
+    return Fingerprint(tuple(parts), keep, tuple(followed), tuple(states))
 
 
 def difference(before: Sequence[Any], after: Sequence[Any]) -> list[str]:
@@ -75,7 +100,9 @@ def difference(before: Sequence[Any], after: Sequence[Any]) -> list[str]:
     return []
 
 
-def _stored_key(stored: Stored | None) -> Hashable:
+def _stored_key(stored: Stored | None, keep: list[Any]) -> Hashable:
     if stored is None:
         return None
-    return id(stored), id(stored.array), getattr(stored, "requires_grad", False)
+    array = stored.array
+    keep += [stored, array]
+    return id(stored), id(array), getattr(stored, "requires_grad", False)

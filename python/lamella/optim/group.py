@@ -54,6 +54,7 @@ class Group(dict[str, Any]):
         self.plan = describe(self)
         self.hyper = Buffer(self._numbers(self.plan))
         self.hyper.name = "hyper"
+        self.structure = _core.Structure()
 
     def replace(self, options: Mapping[str, Any]) -> None:
         """Takes over all options at once, or raises for what is no number and changes nothing.
@@ -72,7 +73,7 @@ class Group(dict[str, Any]):
             raise
         if plan != self.plan:
             self.plan = plan
-            _core.touch_structure()
+            self.structure.touch()
         if not np.array_equal(numbers, self.hyper.array):
             self.hyper.data = numbers
 

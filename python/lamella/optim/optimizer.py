@@ -61,7 +61,7 @@ class Optimizer:
     defaults: dict[str, Any]
     _compiled: Programs[tuple[Any, Compiled]]
     _structure: tuple[Any, ...]
-    _epoch: int
+    _states: tuple[int, ...]
     _generation: int
 
     def __init__(self, params: Iterable[Any], defaults: Mapping[str, Any]) -> None:
@@ -185,9 +185,9 @@ class Optimizer:
 
         Numbers such as learning rates are not part of it: programs read them when they run.
         """
-        epoch = _core.structure_epoch()
-        if epoch != self._epoch:
-            self._epoch = epoch
+        states = _core.states_of(self.followed())
+        if states != self._states:
+            self._states = states
             self._structure = (
                 self._generation,
                 *(
@@ -196,6 +196,11 @@ class Optimizer:
                 ),
             )
         return self._structure
+
+    def followed(self) -> tuple[_core.Structure, ...]:
+        """What has to stay in its state for `structure` to stay the same."""
+        groups = [group.structure for group in self.param_groups]
+        return (self._changes, *groups, *(one.parameter.structure for one in self._entries))
 
     def place(
         self,
@@ -337,14 +342,15 @@ class Optimizer:
     def _reset(self) -> None:
         self._compiled = Programs(type(self).__name__)
         self._structure = ()
-        self._epoch = -1
+        self._states = ()
+        self._changes = _core.Structure()
         self._generation = 0
 
     def _restructure(self) -> None:
         """Programs compiled before are no longer right."""
         self._compiled.clear()
         self._generation += 1
-        _core.touch_structure()
+        self._changes.touch()
 
     def _place_group(
         self, trace: Trace, group: Group, active: list[Entry], given: Mapping[int, Value]

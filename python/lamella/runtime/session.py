@@ -271,21 +271,24 @@ def compile_call(
     structured: bool = False,
     earlier: Sequence[Compiled] = (),
     free: Free = (),
+    taken: Taken | None = None,
 ) -> Compiled:
     """Traces and compiles `body` for arguments like these: see `trace`.
 
     root: the user's function where `body` is one around it; check: see Compiled; structured:
     whether the caller notices attributes assigned to modules; earlier: programs of this signature
     that no longer hold, one of which may turn out to be what is wanted all the same; free: the axes
-    whose extents are free.
+    whose extents are free; taken: what the body can read, looked at before.
     """
-    taken = Taken(body if root is None else root)
+    taken = taken or Taken(body if root is None else root)
     traced, outputs = trace(body, args, kwargs, names, taken, free)
     found = digest(traced, identity) if earlier else b""
+    # Who notices attributes of modules notices which arrays their parameters have.
+    stored = () if structured else [leaf.source for leaf in traced.parameters()]
     for one in reversed(earlier):
         if one.is_of(found, outputs):
-            return one.again(taken.settle(structured, one.watched))
-    return Compiled(traced, outputs, check, taken.settle(structured))
+            return one.again(taken.settle(structured, one.watched, stored))
+    return Compiled(traced, outputs, check, taken.settle(structured, stored=stored))
 
 
 class Session:

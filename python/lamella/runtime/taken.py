@@ -8,7 +8,7 @@ program: the watch compares it, in the core, with what is there at the next call
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -98,7 +98,7 @@ NOTHING_TAKEN = Watched((), (), (), None)
 
 def identity(source: Source) -> Hashable:
     """Equal for leaves of different traces that read the same memory as the same type."""
-    return source.key if isinstance(source, UserArray) else id(source)
+    return source.key if isinstance(source, UserArray) else (id(source), id(source.array))
 
 
 class Taken:
@@ -162,12 +162,18 @@ class Taken:
         places = [(place.kind, place.holder, place.key) for place in self.reads.places]
         return _core.Watch(tuple(places), tuple(arrays))
 
-    def settle(self, structured: bool, earlier: Watched | None = None) -> Watched:
+    def settle(
+        self,
+        structured: bool,
+        earlier: Watched | None = None,
+        stored: Sequence[Source] = (),
+    ) -> Watched:
         """What the trace, now over, has taken.
 
         What the traced code itself has changed is not compared: it would never be the same twice.
         structured: whether others notice attributes assigned to modules; earlier: of a program that
-        this trace has given again, although something has changed since.
+        this trace has given again, although something has changed since; stored: parameters and
+        buffers whose arrays have to stay the same.
         """
         assert self._before is not None
         written = set(self._before.changed())
@@ -195,6 +201,11 @@ class Taken:
             [
                 place._replace(watched=number not in written and (place.watched or not structured))
                 for number, place in enumerate(self.reads.places)
+            ]
+            + [
+                Place(f"array of {one.name or 'a parameter'}", "slot", one, "array", True)
+                for one in stored
+                if not isinstance(one, UserArray)
             ]
         )
         native = tuple([(one.kind, one.holder, one.key) for one in places if one.watched])

@@ -17,6 +17,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from lamella import _core
 from lamella.errors import (
     DTypeError,
     ShapeError,
@@ -166,12 +167,15 @@ def current() -> Trace:
 @contextmanager
 def begin(storage_of: Callable[[Any], Source | None] = _nothing) -> Iterator[Trace]:
     """Starts a trace of this thread and ends it with the block."""
-    trace = Trace(storage_of)
-    _stack.traces.append(trace)
+    trace, traces = Trace(storage_of), _stack.traces
+    traces.append(trace)
     try:
+        # From here on no call of this thread is answered by a program that was remembered.
+        _core.note_traces(len(traces))
         yield trace
     finally:
-        _stack.traces.pop()
+        traces.pop()
+        _core.note_traces(len(traces))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from lamella import _core
 from lamella.ir.graph import Value
 from lamella.ir.types import DType
 from lamella.nn.parameter import Buffer, Parameter
@@ -36,6 +37,7 @@ class Held:
         self.mass = Buffer(np.zeros((), np.float64))
         self._sums: dict[int, Buffer] = {}
         self._reached: dict[int, bool] = {}
+        self.changes = _core.Structure()
 
     @property
     def nbytes(self) -> int:
@@ -58,6 +60,11 @@ class Held:
         found.cast(parameter.array.dtype)
         return found
 
+    def _reach(self, parameter: Parameter) -> None:
+        if id(parameter) not in self._reached:
+            self._reached[id(parameter)] = True
+            self.changes.touch()
+
     # In a trace
 
     def weigh(self, trace: Trace, objective: Objective) -> Value:
@@ -71,7 +78,7 @@ class Held:
 
     def add(self, trace: Trace, parameter: Parameter, gradient: Value) -> None:
         """Adds a call's gradient to the sum."""
-        self._reached[id(parameter)] = True
+        self._reach(parameter)
         held = self.sum(parameter)
         trace.update(held, trace.place(Binary("add"), trace.parameter(held), gradient))
 
@@ -119,7 +126,7 @@ class Held:
         mass, blank = (saved["mass"], int(saved["blank"])) if calls else (0.0, 0)
         for parameter, array in zip(parameters, sums, strict=True):
             if array is not None:
-                self._reached[id(parameter)] = True
+                self._reach(parameter)
                 self.sum(parameter).data = array
             elif id(parameter) in self._reached:
                 self.sum(parameter).data = np.zeros_like(parameter.array)

@@ -8,13 +8,14 @@ What programs share (net, loss, optimiser, sums, random state) is the step's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lamella import _core
 from lamella.errors import UnsupportedError, message
 from lamella.ir.graph import Value
 from lamella.ir.types import Array
@@ -56,7 +57,6 @@ class Part(Module):
         self.loss = step.loss
         self.step = step
         self.rows = rows
-        self.structure = step.structure()
 
     def _dispatch(self, *inputs: Any, **named: Any) -> Any:
         if current_trace() is not None:
@@ -68,6 +68,12 @@ class Part(Module):
         with self._compiling():
             return compiled.dispatch(self, inputs, named)
 
+    def _beside(self) -> Sequence[_core.Structure]:
+        return self.step.followed()
+
+    def _outside(self) -> Hashable:
+        return self.step.structure()
+
     def find(self, *arguments: Any) -> tuple[Compiled, list[Array]]:
         """The program of a call with these arguments, and the arrays that it takes."""
         with self._compiling():
@@ -75,9 +81,8 @@ class Part(Module):
 
     @contextmanager
     def _compiling(self) -> Iterator[None]:
-        """Makes this the one part that may be traced, in the structure that the step has now."""
+        """Makes this the one part that may be traced."""
         with self.step._lock:
-            self.__dict__["structure"] = self.step.structure()
             self.step._compiling = self
             try:
                 yield

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from lamella import _core
 from lamella.errors import message
 from lamella.ir.types import Array
 from lamella.nn.explain import Explanation, describe
@@ -361,6 +362,10 @@ class TrainStep:
     def structure(self) -> tuple[Any, ...]:
         """What the programs depend on beside net and loss."""
         return self.optimizer.structure(), self.sums.structure(), self.classes
+
+    def followed(self) -> tuple[_core.Structure, ...]:
+        """What has to stay in its state for `structure` to stay the same."""
+        return (*self.optimizer.followed(), self.sums.changes)
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
