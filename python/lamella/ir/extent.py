@@ -67,7 +67,8 @@ class Extents:
         self._atoms = Atoms()
         self._known: dict[frozenset[tuple[Monomial, int]], Extent] = {}
         self._numbers: dict[Formula, int] = {}
-        self._noted: set[Hashable] = set()
+        self._answers: dict[tuple[Relation, frozenset[tuple[Monomial, int]]], bool] = {}
+        self._noted: set[Formula] = set()
 
     def symbol(self, value: int) -> Extent:
         """A new free extent; `value` is the example's."""
@@ -177,6 +178,14 @@ class Extents:
     def _holds(self, relation: Relation, a: Polynomial, b: Polynomial) -> bool:
         """Whether a = b, a < b or a <= b in the example; noted if it is not always so."""
         gap = add(b, a, -1)
+        key = (relation, frozenset(gap.items()))
+        held = self._answers.get(key)
+        if held is None:
+            held = self._answers[key] = self._decided(relation, gap)
+        return held
+
+    def _decided(self, relation: Relation, gap: Polynomial) -> bool:
+        """Whether the gap between two polynomials is 0, above 0, or not below."""
         low, high = self._atoms.bounds(gap)
         if relation == "eq":
             if low > 0 or high < 0:
@@ -204,13 +213,10 @@ class Extents:
         else:
             left, right, found = right, left, "le" if relation == "lt" else "lt"
         i, j = (self.number(self._extent(side)) for side in (left, right))
-        self._note(found, i, j)
+        if (found, i, j) not in self._noted:
+            self._noted.add((found, i, j))
+            self.conditions.append((found, i, j))
         return held
-
-    def _note(self, relation: str, i: int, j: int) -> None:
-        if (relation, i, j) not in self._noted:
-            self._noted.add((relation, i, j))
-            self.conditions.append((relation, i, j))
 
 
 if TYPE_CHECKING:

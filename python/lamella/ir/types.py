@@ -103,9 +103,12 @@ class TensorType:
 
     def __eq__(self, other: object) -> bool:
         # What differs in rank is told apart without looking at an extent, which may be free.
-        if not isinstance(other, TensorType):
+        if type(other) is not TensorType:
             return NotImplemented
-        return self.dtype is other.dtype and same_shape(self.shape, other.shape)
+        shape = other.shape
+        return (
+            self.dtype is other.dtype and len(self.shape) == len(shape) and self.shape == shape
+        )
 
     def __post_init__(self) -> None:
         # Zero extents count as one, as in NumPy: strides are products too.
@@ -169,7 +172,7 @@ def broadcast_shapes(*shapes: Shape) -> Shape | None:
     """NumPy's common shape of `shapes`, or None where there is none."""
     first = shapes[0]
     for shape in shapes:
-        if not same_shape(shape, first):
+        if shape is not first and (len(shape) != len(first) or shape != first):
             break
     else:
         return first

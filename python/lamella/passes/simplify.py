@@ -150,12 +150,12 @@ def _binary(op: Op, inputs: tuple[Value, ...]) -> Rewrite:
         return expanded
     x, y = inputs
     name = op.name
-    if len(y.shape) <= len(x.shape):
+    if type(y) is Constant and len(y.shape) <= len(x.shape):
         if name in ("mul", "div", "pow") and _is(y, 1.0):
             return x
         if (name == "add" and _is(y, -0.0)) or (name == "sub" and _is(y, 0.0)):
             return x
-    if len(x.shape) <= len(y.shape):
+    if type(x) is Constant and len(x.shape) <= len(y.shape):
         if (name == "mul" and _is(x, 1.0)) or (name == "add" and _is(x, -0.0)):
             return y
         if name == "div" and _is(x, 1.0):
