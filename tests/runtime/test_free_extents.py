@@ -205,6 +205,20 @@ def test_what_leaves_the_integers_says_where(name: str) -> None:
         assert "(test_free_extents.py, line " in reason
 
 
+def test_what_a_module_keeps_is_plain_and_a_reason() -> None:
+    class Keeping(nn.Module):
+        def forward(self, x):
+            self.rows, self.shape = x.shape[0], x.shape
+            return x
+
+    net = Keeping()
+    graph, _ = trace(net, [floats(12, 4)], free=BATCH)
+    assert type(net.rows) is int
+    assert all(type(n) is int for n in net.shape)
+    assert graph.extents is not None
+    assert "plain number (test_free_extents.py, line " in graph.extents.reasons[0]
+
+
 LOSSES: dict[str, tuple[Any, Any]] = {
     "mse": (nn.MSELoss, floats),
     "l1": (nn.L1Loss, floats),

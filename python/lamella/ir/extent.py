@@ -21,7 +21,7 @@ import numpy as np
 from lamella.ir.polynomial import Atoms, Monomial, Polynomial, add, multiply, scale
 from lamella.ir.reciprocal import Reciprocal
 
-__all__ = ["Extent", "Extents", "index", "plain"]
+__all__ = ["Extent", "Extents", "index", "kept", "plain"]
 
 Formula: TypeAlias = tuple[str, int, int]
 Relation: TypeAlias = Literal["eq", "lt", "le"]
@@ -43,6 +43,15 @@ def index(number: Any) -> int:
     # Type checkers know what isinstance would say of it.
     found: int = number if type(number) is Extent else operator.index(number)
     return found
+
+
+def kept(value: Any) -> Any:
+    """A value that outlives the trace: plain numbers in the place of Extents, which is a reason."""
+    if type(value) is Extent:
+        return operator.index(value)
+    if type(value) is tuple and any(type(one) is Extent for one in value):
+        return tuple(map(kept, value))
+    return value
 
 
 class Extents:

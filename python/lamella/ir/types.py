@@ -106,9 +106,7 @@ class TensorType:
         if type(other) is not TensorType:
             return NotImplemented
         shape = other.shape
-        return (
-            self.dtype is other.dtype and len(self.shape) == len(shape) and self.shape == shape
-        )
+        return self.dtype is other.dtype and len(self.shape) == len(shape) and self.shape == shape
 
     def __post_init__(self) -> None:
         # Zero extents count as one, as in NumPy: strides are products too.

@@ -19,6 +19,7 @@ import numpy as np
 from lamella import _core
 from lamella.errors import UnsupportedError, message
 from lamella.habits import is_device, unknown
+from lamella.ir.extent import kept
 from lamella.nn import compiled, inline, state
 from lamella.nn.parameter import Buffer, Parameter, Stored, floating
 from lamella.nn.summary import Summary, summary
@@ -125,7 +126,7 @@ class Module(_core.Callable):
                 if name in attributes[table]:
                     self._replace(name, table, value)
                     return
-            self._assign(name, value)
+            self._assign(name, kept(value))
 
     def _place(self, name: str, table: str, value: Any) -> None:
         entries = self.__dict__[table]
