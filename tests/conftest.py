@@ -7,10 +7,15 @@ rooms of this folder (comparators, cases, guard) are importable by name from eve
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+# NumPy's product is the reference of many tests. Its threads spin between calls, and on a machine
+# with other work that costs ten times what they compute; OpenBLAS asks once, when it is loaded.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -34,6 +39,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         seen = [item for item in items if "isa" in getattr(item, "fixturenames", ())]
         config.hook.pytest_deselected(items=seen)
         items[:] = [item for item in items if "isa" not in getattr(item, "fixturenames", ())]
+
+
+def pytest_collection_finish() -> None:
+    # Thousands of collected tests live to the end: tests of memory that collect garbage again and
+    # again need not walk through them.
+    gc.collect()
+    gc.freeze()
 
 
 # Every graph is verified after every pass.
