@@ -66,6 +66,13 @@ def test_every_value_has_its_name():
         found.name = "other"
 
 
+def test_names_are_told_whole():
+    net = Net()
+    net.kind = "/of/a/file/" + "deep/" * 40 + "net.onnx"
+    facts = lm.explain(net, X).constants.facts
+    assert {fact.name: fact.value for fact in facts}["self.kind"] == repr(net.kind)
+
+
 def test_values_are_those_of_now():
     net = Net()
     lm.explain(net, X)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import struct
 from pathlib import Path
 
@@ -94,6 +95,19 @@ def test_a_format_that_is_asked_for_is_the_only_one(tmp_path: Path) -> None:
             files.load(tmp_path / "x.npz", format=format)
     with pytest.raises(UnsupportedError, match="no such format"):
         files.load(tmp_path / "x.npz", format="pickle")
+
+
+def test_what_a_user_gave_is_named_whole(tmp_path: Path) -> None:
+    folder = tmp_path / ("a long way down " * 12)
+    folder.mkdir()
+    with pytest.raises(UnsupportedError, match=re.escape(repr(str(folder / "x.onnxx")))):
+        files.save({"w": np.ones(2)}, folder / "x.onnxx")
+    files.save({"w": np.ones(2)}, folder / "x.npz")
+    with pytest.raises(UnsupportedError, match="encoder" * 40):
+        files.load(folder / "x.npz", key="encoder" * 40)
+    (folder / "x.npz").write_bytes(b"odd")
+    with pytest.raises(FormatError, match=re.escape(repr(str(folder / "x.npz")))):
+        files.load(folder / "x.npz")
 
 
 def test_no_other_reader_is_fallen_back_to_cve_2025_54886(tmp_path: Path) -> None:

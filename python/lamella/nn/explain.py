@@ -27,6 +27,9 @@ __all__ = ["Explanation", "Fact", "Section", "explain"]
 
 # Items of one container that are listed; the rest is counted.
 _LISTED = 8
+# Values in short, but texts and paths whole: a name cut in its middle names nothing.
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +171,7 @@ def _leaves(name: str, value: Any) -> Iterator[tuple[str, str]]:
         return
     else:
         if not isinstance(value, np.ndarray | _core.Callable) and not _is_own(value):
-            yield name, reprlib.repr(value)
+            yield name, _short.repr(value)
         return
     if len(items) > MOST_ITEMS:
         yield name, f"{type(value).__name__} of {len(items)} items"

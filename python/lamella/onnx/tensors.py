@@ -169,7 +169,7 @@ def _external(tensor: TensorProto, what: str, size: int, folder: str | None) -> 
         raise _fault(
             what,
             "external data has other keys than the format",
-            {"keys": [quoted(key) for key in list(entries)[:8]]},
+            {"keys": [quoted(key, most=80) for key in list(entries)[:8]]},
         )
     offset = _number(what, "offset", entries.get("offset", "0"))
     length = _number(what, "length", entries.get("length", str(size)))

@@ -212,7 +212,7 @@ def read(
             _verify(kept)
         except (FormatError, OSError):
             raise error from None
-        advice = f". The previous checkpoint is whole: {quoted(kept)}"
+        advice = f". The previous checkpoint is whole: {kept!a}"
         if isinstance(error, FormatError):
             raise FormatError(f"{error}{advice}") from None
         raise FileNotFoundError(error.errno, f"{error.strerror}{advice}", error.filename) from None

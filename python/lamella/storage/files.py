@@ -15,7 +15,7 @@ from lamella.errors import UnsupportedError, message
 from lamella.storage import npz, safetensors, torch_file
 from lamella.storage.archive import members
 from lamella.storage.elements import checked
-from lamella.storage.source import opened, quoted
+from lamella.storage.source import opened
 from lamella.storage.weights import Weights
 
 __all__ = ["load", "save"]
@@ -87,14 +87,14 @@ def load(
     """
     if format is not None and format not in _FORMATS:
         raise UnsupportedError(
-            message("load", "no such format", {"format": quoted(format)}, ", ".join(_FORMATS))
+            message("load", "no such format", {"format": ascii(format)}, ", ".join(_FORMATS))
         )
     found = format or _format_of(path)
     if found == "torch":
         return torch_file.read(path, max_bytes=max_bytes, key=key)
     if key is not None:
         raise UnsupportedError(
-            message("load", "the file has no dicts in it", {"format": found, "key": quoted(key)})
+            message("load", "the file has no dicts in it", {"format": found, "key": ascii(key)})
         )
     if found == "npz":
         return Weights(npz.read(path, max_bytes=max_bytes))
@@ -131,7 +131,9 @@ def save(
     ending = os.path.splitext(os.fsdecode(path))[1].lower()
     if ending not in (".safetensors", ".npz"):
         raise UnsupportedError(
-            message("save", "no such format", {"path": quoted(path)}, ".safetensors or .npz")
+            message(
+                "save", "no such format", {"path": ascii(os.fsdecode(path))}, ".safetensors or .npz"
+            )
         )
     found = state if isinstance(state, Mapping) else getattr(state, "state_dict", lambda: None)()
     if not isinstance(found, Mapping):

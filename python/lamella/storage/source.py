@@ -28,16 +28,22 @@ CHUNK = 1 << 18
 MAX_NAMES = 65_536
 
 
-def quoted(name: object) -> str:
-    """A name out of a file as one may print it: escaped, shortened.
+# The most that a message shows of one name out of a file, which may hold anything: as long as the
+# name of a file may be on Linux. What a user gave is shown whole.
+_SHOWN = 255
+
+
+def quoted(name: object, most: int = _SHOWN) -> str:
+    """A name out of a file as one may print it: escaped, and whole unless it is too long.
 
     >>> quoted("weight")
     "'weight'"
-    >>> len(quoted("x" * 1000))
-    85
+    >>> len(quoted("x" * 1000)), len(quoted("\\u202e" * 1000, most=80))
+    (260, 85)
     """
     text = name if isinstance(name, str) else str(name)
-    return ascii(text[:80]) + ("..." if len(text) > 80 else "")
+    shown = ascii(text[: most + 1])
+    return shown if len(shown) <= most + 2 else f"{shown[: most + 1]}{shown[0]}..."
 
 
 class Source:

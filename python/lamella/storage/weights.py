@@ -135,7 +135,7 @@ def _path_of(source: Source, tree: dict[Any, Any], key: str) -> list[str]:
         fits = [n for n in range(len(parts), 0, -1) if ".".join(parts[:n]) in tree]
         if not fits:
             names = _listed([name for name in tree if isinstance(name, str)])
-            source.fail("no such key", {"key": quoted(key)}, names or "a dict there")
+            source.fail("no such key", {"key": ascii(key)}, names or "a dict there")
         name = ".".join(parts[: fits[0]])
         path.append(name)
         del parts[: fits[0]]
@@ -208,7 +208,8 @@ def _refuse(source: Source, name: object, entry: object) -> NoReturn:
 
 
 def _listed(names: list[str]) -> str:
-    return ", ".join(quoted(name) for name in names[:6]) + (", ..." if len(names) > 6 else "")
+    shown = ", ".join(quoted(name, most=80) for name in names[:6])
+    return shown + (", ..." if len(names) > 6 else "")
 
 
 def _text(name: object) -> str:
