@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Runs kernels on arrays that touch guard pages: python sweep.py FAMILY ISA.
+"""Runs kernels on arrays that touch guard pages: python sweep.py ISA [FAMILY ...].
 
 A process of its own, because a kernel that reads one byte too far ends it. Before each run the
 case is written to stdout; the last line therefore names what was running when a fault came. Each
@@ -8,6 +8,7 @@ result must equal the same program's on ordinary arrays, and no byte around the 
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -238,13 +239,13 @@ def check(run: Run, rooms: Rooms) -> None:
             same_values(after, before)
 
 
-def main(family: str, isa: str) -> None:
+def main(isa: str, *families: str) -> None:
     _core.select_isa(isa)
     rooms = {capacity: Rooms(capacity) for capacity in (4096, 1 << 17, 1 << 25)}
     count = 0
-    for dtype in ("float32", "float64"):
+    for family, dtype in itertools.product(families or FAMILIES, ("float32", "float64")):
         for run in FAMILIES[family](dtype):
-            print(run[0], flush=True)
+            print(f"{family}: {run[0]}", flush=True)
             needed = max((x.nbytes for x in run[2]), default=0)
             check(run, rooms[min(capacity for capacity in rooms if capacity >= needed)])
             count += 1

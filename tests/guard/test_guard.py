@@ -9,15 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from guard.sweep import FAMILIES
-
 SWEEP = Path(__file__).with_name("sweep.py")
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-def test_kernels_stay_inside_their_arrays(family, isa):
+def test_kernels_stay_inside_their_arrays(isa):
     result = subprocess.run(
-        [sys.executable, "-X", "faulthandler", str(SWEEP), family, isa],
+        [sys.executable, "-X", "faulthandler", str(SWEEP), isa],
         capture_output=True,
         text=True,
     )

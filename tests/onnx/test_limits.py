@@ -159,14 +159,14 @@ def refused(data: bytes) -> bool:
 @pytest.mark.parametrize("name", EXPENSIVE)
 def test_limits_are_kept(name: str) -> None:
     data = EXPENSIVE[name]()
-    times = []
     # The better of two: the machine may be busy.
-    for _ in range(2):
+    for last in (False, True):
         start = time.process_time()
         refusal = refused(data)
-        times.append(time.process_time() - start)
+        if time.process_time() - start < targets.time_limit(len(data)):
+            break
+        assert not last
     assert refusal == ("more" in name or name == "modules")
-    assert min(times) < targets.time_limit(len(data))
     tracemalloc.start()
     try:
         targets.door(data)
