@@ -37,7 +37,7 @@ BUDGETS = {
     # Pickles of checkpoints: what lies beside the state dict, NumPy's arrays, files before 1.6.
     "python/lamella/storage": 3300,
     # Extents that know their formula: polynomials, conditions, what leaves the integers.
-    "python/lamella/ir": 1500,
+    "python/lamella/ir": 1650,
     "python/lamella/ops": 4500,  # forward meanings and gradient rules
     "python/lamella/passes": 1200,
     # Element types where scalars meet arrays, and integers that are handed back narrow.

@@ -188,6 +188,51 @@ def test_what_depends_on_the_batch_is_fixed() -> None:
     assert onnx.load_from_string(data).graph.input[0].type.tensor_type.shape.dim[0].dim_value == 3
 
 
+def dimension(data: bytes) -> object:
+    found = onnx.load_from_string(data).graph.input[0].type.tensor_type.shape.dim[0]
+    return found.dim_param or found.dim_value
+
+
+class Branching(nn.Module):
+    def forward(self, x):
+        return x * 2 if x.shape[0] > 5 else x
+
+
+FIXED = {
+    "variance": Functional(lambda x: x - x.var(0)),
+    "deviation": Functional(lambda x: x / x.std(0)),
+    "mean": Functional(lambda x: x - x.mean(0) * x.shape[0]),
+    "branch": Branching(),
+    "slice": Functional(lambda x: F.concat([x[1:], x[:1]], 0)),
+    "other axes": Functional(lambda x: x @ x.mT),
+}
+FREE = {
+    "mean": Functional(lambda x: x - x.mean(0)),
+    "flat": Functional(lambda x: x.reshape(-1).reshape(x.shape)),
+    "rows": Functional(lambda x: x.reshape(x.shape[0] * 2, 4).sum(-1).reshape(x.shape[0], 2)),
+    "spread": Functional(lambda x: x[:, :1].expand(x.shape[0], 8) + x),
+}
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_what_holds_for_one_batch_is_fixed(name: str) -> None:
+    assert dimension(check(FIXED[name], X)) == 3
+
+
+@pytest.mark.parametrize("name", FREE)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_what_holds_for_any_batch_is_free(name: str, batch: int) -> None:
+    net = FREE[name]
+    data = lm.onnx.encode(net, X[:batch])
+    assert dimension(data) == "batch"
+    session = runtime.InferenceSession(data)
+    for size in (1, 2, 5):
+        x = RNG.normal(size=(size, 8)).astype(np.float32)
+        (got,) = session.run(None, {session.get_inputs()[0].name: x})
+        np.testing.assert_allclose(got, net(x), rtol=1e-5, atol=2e-6)
+        np.testing.assert_allclose(lm.onnx.load(data)(x), net(x), rtol=1e-5, atol=2e-6)
+
+
 def test_random_numbers_have_no_form() -> None:
     class Noisy(nn.Module):
         def forward(self, x):

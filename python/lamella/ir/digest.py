@@ -8,22 +8,42 @@ bits, parameters by the identity of their storage, which has to live as long as 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
-from lamella.ir.graph import Constant, Graph, Parameter, Source, Value, formulas
+from lamella.ir.graph import (
+    Constant,
+    Graph,
+    Parameter,
+    Source,
+    Value,
+    array_of,
+    formulas,
+    sized,
+)
 
 __all__ = ["digest"]
 
 
-def digest(graph: Graph, identity: Callable[[Source], Hashable] = id) -> bytes:
+def digest(
+    graph: Graph,
+    identity: Callable[[Source], Hashable] = id,
+    symbols: Sequence[int] | None = None,
+) -> bytes:
     """Equal for two graphs where a run of either gives the same bits.
 
     identity: what tells storages apart. Of a trace with free extents their formulas count too, and
-    what it took for granted.
+    what it took for granted; unless there are `symbols`: then it is the digest of a trace of these
+    sizes.
     """
     found = hashlib.blake2b(digest_size=32)
     numbers: dict[Value, int] = {}
     constants: dict[Value, str] = {}
+    free = graph.extents
+    values = None if free is None or symbols is None else free.values(symbols)
+
+    def plain(tree: Any) -> Any:
+        return tree if values is None else sized(tree, values)
 
     def add(*parts: object) -> None:
         # A text of plain values: numbers such as 0.0 and -0.0 are equal and have two.
@@ -33,23 +53,28 @@ def digest(graph: Graph, identity: Callable[[Source], Hashable] = id) -> bytes:
         if isinstance(value, Parameter):
             add("parameter", identity(value.source), value.dtype.value, value.shape)
         elif isinstance(value, Constant):
-            if value not in constants:
-                constants[value] = hashlib.blake2b(value.array.tobytes()).hexdigest()
-            add("constant", value.dtype.value, value.shape, constants[value])
-            if value.extent is not None:
+            array = value.array
+            if value.extent is not None and values is not None:
+                kind, extent = value.extent
+                array = array_of(kind, values[extent.number], value.dtype, array.ndim)
+            elif value.extent is not None:
                 add(value.extent[0], value.extent[1].number)
+            if value not in constants:
+                constants[value] = hashlib.blake2b(array.tobytes()).hexdigest()
+            add("constant", value.dtype.value, value.shape, constants[value])
         else:
             add(numbers[value])
 
     add(None if graph.random is None else identity(graph.random), len(graph.nodes))
-    free = graph.extents
     for given in graph.inputs:
         numbers[given] = len(numbers)
-        add("input", given.dtype.value, given.shape, formulas(given.shape))
+        shape = plain(given.shape)
+        add("input", given.dtype.value, shape, formulas(shape))
     for node in graph.nodes:
-        add(type(node.op), node.op, node.path, len(node.inputs))
-        if free is not None:
-            add(formulas(node.op))
+        op = plain(node.op)
+        add(type(op), op, node.path, len(node.inputs))
+        if free is not None and values is None:
+            add(formulas(op))
         for operand in node.inputs:
             add_value(operand)
         for result in node.outputs:
@@ -60,6 +85,6 @@ def digest(graph: Graph, identity: Callable[[Source], Hashable] = id) -> bytes:
     for source, value in graph.updates:
         add(identity(source))
         add_value(value)
-    if free is not None:
+    if free is not None and values is None:
         add(free.formulas, free.conditions, free.reasons)
     return found.digest()

@@ -9,7 +9,7 @@ op on the same values is one node, unless the op has effects. Values compare by 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
@@ -118,6 +118,13 @@ class Constant(Value):
         self.type = TensorType(array.shape, DType.of(array.dtype))
 
 
+def array_of(kind: Literal["value", "reciprocal"], size: int, dtype: DType, rank: int) -> Array:
+    """The array of a constant that is made of an extent of this size."""
+    value = float(size) if kind == "value" else 1.0 / size
+    array = np.array(size if dtype is DType.int64 else value, dtype.numpy)
+    return array.reshape((1,) * rank)
+
+
 def made_of(
     kind: Literal["value", "reciprocal"], extent: Extent, dtype: DType, rank: int = 0
 ) -> Constant:
@@ -126,9 +133,8 @@ def made_of(
     key = (kind, extent.number, dtype, rank)
     found = leaves.get(key)
     if found is None:
-        value = float(extent.value) if kind == "value" else 1.0 / extent.value
-        array = np.array(extent.value if dtype is DType.int64 else value, dtype.numpy)
-        found = leaves[key] = Constant(array.reshape((1,) * rank), (kind, extent))
+        array = array_of(kind, extent.value, dtype, rank)
+        found = leaves[key] = Constant(array, (kind, extent))
     assert isinstance(found, Constant)
     return found
 
@@ -237,6 +243,18 @@ def formulas(tree: Any) -> Any:
     else:
         return None
     return found if any(one is not None for one in found) else None
+
+
+def sized(tree: Any, values: Sequence[int]) -> Any:
+    """An op, or what is in it, with numbers in place of extents. values: of all formulas."""
+    if formulas(tree) is None:
+        return tree
+    if type(tree) is Extent:
+        return values[tree.number]
+    if isinstance(tree, tuple):
+        return tuple([sized(item, values) for item in tree])
+    names = [field.name for field in fields(tree)]
+    return replace(tree, **{name: sized(getattr(tree, name), values) for name in names})
 
 
 class GraphBuilder:

@@ -17,7 +17,7 @@ from lamella.ir.graph import Graph, Node
 from lamella.ir.types import TensorType
 from lamella.nn.parameter import Parameter
 from lamella.nn.structure import dtype_of
-from lamella.runtime.session import trace
+from lamella.runtime.session import Free, trace
 from lamella.runtime.signature import flatten, unflatten
 from lamella.runtime.tensor import Operand, Tensor
 from lamella.runtime.trace import Trace, current
@@ -145,11 +145,15 @@ def cast_inputs(
 
 
 def trace_module(
-    module: Module, args: Sequence[Any], named: Mapping[str, Any], calls: list[Call]
+    module: Module,
+    args: Sequence[Any],
+    named: Mapping[str, Any],
+    calls: list[Call],
+    free: Free = (),
 ) -> Graph:
-    """The graph of one call, not optimised; notes the module calls in it."""
+    """The graph of one call, not optimised; notes the module calls in it. free: see `trace`."""
     before, _running.calls = _running.calls, calls
     try:
-        return trace(module, args, named)[0]
+        return trace(module, args, named, free=free)[0]
     finally:
         _running.calls = before

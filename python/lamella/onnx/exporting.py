@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from lamella.ir.extent import Extent
 from lamella.ir.graph import Node, Value
 from lamella.ir.types import Array, DType
 from lamella.onnx import encoding, forms
@@ -241,7 +242,16 @@ def _cast(out: Out, op: Cast, inputs: list[str], node: Node) -> str:
 
 
 def _reshape(out: Out, op: Reshape, inputs: list[str], node: Node) -> str:
-    return out.add("Reshape", *inputs, out.integers(op.shape), allowzero=int(0 in op.shape))
+    shape = _open(op.shape)
+    return out.add("Reshape", *inputs, out.integers(shape), allowzero=int(0 in shape))
+
+
+def _open(shape: Sequence[int]) -> Sequence[int]:
+    """The target of a Reshape: ONNX finds one extent itself, where it is free."""
+    free = [axis for axis, extent in enumerate(shape) if type(extent) is Extent]
+    if len(free) != 1 or 0 in shape:
+        return shape
+    return [-1 if axis in free else extent for axis, extent in enumerate(shape)]
 
 
 def _permute(out: Out, op: Permute, inputs: list[str], node: Node) -> str:
@@ -249,7 +259,13 @@ def _permute(out: Out, op: Permute, inputs: list[str], node: Node) -> str:
 
 
 def _expand(out: Out, op: Expand, inputs: list[str], node: Node) -> str:
-    return out.add("Expand", *inputs, out.integers(op.shape))
+    # ONNX keeps an extent of x where 1 is asked for.
+    x = node.inputs[0].shape
+    own = (*[1] * (len(op.shape) - len(x)), *x)
+    kept = [type(n) is Extent and type(m) is Extent and n == m
+            for n, m in zip(op.shape, own, strict=True)]  # fmt: skip
+    shape = [1 if keep else n for n, keep in zip(op.shape, kept, strict=True)]
+    return out.add("Expand", *inputs, out.integers(shape))
 
 
 def _slice(out: Out, op: Slice, inputs: list[str], node: Node) -> str:
@@ -328,9 +344,11 @@ def _reduce(out: Out, op: Reduce, inputs: list[str], node: Node) -> str:
     if op.first == op.last:
         return out.add(kind, x, axis=op.first, keepdims=keep)
     shape = node.inputs[0].shape
-    flat = (*shape[: op.first], -1, *shape[op.last + 1 :])
-    found = out.add(kind, out.add("Reshape", x, out.integers(flat)), axis=op.first, keepdims=0)
-    return out.add("Reshape", found, out.integers(node.outputs[0].shape))
+    flat = (*shape[: op.first], math.prod(shape[op.first : op.last + 1]), *shape[op.last + 1 :])
+    found = out.add(
+        kind, out.add("Reshape", x, out.integers(_open(flat))), axis=op.first, keepdims=0
+    )
+    return out.add("Reshape", found, out.integers(_open(node.outputs[0].shape)))
 
 
 def _layer_norm(out: Out, op: LayerNorm, inputs: list[str], node: Node) -> str:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """save and encode: a network, as it computes in inference, written as an ONNX model.
 
-The network is traced for the examples. Where a second trace with one more row differs from it in
-nothing but extents that ONNX can leave open, the first axis is written as free ("batch"); otherwise
-the model is one for the examples' shapes.
+The network is traced for the examples, and once more with a free first axis. Where nothing in that
+trace, nor in what is written of it, holds for one size only, the axis is free in the model too
+("batch"); otherwise the model is one for the examples' shapes.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import inspect
 import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from lamella.errors import DTypeError, ShapeError, UnsupportedError, message
-from lamella.ir.graph import Constant, Graph, Node, Parameter, Value
+from lamella.errors import UnsupportedError, message
+from lamella.ir.digest import digest
+from lamella.ir.extent import Extent, Extents
+from lamella.ir.graph import Constant, Graph, Parameter, Value
 from lamella.ir.types import Array, DType, TensorType
 from lamella.nn.inline import trace_module
 from lamella.nn.module import Module
@@ -26,7 +27,7 @@ from lamella.nn.structure import dtype_of
 from lamella.onnx import encoding
 from lamella.onnx.exporting import EXPORT, Out
 from lamella.onnx.network import Model
-from lamella.ops.shape import Expand, Reshape, Slice
+from lamella.runtime.session import Free
 from lamella.runtime.signature import normalize
 
 __all__ = ["encode", "save"]
@@ -80,12 +81,25 @@ def encode(net: Module, *examples: Any) -> bytes:
     """
     arrays = [_example(net, example, number) for number, example in enumerate(examples)]
     graph = _trace(net, arrays)
-    free, ops = _free_batch(net, arrays, graph)
+    free = _freed(net, arrays, graph)
+    body = None if free is None else _written(net, free)
+    if body is None:
+        body = _written(net, graph)
+    assert body is not None
+    if len(body) > _MAX_BYTES - 1024:
+        raise UnsupportedError(
+            message("onnx.save", "larger than protobuf allows", {"bytes": len(body)}, "2 GiB")
+        )
+    return encoding.model(body, _OPSET, _IR_VERSION, "lamella", _metadata(net))
+
+
+def _written(net: Module, graph: Graph) -> bytes | None:
+    """The graph as ONNX has it; None where it would hold for one size of a free axis only."""
     names = {id(one): name for name, one in (*net.named_parameters(), *net.named_buffers())}
     out = Out(set(), {*graph.outputs, *(value for node in graph.nodes for value in node.inputs)})
-    inputs = [out.name(name) for name in _input_names(net, len(arrays))]
+    inputs = [out.name(name) for name in _input_names(net, len(graph.inputs))]
     known: dict[Value, str] = dict(zip(graph.inputs, inputs, strict=True))
-    _write_nodes(graph, ops, out, known, names)
+    _write_nodes(graph, out, known, names)
     outputs = []
     out.path = ""
     stems = getattr(net, "output_names", None) or (
@@ -95,17 +109,14 @@ def encode(net: Module, *examples: Any) -> bytes:
         name = out.name(stem)
         source = _operand(out, known, names, value)
         out.node("Identity", [source], [name])
-        outputs.append(encoding.value_info(name, value.dtype, _shape(value, free)))
+        outputs.append(encoding.value_info(name, value.dtype, _shape(value)))
     declared = [
-        encoding.value_info(name, value.dtype, _shape(value, free))
+        encoding.value_info(name, value.dtype, _shape(value))
         for name, value in zip(inputs, graph.inputs, strict=True)
     ]
-    body = encoding.graph("lamella", out.nodes, out.initializers, declared, outputs)
-    if len(body) > _MAX_BYTES - 1024:
-        raise UnsupportedError(
-            message("onnx.save", "larger than protobuf allows", {"bytes": len(body)}, "2 GiB")
-        )
-    return encoding.model(body, _OPSET, _IR_VERSION, "lamella", _metadata(net))
+    if graph.extents is not None and not _holds(graph.extents):
+        return None
+    return encoding.graph("lamella", out.nodes, out.initializers, declared, outputs)
 
 
 def _metadata(net: Module) -> dict[str, str]:
@@ -127,88 +138,50 @@ def _example(net: Module, example: Any, number: int) -> Array:
     return normalize(array, op="onnx.save", name=f"example {number}", floating=floating)
 
 
-def _trace(net: Module, arrays: Sequence[Array | TensorType]) -> Graph:
+def _trace(net: Module, arrays: Sequence[Array | TensorType], free: Free = ()) -> Graph:
     """The graph in inference mode; every module's own mode is put back."""
     modes = [(module, module.training) for module in net.modules()]
     try:
         if any(training for _, training in modes):
             net.eval()
-        return trace_module(net, arrays, {}, [])
+        return trace_module(net, arrays, {}, [], free)
     finally:
         for module, training in modes:
             if module.training != training:
                 module.training = training
 
 
-def _free_batch(net: Module, arrays: Sequence[Array], graph: Graph) -> tuple[bool, list[Any]]:
-    """Whether the first axis is free, and the ops as they are then written."""
-    ops = [node.op for node in graph.nodes]
-    sizes = {array.shape[0] if array.ndim else -1 for array in arrays}
-    if len(sizes) != 1 or sizes <= {-1, 0} or not all(value.shape for value in graph.outputs):
-        return False, ops
-    (batch,) = sizes
-    more = [TensorType((batch + 1, *a.shape[1:]), DType.of(a.dtype)) for a in arrays]
-    try:
-        other = _trace(net, more)
-    except (ShapeError, DTypeError, UnsupportedError, IndexError):
-        return False, ops
-    same = len(other.nodes) == len(graph.nodes)
-    pairs = list(zip(graph.nodes, other.nodes, strict=False))
-    freed = [_free_op(one, two) for one, two in pairs]
-    same = same and None not in freed
-    same = same and all(_same_constants(one.inputs, two.inputs) for one, two in pairs)
-    same = same and _same_constants(graph.outputs, other.outputs)
-    for before, after in zip(graph.outputs, other.outputs, strict=True):
-        same = same and before.shape[0] == batch and after.shape == (batch + 1, *before.shape[1:])
-    return (True, freed) if same else (False, ops)
-
-
-def _free_op(one: Node, two: Node) -> Any:
-    """The op of both nodes, the extent in which they differ left open; None where it cannot be."""
-    op, other = one.op, two.op
-    if op == other:
-        return op
-    if type(op) is not type(other):
+def _freed(net: Module, arrays: Sequence[Array], graph: Graph) -> Graph | None:
+    """The graph with a free first axis; None where it would not be the examples' `graph`."""
+    sizes = {array.shape[0] if array.ndim else 0 for array in arrays}
+    if len(sizes) != 1 or 0 in sizes or not all(value.shape for value in graph.outputs):
         return None
-    x, y = one.inputs[0].shape, two.inputs[0].shape
-    if isinstance(op, Reshape):
-        if len(op.shape) != len(other.shape) or 0 in op.shape:
-            return None
-        open_axes = [
-            i for i, (a, b) in enumerate(zip(op.shape, other.shape, strict=True)) if a != b
-        ]
-        shape = tuple(-1 if i in open_axes else n for i, n in enumerate(op.shape))
-        return replace(op, shape=shape) if len(open_axes) == 1 else None
-    if isinstance(op, Expand) and len(op.shape) == len(other.shape):
-        # ONNX's Expand keeps an extent of x where 1 is asked for.
-        offset = len(op.shape) - len(x)
-        shape = tuple(
-            1 if i >= offset and x[i - offset] == n and y[i - offset] == m else n
-            for i, (n, m) in enumerate(zip(op.shape, other.shape, strict=True))
-        )
-        kept = [
-            i for i, (n, m) in enumerate(zip(shape, other.shape, strict=True)) if n not in (1, m)
-        ]
-        return None if kept else replace(op, shape=shape)
-    if isinstance(op, Slice) and (op.starts, op.steps) == (other.starts, other.steps):
-        whole = [n == m or (n, m) == (a, b) for n, m, a, b in zip(op.sizes, other.sizes, x, y,
-                                                                  strict=True)]  # fmt: skip
-        return op if all(whole) else None
-    return None
+    (batch,) = sizes
+    kinds = [TensorType((max(batch, 2), *a.shape[1:]), DType.of(a.dtype)) for a in arrays]
+    try:
+        free = _trace(net, kinds, [[(number, 0) for number in range(len(arrays))]])
+    except Exception:
+        # What does not take a free size, as `graph` is sound.
+        return None
+    if free.extents is None or not _holds(free.extents) or not all(map(_is_batched, free.outputs)):
+        return None
+    return free if digest(free, symbols=[batch]) == digest(graph) else None
 
 
-def _same_constants(ones: Sequence[Value], twos: Sequence[Value]) -> bool:
-    for one, two in zip(ones, twos, strict=True):
-        if isinstance(one, Constant) != isinstance(two, Constant):
-            return False
-        if isinstance(one, Constant) and isinstance(two, Constant):
-            if not np.array_equal(one.array, two.array, equal_nan=one.dtype.is_floating):
-                return False
-    return True
+def _is_batched(value: Value) -> bool:
+    """Whether the first axis is the batch and all others are fixed."""
+    n, *others = value.shape
+    is_batch = type(n) is Extent and n.extents.formulas[n.number][0] == "symbol"
+    return is_batch and not any(type(extent) is Extent for extent in others)
 
 
-def _shape(value: Value, free: bool) -> list[int | str]:
-    return ["batch", *value.shape[1:]] if free else list(value.shape)
+def _holds(extents: Extents) -> bool:
+    """Whether all that a trace took for granted holds at every size."""
+    return not extents.reasons and not extents.conditions
+
+
+def _shape(value: Value) -> list[int | str]:
+    return ["batch" if type(extent) is Extent else extent for extent in value.shape]
 
 
 def _input_names(net: Module, count: int) -> list[str]:
@@ -223,12 +196,10 @@ def _input_names(net: Module, count: int) -> list[str]:
     return [names[i] if i < len(names) else f"input_{i}" for i in range(count)]
 
 
-def _write_nodes(
-    graph: Graph, ops: Sequence[Any], out: Out, known: dict[Value, str], names: dict[int, str]
-) -> None:
+def _write_nodes(graph: Graph, out: Out, known: dict[Value, str], names: dict[int, str]) -> None:
     faults: list[str] = []
-    for node, op in zip(graph.nodes, ops, strict=True):
-        rule = EXPORT.get(type(op))
+    for node in graph.nodes:
+        rule = EXPORT.get(type(node.op))
         if rule is None:
             faults.append(f"{node.op}" + (f" at {node.path}" if node.path else ""))
             continue
@@ -236,7 +207,7 @@ def _write_nodes(
             continue
         out.path = node.path
         operands = [_operand(out, known, names, value) for value in node.inputs]
-        results = rule(out, op, operands, node)
+        results = rule(out, node.op, operands, node)
         results = [results] if isinstance(results, str) else results
         known.update(zip(node.outputs, results, strict=True))
     if faults:
@@ -255,6 +226,8 @@ def _operand(out: Out, known: dict[Value, str], names: dict[int, str], value: Va
         out.initializers.append(encoding.tensor(name, value.source.array))
     else:
         assert isinstance(value, Constant)
+        if value.extent is not None:
+            value.extent[1].extents.reason("a number made of an extent")
         name = out.constant(value.array)
     known[value] = name
     return name
