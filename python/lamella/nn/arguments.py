@@ -14,6 +14,7 @@ import numpy as np
 
 from lamella.errors import DTypeError, message
 from lamella.ir.types import Array, DType
+from lamella.runtime.families import Shapes
 from lamella.runtime.key import static_key
 from lamella.runtime.signature import Structure, as_array, flatten, is_ready, normalize, unflatten
 
@@ -70,7 +71,7 @@ def _scalar(leaf: np.floating[Any], leaves: Sequence[Any], dtype: DType | None) 
 
 
 class Signature(NamedTuple):
-    """A call's arguments: the arrays for the program, and the key of everything about them.
+    """A call's arguments: the arrays for the program, and the key of all but their shapes.
 
     leaves: the arguments one by one, around which `form` puts the containers back; keep: the
     objects whose identity the key contains; direct: the C++ base class can answer such calls.
@@ -82,6 +83,11 @@ class Signature(NamedTuple):
     key: Hashable
     keep: list[Any]
     direct: bool
+
+    @property
+    def shapes(self) -> Shapes:
+        """Of the arrays."""
+        return tuple([array.shape for array in self.arrays])
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Positional and named arguments, arrays made fit for the program."""
@@ -110,7 +116,7 @@ def signature(
                 leaf = _scalar(leaf, leaves, dtype)
             array = leaves[i] = leaf if direct else _array(module, leaf, i, dtype)
             arrays.append(array)
-            parts.append((array.dtype.char, array.shape))
+            parts.append((array.dtype.char, array.ndim))
         else:
             _judge_static(module, leaf, i)
             parts.append(static_key(leaf, keep))

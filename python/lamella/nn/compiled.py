@@ -23,11 +23,12 @@ from lamella.ir.types import Array, DType
 from lamella.nn.arguments import Signature, signature
 from lamella.nn.inline import inline
 from lamella.nn.structure import Fingerprint, difference, dtype_of, fingerprint
-from lamella.runtime.programs import Entry, Programs
-from lamella.runtime.session import Compiled, compile_call
+from lamella.runtime.families import Families, Found, Sizes
+from lamella.runtime.programs import Entry
+from lamella.runtime.session import Compiled, Free, compile_call
 from lamella.runtime.taken import Taken
 from lamella.runtime.trace import current_trace
-from lamella.runtime.variants import Recompilations, Variants
+from lamella.runtime.variants import Recompilations
 
 if TYPE_CHECKING:
     from lamella.nn.module import Module
@@ -51,21 +52,19 @@ def dispatch(module: Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> 
 
 
 class _Structure:
-    """One structure of a module, and its programs by input signature.
+    """One structure of a module, and its programs by family and size.
 
     key: what it is; dtype: what floating inputs are cast to; keep: the objects whose identity the
     key contains, so that no other object can take their place; followed: what was in `states` when
     it was met last, and has to be so for it to be there again.
     """
 
-    __slots__ = ("dtype", "followed", "keep", "key", "programs", "states")
+    __slots__ = ("dtype", "families", "followed", "keep", "key", "states")
 
-    def __init__(
-        self, found: Fingerprint, dtype: DType | None, programs: Programs[Variants]
-    ) -> None:
+    def __init__(self, found: Fingerprint, dtype: DType | None, families: Families) -> None:
         self.key, self.keep, self.followed, self.states = found
         self.dtype = dtype
-        self.programs = programs
+        self.families = families
 
     def is_here(self) -> bool:
         """Whether everything is as it was, which costs no look at any attribute."""
@@ -86,7 +85,7 @@ class Cache:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.structures: OrderedDict[Hashable, _Structure] = OrderedDict()
-        self.current = _Structure(_NOWHERE, None, Programs(""))
+        self.current = _Structure(_NOWHERE, None, Families(""))
         self.reached: list[Module] = []
         self.recompilations: Recompilations | None = None
 
@@ -94,32 +93,48 @@ class Cache:
         """Runs the program of this call, compiling it first if need be."""
         out = named.pop("out", None)
         with self.lock:
-            compiled, entry, given = self._prepare(module, inputs, named)
-            passing = not entry.kept
-            if given.direct and not passing:
+            found, given = self._prepare(module, inputs, named)
+            kept = found.entry.kept
+            if given.direct and kept:
                 module._remember(
                     (*inputs, *named.values()),
                     tuple(named),
-                    compiled.program,
-                    compiled.returns,
-                    watch=compiled.watched.native,
+                    found.compiled.program,
+                    found.compiled.returns,
+                    watch=found.compiled.watched.native,
                 )
-                if not entry.kept:
+                if not found.entry.kept:
                     module._forget()
-        return compiled.run(given.arrays, op=type(module).__name__, out=out)
+        return found.compiled.run(given.arrays, op=type(module).__name__, out=out)
 
     def find(self, module: Module, *inputs: Any, **named: Any) -> tuple[Compiled, list[Array]]:
         """The program of a call, compiled if need be, and the arrays that it would run on."""
         with self.lock:
-            compiled, _, given = self._prepare(module, inputs, named)
-        return compiled, given.arrays
+            found, given = self._prepare(module, inputs, named)
+        return found.compiled, given.arrays
+
+    def exact(self, module: Module, *inputs: Any, **named: Any) -> tuple[Compiled, list[Array]]:
+        """As `find`; the graph is of the call's sizes."""
+        with self.lock:
+            found, given = self._prepare(module, inputs, named, exact=True)
+        return found.compiled, given.arrays
+
+    def sizes(self, module: Module, *inputs: Any, **named: Any) -> Sizes | None:
+        """What is known of the sizes of such calls."""
+        with self.lock:
+            _, given = self._prepare(module, inputs, named)
+            return self.current.families.sizes(given.key, given.shapes)
 
     def _prepare(
-        self, module: Module, inputs: tuple[Any, ...], named: dict[str, Any]
-    ) -> tuple[Compiled, Entry[Variants], Signature]:
+        self,
+        module: Module,
+        inputs: tuple[Any, ...],
+        named: dict[str, Any],
+        exact: bool = False,
+    ) -> tuple[Found, Signature]:
         self._refresh(module)
         given = signature(module, inputs, named, self.current.dtype)
-        return *self._find(module, given), given
+        return self._find(module, given, exact), given
 
     def _refresh(self, module: Module) -> None:
         """Finds the programs of the structure that the module has now."""
@@ -143,9 +158,9 @@ class Cache:
         if structure is not None:
             structure.followed, structure.states = found.followed, found.states
             return structure
-        programs = Programs[Variants](type(module).__name__, weakref.ref(module))
-        structure = self.structures[found.key] = _Structure(found, dtype_of(module), programs)
-        if self.current.programs:
+        families = Families(type(module).__name__, weakref.ref(module))
+        structure = self.structures[found.key] = _Structure(found, dtype_of(module), families)
+        if self.current.families:
             self._count(module).note(difference(self.current.key, found.key))
         return structure
 
@@ -169,40 +184,44 @@ class Cache:
                 continue
             is_foreign = not present.issuperset(map(id, structure.keep))
             foreign += is_foreign
-            if not structure.programs or (is_foreign and foreign > _FOREIGN):
+            if not structure.families or (is_foreign and foreign > _FOREIGN):
                 del self.structures[key]
 
-    def _find(self, module: Module, given: Signature) -> tuple[Compiled, Entry[Variants]]:
-        entry = self.current.programs.get(given.key)
-        compiled = None if entry is None else entry.value.find()
-        if compiled is not None and entry is not None:
-            return compiled, entry
+    def _find(self, module: Module, given: Signature, exact: bool) -> Found:
+        key, shapes, count = given.key, given.shapes, self._count(module)
+        found = self.current.families.find(key, shapes, count, exact)
+        if found is not None:
+            return found
         _owners.add(module)
         positional, keywords = given.arguments()
-        programs = self.current.programs
+
+        def compile(free: Free) -> Compiled:
+            module._watch_others()
+            return compile_call(
+                module,
+                positional,
+                keywords,
+                structured=True,
+                earlier=self.current.families.earlier(key, shapes),
+                taken=taken,
+                free=free,
+            )
+
         for _ in range(_ATTEMPTS):
             taken = Taken(module)
             self._reach(module, taken.reads.modules)
-            entry = self.current.programs.get(given.key)
-            earlier = () if entry is None else entry.value.programs
-            module._watch_others()
-            compiled = compile_call(
-                module, positional, keywords, structured=True, earlier=earlier, taken=taken
-            )
+            families = self.current.families
+            compiled = compile(()) if exact else families.compile(key, shapes, compile)
             # forward may have set attributes: the program belongs to the structure behind it.
             self._refresh(module)
-            programs = self.current.programs
             # What other threads have set meanwhile it may have read before or behind that.
             if not module._was_disturbed():
-                entry = programs.get(given.key)
-                variants = Variants(given.keep) if entry is None else entry.value
-                variants.add(compiled, self._count(module))
-                return compiled, programs.put(given.key, variants, variants.nbytes)
-        assert compiled is not None
+                families = self.current.families
+                return families.add(key, shapes, compiled, count, given.keep)
         # Right for this call, which those changes were made during, and for no other.
-        passing = Entry(programs, given.key, Variants(given.keep), 0)
+        passing = Entry(families.programs, key, None, 0)
         passing.kept = False
-        return compiled, passing
+        return Found(compiled, passing)
 
     def _count(self, module: Module) -> Recompilations:
         if self.recompilations is None:
@@ -213,7 +232,7 @@ class Cache:
         """Forgets every program."""
         with self.lock:
             self.structures.clear()
-            self.current = _Structure(_NOWHERE, None, Programs(""))
+            self.current = _Structure(_NOWHERE, None, Families(""))
             self.reached = []
 
 

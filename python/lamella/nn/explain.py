@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a program has taken as known, said in words: `lamella.explain(net, x)`.
 
-An Explanation has sections of facts: the values of Python that are constants of the program, and
-the arrays that it reads at every run. It is made of what the program's own watch compares.
+An Explanation has sections of facts: the values of Python that are constants of the program, the
+arrays that it reads at every run, and the sizes of inputs. It is made of what the program's own
+watch compares, and of what its family knows.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from lamella import _core
 from lamella.errors import message
 from lamella.nn.module import Module
+from lamella.runtime.families import Sizes
 from lamella.runtime.reads import MOST_ITEMS
 from lamella.runtime.session import Compiled, Session
 from lamella.runtime.taken import MOST_BYTES, Watched
@@ -64,17 +66,19 @@ class Explanation:
     """What `explain` answers: print it, or read its sections.
 
     name: of the module or function; constants: Python values that the program was made for;
-    arrays: those that it reads at every run, and those whose elements its code has read itself.
+    arrays: those that it reads at every run, and those whose elements its code has read itself;
+    sizes: the inputs whose sizes have varied, and what becomes of a new size.
     """
 
     name: str
     constants: Section
     arrays: Section
+    sizes: Section
 
     @property
     def sections(self) -> tuple[Section, ...]:
         """All of them, in the order in which they are printed."""
-        return self.constants, self.arrays
+        return self.constants, self.arrays, self.sizes
 
     def __str__(self) -> str:
         shown = [str(section) for section in self.sections if section.facts]
@@ -87,7 +91,9 @@ def explain(target: Callable[..., Any], *examples: Any, **named: Any) -> Explana
     """What the program of a call has taken of Python, and how a change of it is seen.
 
     forward runs once for a signature; numbers, texts and containers that it reads then are
-    constants of the program, arrays are read where they lie. docs/sharp_bits.md tells more.
+    constants of the program, arrays are read where they lie. Of inputs that have come in several
+    sizes it says which axes may be of any size, or why each size is compiled by itself.
+    docs/sharp_bits.md tells more.
 
     Parameters: target, a module, a function on tensors, a Session or a TrainStep; examples and
     named, the arguments of a call. Returns: an Explanation.
@@ -116,7 +122,9 @@ def explain(target: Callable[..., Any], *examples: Any, **named: Any) -> Explana
         found: Explanation = own(*examples, **named)
         return found
     if isinstance(target, Module):
-        return describe(type(target).__name__, target._compiled.find(target, *examples, **named)[0])
+        cache, call = target._compiled, (target, *examples)
+        sizes = cache.sizes(*call, **named)
+        return describe(type(target).__name__, cache.find(*call, **named)[0], sizes)
     if isinstance(target, Session):
         return describe(target.name, target.compiled)
     if not callable(target):
@@ -125,8 +133,8 @@ def explain(target: Callable[..., Any], *examples: Any, **named: Any) -> Explana
     return describe(session.name, session.compiled)
 
 
-def describe(name: str, compiled: Compiled) -> Explanation:
-    """The explanation of one program."""
+def describe(name: str, compiled: Compiled, sizes: Sizes | None = None) -> Explanation:
+    """The explanation of one program. sizes: what is known of others, None where it is of one."""
     watched = compiled.watched
     by_size = set() if watched.native is None else set(watched.native.by_size())
     facts: dict[str, Fact] = {}
@@ -146,6 +154,7 @@ def describe(name: str, compiled: Compiled) -> Explanation:
         name,
         Section("constants of the program", tuple(constants)),
         Section("arrays", tuple(_arrays(watched))),
+        Section("sizes", () if sizes is None else tuple(_sizes(sizes))),
     )
 
 
@@ -157,6 +166,23 @@ def _arrays(watched: Watched) -> Iterator[Fact]:
         elif fact.compared:
             how = "read while tracing: its elements are compared at every call"
         yield Fact(fact.name, f"{fact.array.dtype} {fact.array.shape}", how)
+
+
+def _sizes(sizes: Sizes) -> Iterator[Fact]:
+    """The inputs that have varied: `(n, 64)`, axes of one size by one letter."""
+    letters = {place: "nmkhijpqrs"[number % 10] for number, group in enumerate(sizes.groups)
+               for place in group}  # fmt: skip
+    for number, shape in enumerate(sizes.shapes):
+        places = [(number, axis) for axis in range(len(shape))]
+        varied = dict.fromkeys(letters[place] for place in places if place in letters)
+        if not varied:
+            continue
+        extents = [letters.get(place, str(n)) for place, n in zip(places, shape, strict=True)]
+        value = f"({extents[0]},)" if len(extents) == 1 else f"({', '.join(extents)})"
+        how = "a new size needs no compilation"
+        if sizes.reason:
+            how = f"each size is compiled by itself: {sizes.reason}"
+        yield Fact(f"input {number}", value, f"any {', '.join(varied)}; {how}")
 
 
 def _leaves(name: str, value: Any) -> Iterator[tuple[str, str]]:

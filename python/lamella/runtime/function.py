@@ -28,15 +28,15 @@ from lamella import _core
 from lamella.errors import DTypeError, UnsupportedError, message
 from lamella.ir.graph import Value
 from lamella.ir.types import Array
+from lamella.runtime.families import Families, Found, Shapes
 from lamella.runtime.key import static_key
 from lamella.runtime.overrides import translate
-from lamella.runtime.programs import Entry, Programs
 from lamella.runtime.promotion import is_number, place_constant
-from lamella.runtime.session import Compiled, compile_call
+from lamella.runtime.session import Compiled, Free, compile_call
 from lamella.runtime.signature import normalize, turned_back
 from lamella.runtime.tensor import Operand, Tensor
 from lamella.runtime.trace import Symbol, Trace, current_trace
-from lamella.runtime.variants import Recompilations, Variants
+from lamella.runtime.variants import Recompilations
 
 __all__ = ["Function", "add_methods", "function"]
 
@@ -79,7 +79,7 @@ class Function(_core.Callable):
             one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY) for one in parameters.values()
         )
         # Programs, which keep what the key knows by its identity.
-        self._programs = Programs[Variants](self.__name__, weakref.ref(self))
+        self._families = Families(self.__name__, weakref.ref(self))
         self._recompilations = Recompilations(self.__name__)
         self._repeats: OrderedDict[Hashable, int] = OrderedDict()
         # What help() and inspect show: the body's parameters and `out`.
@@ -99,16 +99,17 @@ class Function(_core.Callable):
         if trace is not None and any(map(_is_symbolic, arguments.values())):
             return self._inline(arguments, trace, out)
         call = _Call(self.__name__, arguments, self._roles, self._scalars)
-        compiled, entry = self._compiled((_core.isa(), *call.key), call, False)
+        key = _core.isa(), *call.key
+        found = self._find(key, call, False)
         if call.direct:
-            self._learn(call, compiled, entry, args, kwargs)
-        return compiled.run(call.arrays, op=self.__name__, out=out)
+            self._learn(key, call, found, args, kwargs)
+        return found.compiled.run(call.arrays, op=self.__name__, out=out)
 
     def _learn(
         self,
+        key: Hashable,
         call: _Call,
-        compiled: Compiled,
-        entry: Entry[Variants],
+        found: Found,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
     ) -> None:
@@ -123,30 +124,30 @@ class Function(_core.Callable):
             return
         if call.numbers:
             numbers = tuple([float(call.arrays[n]).hex() for n in call.numbers.values()])
-            key = (_core.isa(), *call.key, numbers)
+            key = key, numbers
             count = self._repeats.pop(key, 0) + 1
             self._repeats[key] = count
             if len(self._repeats) > _COUNTED:
                 self._repeats.popitem(last=False)
             if count < _REPEATS:
                 return
-            compiled, entry = self._compiled(key, call, True)
+            found = self._find(key, call, True)
         values = (*args, *kwargs.values())
         turned = tuple([name in call.turned for name in given]) if call.turned else ()
         self._remember(
             values,
             tuple(kwargs),
-            compiled.program,
-            compiled.returns,
+            found.compiled.program,
+            found.compiled.returns,
             turned=turned,
-            watch=compiled.watched.native,
+            watch=found.compiled.watched.native,
         )
-        if not entry.kept:
+        if not found.entry.kept:
             self._forget()
 
     def clear(self) -> None:
         """Forgets every program; later calls compile anew."""
-        self._programs.clear()
+        self._families.clear()
         self._repeats.clear()
         self._forget()
 
@@ -170,25 +171,23 @@ class Function(_core.Callable):
         bound.apply_defaults()
         return dict(bound.arguments)
 
-    def _compiled(
-        self, key: Hashable, call: _Call, fixed: bool
-    ) -> tuple[Compiled, Entry[Variants]]:
-        entry = self._programs.get(key)
-        earlier: Sequence[Compiled] = ()
-        if entry is not None:
-            found = entry.value.find()
-            if found is not None:
-                return found, entry
-            earlier = tuple(entry.value.programs)
-        arguments = OrderedDict(call.examples(fixed))
-        bound = inspect.BoundArguments(self._signature, arguments)
+    def _find(self, key: Hashable, call: _Call, fixed: bool) -> Found:
+        shapes = call.shapes(fixed)
+        found = self._families.find(key, shapes, self._recompilations)
+        if found is not None:
+            return found
+        bound = inspect.BoundArguments(self._signature, OrderedDict(call.examples(fixed)))
         body = self._turning(call.turned) if call.turned else self._body
-        compiled = compile_call(
-            body, bound.args, bound.kwargs, call.names, root=self._body, earlier=earlier
-        )
-        variants = Variants(call.keep) if entry is None else entry.value
-        variants.add(compiled, self._recompilations)
-        return compiled, self._programs.put(key, variants, variants.nbytes + call.kept_bytes)
+        earlier = self._families.earlier(key, shapes)
+
+        def compile(free: Free) -> Compiled:
+            return compile_call(
+                body, bound.args, bound.kwargs, call.names, self._body, earlier=earlier, free=free
+            )
+
+        compiled = self._families.compile(key, shapes, compile)
+        count = self._recompilations
+        return self._families.add(key, shapes, compiled, count, call.keep, call.kept_bytes)
 
     def _turning(self, names: Sequence[str]) -> Callable[..., Any]:
         """The body, for the transposed of some of its arguments."""
@@ -318,7 +317,7 @@ class _Call:
                 self.direct = False
         else:
             array = normalize(value, op=self._op, name=name)
-            key.append((array.dtype.num, array.shape))
+            key.append((array.dtype.num, array.ndim))
             if array is not value:
                 self.direct = False
         self.arrays.append(array)
@@ -351,6 +350,11 @@ class _Call:
             if sizes:
                 return np.dtype(np.float64 if max(sizes) >= 8 else np.float32)
         return np.dtype(np.float32 if arrays else np.float64)
+
+    def shapes(self, fixed: bool) -> Shapes:
+        """Of the inputs; fixed: numbers are none."""
+        numbers = set(self.numbers.values()) if fixed else ()
+        return tuple([one.shape for i, one in enumerate(self.arrays) if i not in numbers])
 
     def examples(self, fixed: bool) -> dict[str, Any]:
         """The arguments for `compile_call`: arrays in their places; fixed: numbers as constants."""

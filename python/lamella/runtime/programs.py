@@ -257,17 +257,18 @@ class Programs(Generic[V]):
             _budget.touch(entry)
         return entry
 
-    def put(self, key: Hashable, value: V, nbytes: int) -> Entry[V]:
+    def put(self, key: Hashable, value: V, nbytes: int, again: bool = True) -> Entry[V]:
         """Keeps a value under a key, in place of what was there.
 
-        What is larger than the whole budget is not kept: the entry says so.
+        What is larger than the whole budget is not kept: the entry says so. again: whether it is
+        worth a warning that it has been made before and evicted.
         """
         entry = Entry(self, key, value, nbytes)
         before = self._entries.get(key)
         self._entries[key] = entry
         if before is not None:
             _budget.drop([before])
-        returns = _budget.returns(entry)
+        returns = again and _budget.returns(entry)
         _budget.add(entry)
         if returns:
             warnings.warn(

@@ -131,14 +131,17 @@ class Compiled:
     graph: what the body left, optimised; origins: the node of each step of the program, None for
     copies behind the nodes; outputs: the structure of the result; watched: what it has taken of
     Python, which has to hold before every run; extents: the free extents of the trace, None where
-    all sizes are the program's own.
+    all sizes are the program's own; free: the axes that they are of; is_sized: whether the program
+    is of another size than the graph, made by a text.
     """
 
     __slots__ = (
         "_leaves",
         "_traced",
         "extents",
+        "free",
         "graph",
+        "is_sized",
         "origins",
         "outputs",
         "program",
@@ -151,8 +154,11 @@ class Compiled:
         outputs: Structure,
         check: bool = False,
         watched: Watched = NOTHING_TAKEN,
+        free: Free = (),
     ) -> None:
         self.watched = watched
+        self.free = free
+        self.is_sized = False
         # What tells whether a later trace gave the same; none is made where nothing can change.
         changing = watched.native is not None
         self._traced = digest(traced, identity) if changing else b""
@@ -176,6 +182,13 @@ class Compiled:
         """The same program for other values of Python, which make no difference to it."""
         other = copy.copy(self)
         other.watched = watched
+        return other
+
+    def sized(self, program: _core.Program) -> Compiled:
+        """The same for the sizes of a program that a text has made."""
+        other = copy.copy(self)
+        other.program = program
+        other.is_sized = True
         return other
 
     @property
@@ -221,8 +234,8 @@ class Compiled:
                 message(op, "out has another structure than the result", {"out": type(out)})
             )
         dtypes = dtypes_of(self.outputs)
-        for target, value, dtype in zip(targets, self.graph.outputs, dtypes, strict=True):
-            _check_out(op, target, value.type, dtype or value.type.dtype.numpy)
+        for target, (own, shape), dtype in zip(targets, self.program.outputs, dtypes, strict=True):
+            _check_out(op, target, shape, dtype or np.dtype(own))
         read = [*inputs, *(parameter.source.array for parameter in self.graph.parameters())]
         direct = not any(dtypes) and all(map(_is_direct, targets))
         if direct and _disjoint(targets, read):
@@ -233,16 +246,14 @@ class Compiled:
         return out
 
 
-def _check_out(op: str, target: Any, type: TensorType, dtype: np.dtype[Any]) -> None:
+def _check_out(op: str, target: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
     if not isinstance(target, np.ndarray):
         raise TypeError(message(op, "out is not an array", {"out": target.__class__.__name__}))
     refuse_masked(target, op, "out")
     if target.dtype != dtype:
         raise DTypeError(message(op, "out has another dtype", {"out": target.dtype}, f"{dtype}"))
-    if target.shape != type.shape:
-        raise ShapeError(
-            message(op, "out has another shape", {"out": target.shape}, f"{type.shape}")
-        )
+    if target.shape != shape:
+        raise ShapeError(message(op, "out has another shape", {"out": target.shape}, f"{shape}"))
     if not target.flags.writeable:
         raise ValueError(message(op, "out is read-only", None, "a writeable array"))
 
@@ -288,7 +299,7 @@ def compile_call(
     for one in reversed(earlier):
         if one.is_of(found, outputs):
             return one.again(taken.settle(structured, one.watched, stored))
-    return Compiled(traced, outputs, check, taken.settle(structured, stored=stored))
+    return Compiled(traced, outputs, check, taken.settle(structured, stored=stored), free)
 
 
 class Session:

@@ -63,11 +63,11 @@ class Variants:
         """What they take; one that holds for several states counts once."""
         return sum({id(one.program): one.nbytes for one in self.programs}.values())
 
-    def find(self) -> Compiled | None:
-        """The program for what Python's values are now."""
+    def find(self, exact: bool = False) -> Compiled | None:
+        """The program for what Python's values are now. exact: one whose graph is of its size."""
         programs = self.programs
         for compiled in reversed(programs):
-            if compiled.watched.holds():
+            if compiled.watched.holds() and not (exact and compiled.is_sized):
                 if compiled is not programs[-1]:
                     self.programs = [*(one for one in programs if one is not compiled), compiled]
                 return compiled

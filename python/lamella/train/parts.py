@@ -24,6 +24,7 @@ from lamella.nn.module import Module
 from lamella.nn.parameter import Parameter
 from lamella.optim.clipping import clip_norm, clip_value
 from lamella.passes.differentiate import differentiate, ends
+from lamella.runtime.families import Sizes
 from lamella.runtime.session import Compiled
 from lamella.runtime.tensor import Operand, Tensor
 from lamella.runtime.trace import Trace, current, current_trace
@@ -78,6 +79,16 @@ class Part(Module):
         """The program of a call with these arguments, and the arrays that it takes."""
         with self._compiling():
             return self._compiled.find(self, *arguments)
+
+    def exact(self, *arguments: Any) -> tuple[Compiled, list[Array]]:
+        """As `find`; the graph is of the sizes of these arguments."""
+        with self._compiling():
+            return self._compiled.exact(self, *arguments)
+
+    def sizes(self, *arguments: Any) -> Sizes | None:
+        """What is known of the sizes of such calls."""
+        with self._compiling():
+            return self._compiled.sizes(self, *arguments)
 
     @contextmanager
     def _compiling(self) -> Iterator[None]:

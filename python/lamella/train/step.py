@@ -256,7 +256,8 @@ class TrainStep:
 
     def __explain__(self, x: Any, y: Any, sample_weight: Any = None) -> Explanation:
         """What `lamella.explain(step, x, y)` answers."""
-        return describe("TrainStep", self._last().find(*spread(x, y), sample_weight)[0])
+        part, arguments = self._last(), (*spread(x, y), sample_weight)
+        return describe("TrainStep", part.find(*arguments)[0], part.sizes(*arguments))
 
     def __profile__(self, seconds: float, x: Any, y: Any, sample_weight: Any = None) -> StepProfile:
         """What `lamella.profile(step, x, y)` answers; the step is afterwards as it was before."""
@@ -265,7 +266,7 @@ class TrainStep:
         with self._lock:
             state = self.random_state
             try:
-                return profile(*part.find(*arguments), partial(part, *arguments), seconds)
+                return profile(*part.exact(*arguments), partial(part, *arguments), seconds)
             finally:
                 self.random_state = state
 
