@@ -30,6 +30,8 @@ constexpr std::size_t kElements = 16384, kColumns = 1024, kRows = kElements / kC
 constexpr auto kStep = static_cast<std::ptrdiff_t>(kColumns);
 constexpr double kStretch = 20e-6, kBudget = 0.02;  // seconds
 constexpr double kFactor = 2;
+constexpr int kMore =
+    20;  // for what is too slow: a machine may be disturbed for longer than kBudget
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -94,7 +96,11 @@ struct Report {
   template <class Fn, class Call>
   void line(const Entry<Fn>& entry, const char* kind, Call call, std::size_t size = kElements) {
     if (!only.empty() && std::find(only.begin(), only.end(), entry.name) == only.end()) return;
-    const double found = measure(call, size), ratio = found / entry.cost;
+    double found = measure(call, size);
+    for (int more = 0; more < kMore && found > kFactor * entry.cost; ++more) {
+      found = std::min(found, measure(call, size));
+    }
+    const double ratio = found / entry.cost;
     const bool holds = ratio <= kFactor && ratio >= 1 / kFactor;
     std::printf("%-9s %-8s %-26s row %6.2f  measured %7.3f  ratio %4.2f%s\n", isa.c_str(), kind,
                 entry.name, entry.cost, found, ratio, holds ? "" : "  FAILED");
