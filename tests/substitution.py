@@ -7,51 +7,32 @@ the graphs line by line: types, ops with all their numbers, operands, constants 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from lamella.ir.extent import Extent, Extents
-from lamella.ir.graph import Constant, Graph, Parameter, Value
-from lamella.ir.reciprocal import Reciprocal
+from lamella.ir.extent import Extents
+from lamella.ir.graph import Constant, Graph, Parameter, Value, sized
 from lamella.passes import optimize
 from lamella.runtime.session import Free, trace
 
 
 class Evaluation:
-    """The extents of one trace at other values of its symbols."""
+    """Trees of a trace at other values of its symbols; at none they hold no extents."""
 
-    def __init__(self, extents: Extents | None, symbols: Sequence[int]) -> None:
-        self.extents = extents
+    def __init__(self, symbols: Sequence[int]) -> None:
         self.symbols = symbols
-
-    def number(self, n: int) -> int:
-        if type(n) is not Extent:
-            return n
-        assert n.extents is self.extents
-        number = n.number
-        return n.extents.values(self.symbols)[number]
 
     def tree(self, tree: Any) -> Any:
         """An op, or what is in it, with numbers instead of extents."""
-        assert type(tree) is not Reciprocal
-        if type(tree) is Extent:
-            return self.number(tree)
-        if isinstance(tree, tuple):
-            items = map(self.tree, tree)
-            return type(tree)(*items) if hasattr(tree, "_fields") else tuple(items)
-        if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-            names = [field.name for field in dataclasses.fields(tree)]
-            return dataclasses.replace(tree, **{n: self.tree(getattr(tree, n)) for n in names})
-        return tree
+        return sized(tree, self.symbols)
 
     def constant(self, value: Constant) -> np.ndarray:
         if value.extent is None:
             return value.array
         kind, extent = value.extent
-        n = float(self.number(extent))
+        n = float(self.tree(extent))
         return np.array(n if kind == "value" else 1.0 / n).astype(value.dtype.numpy)
 
 
@@ -106,7 +87,7 @@ def check(
         assert extents.hold(size), (size, told(extents))
         plain = optimize(trace(body, arguments(*size))[0], check=True)
         assert plain.extents is None
-        found, wanted = listing(graph, Evaluation(extents, size)), listing(plain, at=NOWHERE)
+        found, wanted = listing(graph, Evaluation(size)), listing(plain, at=NOWHERE)
         for one, other in zip(found, wanted, strict=False):
             assert one == other, size
         assert len(found) == len(wanted)
@@ -115,7 +96,7 @@ def check(
     return extents
 
 
-NOWHERE = Evaluation(None, ())
+NOWHERE = Evaluation(())
 
 
 def told(extents: Extents) -> list[str]:

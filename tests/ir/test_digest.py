@@ -9,6 +9,7 @@ import pytest
 from lamella import functional as F
 from lamella import nn
 from lamella.ir.digest import digest
+from lamella.ir.types import DType, TensorType
 from lamella.runtime.session import trace
 
 X = np.ones((2, 3), np.float32)
@@ -61,3 +62,17 @@ def test_inputs_count():
     assert digest(graph_of(relu)) == digest(graph_of(relu))
     assert digest(graph_of(relu)) != digest(graph_of(relu, X[:1]))
     assert digest(graph_of(relu)) != digest(graph_of(relu, X.astype(np.float64)))
+
+
+def test_a_trace_with_free_extents_at_other_sizes() -> None:
+    def body(x):
+        return x.relu() * x.shape[0] + x.mean(0)
+
+    def traced(n: int, free=()):
+        return trace(body, [TensorType((n, 3), DType.float32)], free=free)[0]
+
+    free = traced(5, [[(0, 0)]])
+    for n in (5, 9):
+        assert digest(free, symbols=[n]) == digest(traced(n))
+    assert digest(free) != digest(traced(5))
+    assert digest(free, symbols=[9]) != digest(traced(5))

@@ -40,10 +40,9 @@ def digest(
     numbers: dict[Value, int] = {}
     constants: dict[Value, str] = {}
     free = graph.extents
-    values = None if free is None or symbols is None else free.values(symbols)
 
     def plain(tree: Any) -> Any:
-        return tree if values is None else sized(tree, values)
+        return tree if symbols is None else sized(tree, symbols)
 
     def add(*parts: object) -> None:
         # A text of plain values: numbers such as 0.0 and -0.0 are equal and have two.
@@ -54,9 +53,9 @@ def digest(
             add("parameter", identity(value.source), value.dtype.value, value.shape)
         elif isinstance(value, Constant):
             array = value.array
-            if value.extent is not None and values is not None:
+            if value.extent is not None and symbols is not None:
                 kind, extent = value.extent
-                array = array_of(kind, values[extent.number], value.dtype, array.ndim)
+                array = array_of(kind, plain(extent), value.dtype, array.ndim)
             elif value.extent is not None:
                 add(value.extent[0], value.extent[1].number)
             if value not in constants:
@@ -73,7 +72,7 @@ def digest(
     for node in graph.nodes:
         op = plain(node.op)
         add(type(op), op, node.path, len(node.inputs))
-        if free is not None and values is None:
+        if free is not None and symbols is None:
             add(formulas(op))
         for operand in node.inputs:
             add_value(operand)
@@ -85,6 +84,6 @@ def digest(
     for source, value in graph.updates:
         add(identity(source))
         add_value(value)
-    if free is not None and values is None:
+    if free is not None and symbols is None:
         add(free.formulas, free.conditions, free.reasons)
     return found.digest()

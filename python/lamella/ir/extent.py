@@ -78,6 +78,8 @@ class Extents:
         self._numbers: dict[Formula, int] = {}
         self._answers: dict[tuple[Relation, frozenset[tuple[Monomial, int]]], bool] = {}
         self._noted: set[Formula] = set()
+        # The sizes for which formulas were last evaluated, and what they gave.
+        self._at: tuple[tuple[int, ...], list[int]] = ((), [])
 
     def symbol(self, value: int) -> Extent:
         """A new free extent; `value` is the example's."""
@@ -117,6 +119,14 @@ class Extents:
                 divides = kind == "floordiv" and found[j] < 1
                 found.append(0 if divides else binary[kind](found[i], found[j]))
         return found
+
+    def at(self, number: int, symbols: Sequence[int]) -> int:
+        """What an Extent of this trace, or a plain number, is for other values of the symbols."""
+        listed = self.number(number)
+        key = tuple(symbols)
+        if self._at[0] != key or len(self._at[1]) <= listed:
+            self._at = key, self.values(symbols)
+        return self._at[1][listed]
 
     def hold(self, symbols: Sequence[int]) -> bool:
         """Whether the conditions hold for other values of the symbols."""

@@ -245,16 +245,17 @@ def formulas(tree: Any) -> Any:
     return found if any(one is not None for one in found) else None
 
 
-def sized(tree: Any, values: Sequence[int]) -> Any:
-    """An op, or what is in it, with numbers in place of extents. values: of all formulas."""
+def sized(tree: Any, symbols: Sequence[int]) -> Any:
+    """An op, or what is in it, with numbers in place of extents, at these sizes of the symbols."""
+    if type(tree) is Extent:
+        return tree.extents.at(tree, symbols)
     if formulas(tree) is None:
         return tree
-    if type(tree) is Extent:
-        return values[tree.number]
     if isinstance(tree, tuple):
-        return tuple([sized(item, values) for item in tree])
+        items = [sized(item, symbols) for item in tree]
+        return type(tree)(*items) if hasattr(tree, "_fields") else tuple(items)
     names = [field.name for field in fields(tree)]
-    return replace(tree, **{name: sized(getattr(tree, name), values) for name in names})
+    return replace(tree, **{name: sized(getattr(tree, name), symbols) for name in names})
 
 
 class GraphBuilder:
