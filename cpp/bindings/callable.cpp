@@ -6,8 +6,8 @@
 #include <new>
 #include <stdexcept>
 
+#include "bindings/entries.h"
 #include "bindings/execute.h"
-#include "bindings/snapshot.h"
 #include "bindings/watch.h"
 #include "program/structure.h"
 
@@ -15,77 +15,14 @@ namespace py = pybind11;
 
 namespace lamella::bindings {
 
-Names names{};
-
 namespace {
-
-// The arguments of one call as a signature sees them: `out` is taken aside.
-struct Arguments {
-  PyObject* const* values;
-  std::size_t positional;
-  PyObject* kwnames;     // null or a tuple
-  std::size_t keywords;  // without `out`
-  std::size_t out_at;    // position of `out` among the keywords; their number when there is none
-  PyObject* out;         // null when not given or None
-
-  Arguments(PyObject* const* args, std::size_t nargsf, PyObject* kwnames_or_null)
-      : values(args),
-        positional(static_cast<std::size_t>(PyVectorcall_NARGS(nargsf))),
-        kwnames(kwnames_or_null),
-        keywords(0),
-        out_at(0),
-        out(nullptr) {
-    if (kwnames != nullptr) find_out();
-  }
-
-  void find_out() {
-    const auto count = static_cast<std::size_t>(PyTuple_GET_SIZE(kwnames));
-    out_at = count;
-    keywords = count;
-    for (std::size_t i = 0; i < count; ++i) {
-      PyObject* name = PyTuple_GET_ITEM(kwnames, static_cast<Py_ssize_t>(i));
-      if (name != names.out && PyUnicode_Compare(name, names.out) != 0) continue;
-      out_at = i;
-      keywords = count - 1;
-      out = values[positional + i] == Py_None ? nullptr : values[positional + i];
-    }
-  }
-
-  std::size_t count() const { return positional + keywords; }
-  std::size_t keyword_position(std::size_t i) const { return i < out_at ? i : i + 1; }
-  PyObject* keyword(std::size_t i) const {
-    return PyTuple_GET_ITEM(kwnames, static_cast<Py_ssize_t>(keyword_position(i)));
-  }
-  PyObject* value(std::size_t i) const {
-    return i < positional ? values[i] : values[positional + keyword_position(i - positional)];
-  }
-};
-
-bool answers(const Entry& entry, const Arguments& arguments) {
-  if (entry.positional != arguments.positional || entry.keywords.size() != arguments.keywords) {
-    return false;
-  }
-  for (std::size_t i = 0; i < entry.keywords.size(); ++i) {
-    PyObject* name = arguments.keyword(i);
-    if (name != entry.keywords[i] && PyUnicode_Compare(name, entry.keywords[i]) != 0) return false;
-  }
-  std::size_t i = 0;
-  for (const KeyItem& item : entry.items) {
-    PyObject* value = arguments.value(i++);
-    if (item.value != nullptr) {
-      if (!same_value(item.value, value)) return false;
-    } else if (!is_exact_array(value) || !matches(value, item.array, kReadable)) {
-      return false;
-    }
-  }
-  return true;
-}
 
 // Whether a caller's `out` can be written while everything else is read.
 bool fits_out(const Entry& entry, const Arguments& arguments) {
   const program::Program& program = *entry.program;
-  if (program.outputs().size() != 1 || entry.returns != Entry::Returns::kSingle ||
-      !is_exact_array(arguments.out) || !matches(arguments.out, entry.rings[0].key, kWritable)) {
+  const std::vector<ArrayKey>& outputs = entry.outputs;
+  if (outputs.size() != 1 || entry.returns != Entry::Returns::kSingle ||
+      !is_exact_array(arguments.out) || !matches(arguments.out, outputs[0], kWritable)) {
     return false;
   }
   const void* data = fields(arguments.out)->data;
@@ -110,12 +47,12 @@ bool reusable(PyObject* array, const ArrayKey& key) {
 }
 
 // A new reference to an array nobody else holds; null with an exception set.
-PyObject* take_result(ResultRing& ring) {
+PyObject* take_result(ResultRing& ring, const ArrayKey& key) {
   for (std::size_t i = 0; i < ring.count; ++i) {
     PyObject* array = ring.arrays[i];
-    if (array != nullptr && reusable(array, ring.key)) return Py_NewRef(array);
+    if (array != nullptr && reusable(array, key)) return Py_NewRef(array);
   }
-  PyObject* array = new_array(ring.key);
+  PyObject* array = new_array(key);
   if (array == nullptr) return nullptr;
   PyObject* before = std::exchange(ring.arrays[ring.next], Py_NewRef(array));
   ring.next = ring.next + 1 == ring.count ? 0 : ring.next + 1;
@@ -173,14 +110,14 @@ class HeldArguments {
 // Null with a Python exception set when it fails.
 PyObject* run_entry(Entry& entry, const Arguments& arguments) {
   const program::Program& program = *entry.program;
-  const std::size_t count = program.outputs().size();
+  const std::size_t count = entry.outputs.size();
   try {
     Results results(count);
     {
       program::Run run(program);
       for (std::size_t i = 0; i < count; ++i) {
-        PyObject* array =
-            arguments.out != nullptr ? Py_NewRef(arguments.out) : take_result(entry.rings[i]);
+        PyObject* array = arguments.out != nullptr ? Py_NewRef(arguments.out)
+                                                   : take_result(entry.rings[i], entry.outputs[i]);
         if (array == nullptr) return nullptr;
         results.add(array);
         run.set_output(i, fields(array)->data);
@@ -250,85 +187,60 @@ PyObject* call_overridden(PyObject* self, PyObject* const* args, std::size_t nar
 }
 #endif
 
-}  // namespace
+// A hold on an entry: whatever runs meanwhile may make its object forget it.
+class HeldEntry {
+ public:
+  explicit HeldEntry(Entry* entry) : entry_(entry) { ++entry_->holders; }
+  ~HeldEntry() { entry_->release(); }
+  HeldEntry(const HeldEntry&) = delete;
+  HeldEntry& operator=(const HeldEntry&) = delete;
 
-Entry::~Entry() {
-  for (PyObject* name : keywords) Py_DECREF(name);
-  for (const KeyItem& item : items) Py_XDECREF(item.value);
-  for (const ResultRing& ring : rings) {
-    for (PyObject* array : ring.arrays) Py_XDECREF(array);
-  }
-  Py_XDECREF(converter);
-  Py_XDECREF(keep);
-  Py_XDECREF(watch);
-  Py_XDECREF(program_object);
+ private:
+  Entry* entry_;
+};
+
+PyObject* run_used(Entries& entries, Entry& entry, const Arguments& arguments) {
+  Entry* cooled = entries.use(&entry);
+  if (cooled == nullptr) return run_entry(entry, arguments);
+  const HeldEntry held(cooled);
+  PyObject* result = run_entry(entry, arguments);
+  cooled->drop_results();
+  return result;
 }
 
-void Entries::move_to_front(std::size_t i) { std::rotate(list, list + i, list + i + 1); }
-
-Entry* Entries::add(std::unique_ptr<Entry> entry) {
-  std::size_t place = 0;
-  while (place < count && !same_key(*list[place], *entry)) ++place;
-  if (place == kMost) place = kMost - 1;
-  if (place == count) ++count;
-  Entry* displaced = std::exchange(list[place], entry.release());
-  move_to_front(place);
-  return displaced;
+bool is_answering(const CallableObject* object) {
+  return object->entries != nullptr && object->follower.is_settled() && !program::is_tracing();
 }
 
-bool same_key(const Entry& a, const Entry& b) {
-  if (a.positional != b.positional || a.keywords.size() != b.keywords.size() ||
-      a.items.size() != b.items.size()) {
-    return false;
-  }
-  if (a.watch != b.watch) return false;
-  for (std::size_t i = 0; i < a.keywords.size(); ++i) {
-    if (PyUnicode_Compare(a.keywords[i], b.keywords[i]) != 0) return false;
-  }
-  for (std::size_t i = 0; i < a.items.size(); ++i) {
-    const KeyItem &x = a.items[i], &y = b.items[i];
-    if ((x.value == nullptr) != (y.value == nullptr)) return false;
-    if (x.value != nullptr) {
-      if (!same_value(x.value, y.value)) return false;
-      continue;
+// Whether an entry has answered; null in `result` then means a Python exception.
+bool answer(const CallableObject* object, const Arguments& arguments, PyObject*& result) {
+  Entries& entries = *object->entries;
+  Search search(entries, arguments);
+  while (Entry* entry = search.next(object->entries == &entries)) {
+    const HeldEntry held(entry);
+    if (entry->watch != nullptr) {
+      const bool holds = watch_holds(entry->watch);
+      // NumPy lets other threads run while the watch copies.
+      if (object->entries != &entries || !search.is_valid()) return false;
+      if (!holds) continue;
     }
-    const auto &s = a.program->inputs()[x.input], &t = b.program->inputs()[y.input];
-    if (s.dtype != t.dtype || s.shape != t.shape || x.array.turned != y.array.turned) return false;
+    if (arguments.out != nullptr && !fits_out(*entry, arguments)) return false;
+    result = run_used(entries, *entry, arguments);
+    return true;
   }
-  return true;
+  return false;
 }
+
+}  // namespace
 
 PyObject* call(PyObject* self, PyObject* const* args, std::size_t nargsf, PyObject* kwnames) {
 #if PY_VERSION_HEX < 0x030C0000
   if (flag_is_stale(Py_TYPE(self))) return call_overridden(self, args, nargsf, kwnames);
 #endif
-  const CallableObject* object = callable(self);
-  if (object->entries != nullptr && object->follower.is_settled() && !program::is_tracing()) {
+  if (is_answering(callable(self))) {
     const Arguments arguments(args, nargsf, kwnames);
-    Entries& entries = *object->entries;
-    for (std::size_t i = 0; i < entries.count; ++i) {
-      Entry* entry = entries.list[i];
-      if (!answers(*entry, arguments)) continue;
-      // Held for the duration: whatever runs meanwhile may make this object forget it.
-      ++entry->holders;
-      if (entry->watch != nullptr && !watch_holds(entry->watch)) {
-        // NumPy lets other threads run while it copies.
-        const bool still = object->entries == &entries && i < entries.count;
-        entry->release();
-        if (!still) break;
-        continue;
-      }
-      if (arguments.out != nullptr && !fits_out(*entry, arguments)) {
-        entry->release();
-        break;
-      }
-      if (i > 0 && object->entries == &entries && entries.list[i] == entry) {
-        entries.move_to_front(i);
-      }
-      PyObject* result = run_entry(*entry, arguments);
-      entry->release();
-      return result;
-    }
+    PyObject* result = nullptr;
+    if (answer(callable(self), arguments, result)) return result;
   }
   return dispatch(self, args, nargsf, kwnames);
 }

@@ -26,25 +26,6 @@ namespace py = pybind11;
 namespace lamella::bindings {
 namespace {
 
-// A loop holds the last result while it computes the next one: two arrays serve it. More of them are
-// kept where they cost little memory.
-constexpr std::size_t kSmallResult = std::size_t{64} << 10;
-constexpr std::size_t kLargeRing = 2;
-
-// May the value stand in a signature by identity? Not what can change while it stays the same.
-bool can_be_static(PyObject* value) {
-  if (PyTuple_CheckExact(value)) {
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(value); ++i) {
-      PyObject* item = PyTuple_GET_ITEM(value, i);
-      if (is_exact_array(item) || !can_be_static(item)) return false;
-    }
-    return true;
-  }
-  return !PyList_Check(value) && !PyDict_Check(value) && !PyAnySet_Check(value) &&
-         !PyByteArray_Check(value) && !PyObject_TypeCheck(value, numpy.array_type) &&
-         !PyObject_CheckBuffer(value);
-}
-
 void drop_entries(CallableObject* object) {
   // Out of reach first: freeing runs the destructors of anything.
   delete std::exchange(object->entries, nullptr);
@@ -62,18 +43,16 @@ PyObject* make(PyTypeObject* type, PyObject*, PyObject*) {
 int traverse(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(self));
   if (callable(self)->entries == nullptr) return 0;
-  const Entries& entries = *callable(self)->entries;
-  for (std::size_t i = 0; i < entries.count; ++i) {
-    const Entry* entry = entries.list[i];
+  return callable(self)->entries->each([&](const Entry& entry) {
     // A running call holds it too: what it refers to is then alive by more than this object.
-    if (entry->holders > 1) continue;
-    for (const KeyItem& item : entry->items) Py_VISIT(item.value);
-    Py_VISIT(entry->converter);
-    Py_VISIT(entry->keep);
-    Py_VISIT(entry->watch);
-    Py_VISIT(entry->program_object);
-  }
-  return 0;
+    if (entry.holders > 1) return 0;
+    for (const KeyItem& item : entry.items) Py_VISIT(item.value);
+    Py_VISIT(entry.converter);
+    Py_VISIT(entry.keep);
+    Py_VISIT(entry.watch);
+    Py_VISIT(entry.program_object);
+    return 0;
+  });
 }
 
 int clear(PyObject* self) {
@@ -293,78 +272,7 @@ PyType_Slot slot(int id, Function* function) {
   return {id, reinterpret_cast<void*>(function)};
 }
 
-bool is_true_at(PyObject* tuple, std::size_t i) {
-  const auto at = static_cast<Py_ssize_t>(i);
-  return tuple != nullptr && at < PyTuple_GET_SIZE(tuple) && PyTuple_GET_ITEM(tuple, at) == Py_True;
-}
-
 }  // namespace
-
-std::unique_ptr<Entry> make_entry(PyObject* args, PyObject* kwnames, PyObject* program_object,
-                                  PyObject* returns, PyObject* keep, PyObject* turned,
-                                  PyObject* watch) {
-  const auto count = static_cast<std::size_t>(PyTuple_GET_SIZE(args));
-  const auto named = static_cast<std::size_t>(PyTuple_GET_SIZE(kwnames));
-  if (named > count) throw std::invalid_argument("_remember: more keyword names than arguments");
-  if (!py::isinstance<program::Program>(program_object)) {
-    throw py::type_error("_remember: program is no Program");
-  }
-  base::count_allocation();
-  auto entry = std::make_unique<Entry>();
-  entry->program = py::handle(program_object).cast<const program::Program*>();
-  entry->program_object = Py_NewRef(program_object);
-  entry->keep = Py_NewRef(keep);
-  if (watch != Py_None) {
-    if (!is_watch(watch)) throw py::type_error("_remember: watch is a Watch or None");
-    entry->watch = Py_NewRef(watch);
-  }
-  entry->positional = count - named;
-  for (std::size_t i = 0; i < named; ++i) {
-    PyObject* name = PyTuple_GET_ITEM(kwnames, static_cast<Py_ssize_t>(i));
-    if (!PyUnicode_Check(name) || PyUnicode_Compare(name, names.out) == 0) {
-      throw std::invalid_argument("_remember: keyword names are texts other than 'out'");
-    }
-    entry->keywords.push_back(Py_NewRef(name));
-  }
-  const auto& inputs = entry->program->inputs();
-  std::size_t arrays = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    PyObject* value = PyTuple_GET_ITEM(args, static_cast<Py_ssize_t>(i));
-    if (is_exact_array(value)) {
-      if (arrays == inputs.size()) return nullptr;
-      const program::ArraySpec& spec = inputs[arrays];
-      const bool exchanged = is_true_at(turned, i);
-      if (exchanged && spec.shape.size() < 2) return nullptr;
-      ArrayKey key = exchanged ? ArrayKey::turned_from(spec) : ArrayKey(spec);
-      if (!matches(value, key, kReadable)) return nullptr;
-      entry->items.push_back({nullptr, std::move(key), arrays});
-      ++arrays;
-    } else {
-      if (!can_be_static(value)) return nullptr;
-      entry->items.push_back({Py_NewRef(value), {}, 0});
-    }
-  }
-  const auto& outputs = entry->program->outputs();
-  if (arrays != inputs.size()) return nullptr;
-  if (returns == Py_None) {
-    if (outputs.size() != 1) {
-      throw std::invalid_argument("_remember: returns=None needs a program with one output");
-    }
-  } else if (PyUnicode_Check(returns) && PyUnicode_CompareWithASCIIString(returns, "tuple") == 0) {
-    entry->returns = Entry::Returns::kTuple;
-  } else if (PyCallable_Check(returns) != 0) {
-    entry->returns = Entry::Returns::kConverted;
-    entry->converter = Py_NewRef(returns);
-  } else {
-    throw std::invalid_argument("_remember: returns is None, 'tuple' or a callable");
-  }
-  for (const auto& spec : outputs) {
-    ResultRing& ring = entry->rings.emplace_back();
-    ring.key = ArrayKey(spec);
-    if (spec.bytes > kSmallResult) ring.count = kLargeRing;
-  }
-  return entry;
-}
 
 void register_callable(py::module_& module) {
   names.dispatch = PyUnicode_InternFromString("_dispatch");

@@ -363,18 +363,6 @@ class TestMemory:
         assert negate(x) == "dispatched"
         negate._forget()
 
-    def test_sixteen_entries_the_last_used_stay(self):
-        f = Recorder()
-        arrays = [np.ones(n, np.float32) for n in range(1, 18)]
-        for a in arrays[:16]:
-            assert f._remember((a,), (), negation(a.shape), None)
-        assert f(arrays[0]).shape == (1,)
-        assert f._remember((arrays[16],), (), negation((17,)), None)
-        assert f(arrays[1]) == "dispatched"
-        for a in (arrays[0], *arrays[2:]):
-            np.testing.assert_array_equal(f(a), -a)
-        assert len(f.missed) == 1
-
     def test_the_same_call_is_replaced(self, negate, x):
         assert negate._remember((x,), (), programs.unary("square", "float32", (2, 3)), None)
         np.testing.assert_array_equal(negate(x), x * x)
