@@ -137,6 +137,10 @@ def test_what_is_always_so_is_no_condition() -> None:
     assert n * m - n >= 2
     assert n + m > n
     assert n // 2 >= 1
+    assert n - n // 2 >= 1
+    assert 2 * (n // 2) <= n < 2 * (n // 2) + 2
+    assert (n + 3) // 4 * 4 >= n
+    assert n * m // 2 < n * m
     assert max(n, 1) is n
     assert (n - 2) % n == n - 2
     assert extents.conditions == []

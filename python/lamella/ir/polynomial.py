@@ -137,10 +137,29 @@ class Atoms:
         return sum(c * prod(self._values[atom] for atom in m) for m, c in p.items())
 
     def bounds(self, p: Polynomial) -> Range:
-        """Between what the values lie while each atom lies in its range.
+        """Between what the values lie: n m - n is at least 2 for n, m >= 2, n - n // 2 at least 1.
+
+        A quotient f = a // q by a number lies with a, as a - q < q f <= a.
+        """
+        low, high = self._apart(p)
+        for monomial, factor in p.items():
+            _, a, q = self.known[monomial[0]] if len(monomial) == 1 else (0, {}, {})
+            if not a or len(q) > 1 or () not in q:
+                continue
+            divisor = q[()]
+            rest = scale({m: c for m, c in p.items() if m != monomial}, divisor)
+            least = add(a, {(): divisor - 1}, -1) if divisor > 1 else a
+            # Of an infinite bound the quotient is no number, which max and min leave out.
+            down, up = (least, a) if factor > 0 else (a, least)
+            low = max(low, -(-self.bounds(add(rest, down, factor))[0] // divisor))
+            high = min(high, self.bounds(add(rest, up, factor))[1] // divisor)
+        return low, high
+
+    def _apart(self, p: Polynomial) -> Range:
+        """The same while each atom lies in its range, whatever the others are.
 
         Each atom is written as its lowest value and what it has beyond; then every term grows or
-        falls alone. So n m - n is known to be at least 2 for n, m >= 2.
+        falls alone.
         """
         moved: Polynomial = {}
         for monomial, coefficient in p.items():
