@@ -293,6 +293,16 @@ def test_programs_may_read_values_while_they_are_made() -> None:
     assert extents.reasons == []
 
 
+def test_nothing_is_noted_when_all_is_done() -> None:
+    extents, n, m = symbols(12, 7)
+    extents.closed = True
+    assert n > 5
+    assert n != m
+    assert list(range(m)) == list(range(7))
+    assert extents.conditions == []
+    assert extents.reasons == []
+
+
 def test_a_reciprocal_keeps_its_extent() -> None:
     extents, n, _ = symbols(12, 7)
     for found in (1 / n, 1.0 / n):

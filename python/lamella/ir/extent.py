@@ -60,8 +60,9 @@ class Extents:
     formulas: ("symbol", index, 0), ("constant", value, 0), or ("add" | "mul" | "floordiv", i, j) of
     formulas before; conditions: ("eq" | "ne" | "lt" | "le", i, j) between formulas, which held, the
     always true ones left out; reasons: why the trace holds for its example only; symbols: the
-    example's values, each at least 2; lowering: set while programs are made, which may read values
-    since they are told the formulas too. where: says which line of the user's is running.
+    example's values, each at least 2. lowering: set while the program is made, which may read
+    values since it is told the formulas too; closed: set when it is, from when on nothing is noted
+    of Extents that somebody kept. where: says which line of the user's is running.
     """
 
     def __init__(self, where: Callable[[], str] = str) -> None:
@@ -69,7 +70,7 @@ class Extents:
         self.conditions: list[Formula] = []
         self.reasons: list[str] = []
         self.symbols: list[int] = []
-        self.lowering = False
+        self.lowering = self.closed = False
         # Leaves of graphs that are made of an extent; one for each formula and dtype.
         self.leaves: dict[Hashable, Any] = {}
         self._where = where
@@ -93,7 +94,7 @@ class Extents:
     def reason(self, text: str) -> None:
         """Notes why the trace holds for its example only, once for each line of the user's."""
         text += self._where()
-        if text not in self.reasons:
+        if text not in self.reasons and not self.closed:
             self.reasons.append(text)
 
     def number(self, value: int) -> int:
@@ -232,7 +233,7 @@ class Extents:
         else:
             left, right, found = right, left, "le" if relation == "lt" else "lt"
         i, j = (self.number(self._extent(side)) for side in (left, right))
-        if (found, i, j) not in self._noted:
+        if (found, i, j) not in self._noted and not self.closed:
             self._noted.add((found, i, j))
             self.conditions.append((found, i, j))
         return held

@@ -173,6 +173,8 @@ class Compiled:
         if self.extents is not None:
             self.extents.lowering = True
         self.program = emit(self.graph, self.origins)
+        if self.extents is not None:
+            self.extents.closed = True
 
     def is_of(self, traced: bytes, outputs: Structure) -> bool:
         """Whether it is the program of a trace of this digest."""
