@@ -4,11 +4,8 @@
 from __future__ import annotations
 
 import copy
-import functools
 import gc
-import multiprocessing
 import pickle
-import threading
 import weakref
 
 import numpy as np
@@ -16,65 +13,7 @@ import pytest
 
 from comparators import same_bits
 from lamella import nn
-
-X = np.float32([[1.0, -2.0, 3.0], [0.5, 4.0, -1.0]])
-CAME: list[nn.Module] = []
-
-
-class Seen(nn.Module):
-    """Notes the calls that were not answered natively."""
-
-    def _dispatch(self, *inputs, **named):
-        CAME.append(self)
-        return super()._dispatch(*inputs, **named)
-
-
-class Leaf(nn.Module):
-    """y = scale * weight * x + offset, by attributes of every kind."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.scale, self.label = 1.0, "leaf"
-        self.weight = nn.Parameter(np.ones(3, np.float32))
-        self.register_buffer("offset", np.zeros(3, np.float32))
-        self.register_parameter("extra", None)
-        self.inner = nn.Identity()
-
-    def forward(self, x):
-        y = (x if self.inner is None else self.inner(x)) * self.weight * self.scale + self.offset
-        y = y if self.extra is None else y + self.extra
-        return y + 100 if hasattr(self, "flag") else y + 10 * self.training
-
-
-class Tree(Seen):
-    """Two floors, one leaf of which is met twice."""
-
-    def __init__(self, leaf: nn.Module) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList([nn.Sequential(leaf), nn.ModuleDict({"a": leaf})])
-
-    def forward(self, x):
-        return self.blocks[1]["a"](self.blocks[0](x))
-
-
-class Reaching(Seen):
-    """Reads a module that is none of its children."""
-
-    def __init__(self, leaf: nn.Module) -> None:
-        super().__init__()
-        self.others = [{"leaf": leaf}]
-
-    def forward(self, x):
-        return self.others[0]["leaf"](x)
-
-
-class Root(Leaf, Seen):
-    pass
-
-
-class Other(Root):
-    def forward(self, x):
-        return super().forward(x) - 1000
+from nn.leaves import CAME, Other, Reaching, Root, Seen, Tree, X, came, check, fresh, settled
 
 
 def replace_dict(leaf):
@@ -113,6 +52,7 @@ CHANGES = {
         lambda leaf: leaf.register_buffer("offset", np.full(3, 3, np.float32)),
         lambda leaf: leaf.register_buffer("offset", np.zeros(3, np.float32)),
     ),
+    "buffer of none": (put("shift", lambda: np.ones(3, np.float32)), put("shift", None)),
     "type of parameters": (lambda leaf: leaf.double(), lambda leaf: leaf.float()),
     "type of one": (
         lambda leaf: (leaf.weight.cast(np.dtype("f8")), leaf.offset.cast(np.dtype("f8"))),
@@ -125,33 +65,6 @@ CHANGES = {
         put("scale", 1.0),
     ),
 }
-
-
-def fresh(net, x=X):
-    """What forward means now: of a copy that has never been called."""
-    return np.array(copy.deepcopy(net)(x))
-
-
-def check(nets):
-    """Every net gives what a fresh copy of it gives, again and again."""
-    for net in nets:
-        want = fresh(net)
-        for _ in range(3):
-            same_bits(np.array(net(X)), want)
-
-
-def came(net, x=X) -> bool:
-    """Whether a call goes through Python."""
-    CAME.clear()
-    net(x)
-    return any(one is net for one in CAME)
-
-
-def settled(*nets) -> None:
-    for net in nets:
-        net(X)
-        net(X)
-        assert not came(net)
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -310,6 +223,19 @@ def test_trees_that_die_leave_the_others():
     check([other])
 
 
+def test_a_module_that_is_reached_later_is_followed_in_every_mode():
+    leaf, later = Root(), Root()
+    net = Reaching(leaf)
+    for _ in range(2):
+        net.eval()(X)
+        net.train()(X)
+    net.others[0]["leaf"] = later
+    for mode in (False, True, False, True):
+        check([net.train(mode)])
+        later.scale += 1.0
+        check([net])
+
+
 def test_circles_of_modules():
     leaf = Root()
     net = Reaching(leaf)
@@ -350,143 +276,3 @@ def test_copies_and_pickles_are_their_own():
     leaf.weight.cast(np.dtype("f8"))
     assert came(same)
     check([net, same])
-
-
-# Threads
-
-
-def in_thread(work):
-    failed = []
-
-    def run():
-        try:
-            work()
-        except BaseException as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    thread.join(60)
-    assert not failed, failed
-
-
-def gate(work):
-    """Something that forward steps on, but that looking at forward's code does not lead into."""
-    while True:
-        work()
-        yield
-
-
-@pytest.mark.parametrize("reached", [False, True], ids=["child", "reached"])
-def test_a_change_from_another_thread_during_a_trace_is_not_lost(reached):
-    leaf, left = Root(), [3]
-
-    def meanwhile():
-        if left[0]:
-            left[0] -= 1
-            in_thread(lambda: setattr(leaf, "scale", leaf.scale + 1.0))
-
-    class Net(Seen):
-        def __init__(self):
-            super().__init__()
-            self.kept = (leaf,) if reached else leaf
-            self.gate = gate(meanwhile)
-
-        def forward(self, x):
-            factor = (self.kept[0] if reached else self.kept).scale
-            next(self.gate)
-            return x * factor
-
-    net = Net()
-    net(X)
-    for _ in range(3):
-        same_bits(np.array(net(X)), X * np.float32(leaf.scale))
-    assert leaf.scale == 4.0
-    left[0] = 10**6  # never still: not kept, and right for the moment of the call
-    x = X[:1]
-    before = leaf.scale
-    first = float(np.array(net(x))[0, 0])
-    assert before <= first <= leaf.scale
-    second = float(np.array(net(x))[0, 0])
-    assert first < second <= leaf.scale
-    left[0] = 0
-    same_bits(np.array(net(x)), x * np.float32(leaf.scale))
-
-
-def test_calls_from_other_threads_during_a_trace():
-    """A child is answered meanwhile by its own programs, and the trace takes none of them."""
-    leaf, results = Root(), []
-    leaf.eval()
-
-    class Net(Seen):
-        def __init__(self):
-            super().__init__()
-            self.leaf = leaf
-            self.gate = gate(lambda: in_thread(lambda: results.append(np.array(leaf(X)))))
-
-        def forward(self, x):
-            next(self.gate)
-            return self.leaf(X) + x  # on an array, with the leaf's program known
-
-    settled(leaf)
-    net, zero = Net(), np.zeros_like(X)
-    same_bits(np.array(net(zero)), X)
-    same_bits(results[0], X)
-    leaf.weight.data = np.full(3, 2, np.float32)
-    same_bits(np.array(net(zero)), 2 * X)  # a constant of the trace would still be X
-
-
-def test_threads_that_toggle_and_call():
-    leaf, done, wrong = Root(), threading.Event(), []
-    leaf.register_buffer("offset", np.zeros(3, np.float32))
-    nets = [leaf, Tree(leaf), Reaching(leaf)]
-
-    def call(net, times):
-        while not done.is_set():
-            got = np.array(net(X)) - (X if times == 1 else 0)
-            if times == 1 and not ((got == 0).all() or (got == 10).all()):
-                wrong.append(got)
-
-    def toggle():
-        while not done.is_set():
-            leaf.eval()
-            leaf.train()
-
-    threads = [threading.Thread(target=call, args=(net, 2 if net is nets[1] else 1))
-               for net in nets] + [threading.Thread(target=toggle)]  # fmt: skip
-    for thread in threads:
-        thread.start()
-    done.wait(1.0)
-    done.set()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
-    leaf.eval()
-    check(nets)
-
-
-def child_of(net, leaf, sender):
-    leaf.scale = 7.0
-    sender.send(np.array(net(X)).tobytes())
-    sender.close()
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_forked_child_follows_on():
-    leaf = Root()
-    net = Tree(leaf)
-    settled(net)
-    context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=functools.partial(child_of, net, leaf, sender))
-    child.start()
-    sender.close()
-    try:
-        assert receiver.poll(30)
-        got = receiver.recv()
-    finally:
-        child.kill()
-        child.join()
-    assert not came(net)
-    leaf.scale = 7.0
-    assert np.array(net(X)).tobytes() == got
