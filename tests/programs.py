@@ -32,13 +32,15 @@ def chain(
     """An elementwise chain; inputs are (dtype, shape) and broadcast to the largest of them."""
     shape = np.broadcast_shapes(*[s for _, s in inputs])
     builder = _core.ProgramBuilder(inputs=list(inputs), outputs=[(dtype, shape)], arena_bytes=0)
-    operands = []
-    for index, (kind, own) in enumerate(inputs):
+    strides = []
+    for _, own in inputs:
         padded = (1,) * (len(shape) - len(own)) + tuple(own)
-        steps = strides_of(padded)
-        steps = tuple(0 if size == 1 else step for size, step in zip(padded, steps, strict=True))
-        operands.append((builder.input(index), steps, kind))
-    builder.elementwise(shape=shape, inputs=operands, code=list(code), output=builder.output(0))
+        steps = zip(padded, strides_of(padded), strict=True)
+        strides.append(tuple(0 if size == 1 else step for size, step in steps))
+    spec = _core.ElementwiseSpec(
+        shape=shape, dtypes=[kind for kind, _ in inputs], strides=strides, code=list(code)
+    )
+    builder.add(spec, x=[builder.input(i) for i in range(len(inputs))], y=builder.output(0))
     return builder.build()
 
 
@@ -71,25 +73,18 @@ def reduce(
     builder = _core.ProgramBuilder(
         inputs=[(dtype, (outer, size, inner))], outputs=[(result, (outer, inner))], arena_bytes=0
     )
-    builder.reduce(
-        kind=kind,
-        dtype=dtype,
-        outer=outer,
-        size=size,
-        inner=inner,
-        x=builder.input(0),
-        y=builder.output(0),
-        correction=correction,
+    spec = _core.ReduceSpec(
+        kind=kind, dtype=dtype, outer=outer, size=size, inner=inner, correction=correction
     )
+    builder.add(spec, x=builder.input(0), y=builder.output(0))
     return builder.build()
 
 
 def softmax(dtype: str, rows: int, cols: int, *, log: bool) -> _core.Program:
     shape = (rows, cols)
     builder = _core.ProgramBuilder(inputs=[(dtype, shape)], outputs=[(dtype, shape)], arena_bytes=0)
-    builder.softmax(
-        dtype=dtype, rows=rows, cols=cols, log=log, x=builder.input(0), y=builder.output(0)
-    )
+    spec = _core.SoftmaxSpec(dtype=dtype, rows=rows, cols=cols, log=log)
+    builder.add(spec, x=builder.input(0), y=builder.output(0))
     return builder.build()
 
 
@@ -100,16 +95,9 @@ def layer_norm(dtype: str, rows: int, cols: int, *, epsilon: float = 1e-5) -> _c
         outputs=[(dtype, (rows, cols))],
         arena_bytes=0,
     )
-    builder.layer_norm(
-        dtype=dtype,
-        rows=rows,
-        cols=cols,
-        x=builder.input(0),
-        weight=builder.input(1),
-        bias=builder.input(2),
-        epsilon=epsilon,
-        y=builder.output(0),
-    )
+    spec = _core.LayerNormSpec(dtype=dtype, rows=rows, cols=cols, epsilon=epsilon)
+    x, weight, bias = (builder.input(index) for index in range(3))
+    builder.add(spec, x=x, weight=weight, bias=bias, y=builder.output(0))
     return builder.build()
 
 
@@ -120,15 +108,8 @@ def rms_norm(dtype: str, rows: int, cols: int, *, epsilon: float = 1e-5) -> _cor
         outputs=[(dtype, (rows, cols))],
         arena_bytes=0,
     )
-    builder.rms_norm(
-        dtype=dtype,
-        rows=rows,
-        cols=cols,
-        x=builder.input(0),
-        weight=builder.input(1),
-        epsilon=epsilon,
-        y=builder.output(0),
-    )
+    spec = _core.RmsNormSpec(dtype=dtype, rows=rows, cols=cols, epsilon=epsilon)
+    builder.add(spec, x=builder.input(0), weight=builder.input(1), y=builder.output(0))
     return builder.build()
 
 
@@ -150,13 +131,16 @@ def class_loss(
         outputs=[(dtype, (rows,)), (dtype, (rows,)), *[(dtype, (rows, cols))] * slopes],
         arena_bytes=0,
     )
-    builder.class_loss(
+    spec = _core.ClassLossSpec(
         dtype=dtype,
         rows=rows,
         cols=cols,
         log_probabilities=log_probabilities,
         ignored=ignored,
         smoothing=smoothing,
+    )
+    builder.add(
+        spec,
         x=builder.input(0),
         target=builder.input(1),
         weight=builder.input(2) if weighted else None,
@@ -176,20 +160,16 @@ def copy(
     )
     size = np.dtype(dtype).itemsize
     back = sum((n - 1) * -step for n, step in zip(shape, strides, strict=True) if step < 0)
-    builder.copy(
-        item_bytes=size,
-        shape=shape,
-        x=builder.input(0).shifted(back * size),
-        x_strides=strides,
-        y=builder.output(0),
-        y_strides=strides_of(shape),
+    spec = _core.CopySpec(
+        item_bytes=size, shape=shape, x_strides=strides, y_strides=strides_of(shape)
     )
+    builder.add(spec, x=builder.input(0).shifted(back * size), y=builder.output(0))
     return builder.build()
 
 
 def fill(dtype: str, count: int, value: float) -> _core.Program:
     builder = _core.ProgramBuilder(inputs=[], outputs=[(dtype, (count,))], arena_bytes=0)
-    builder.fill(dtype=dtype, count=count, value=value, y=builder.output(0))
+    builder.add(_core.FillSpec(dtype=dtype, count=count, value=value), y=builder.output(0))
     return builder.build()
 
 
@@ -200,15 +180,10 @@ def gather(dtype: str, rows: int, cols: int, count: int, from_end: bool = False)
         outputs=[(dtype, (count, cols))],
         arena_bytes=0,
     )
-    builder.gather(
-        row_bytes=cols * np.dtype(dtype).itemsize,
-        rows=rows,
-        table=builder.input(0),
-        count=count,
-        indices=builder.input(1),
-        y=builder.output(0),
-        from_end=from_end,
+    spec = _core.GatherSpec(
+        row_bytes=cols * np.dtype(dtype).itemsize, rows=rows, count=count, from_end=from_end
     )
+    builder.add(spec, table=builder.input(0), indices=builder.input(1), y=builder.output(0))
     return builder.build()
 
 
@@ -219,16 +194,8 @@ def scatter_add(dtype: str, rows: int, cols: int, count: int, skipped: int = -1)
         outputs=[(dtype, (rows, cols))],
         arena_bytes=0,
     )
-    builder.scatter_add(
-        dtype=dtype,
-        rows=rows,
-        cols=cols,
-        count=count,
-        indices=builder.input(0),
-        x=builder.input(1),
-        y=builder.output(0),
-        skipped=skipped,
-    )
+    spec = _core.ScatterAddSpec(dtype=dtype, rows=rows, cols=cols, count=count, skipped=skipped)
+    builder.add(spec, indices=builder.input(0), x=builder.input(1), y=builder.output(0))
     return builder.build()
 
 
@@ -236,9 +203,8 @@ def dropout(dtype: str, count: int, p: float, stream: int = 0) -> _core.Program:
     builder = _core.ProgramBuilder(
         inputs=[(dtype, (count,))], outputs=[(dtype, (count,))], arena_bytes=0
     )
-    builder.dropout(
-        dtype=dtype, count=count, p=p, stream=stream, x=builder.input(0), y=builder.output(0)
-    )
+    spec = _core.DropoutSpec(dtype=dtype, count=count, p=p, stream=stream)
+    builder.add(spec, x=builder.input(0), y=builder.output(0))
     return builder.build()
 
 
@@ -267,15 +233,45 @@ def update(rule: str, dtype: str, count: int) -> _core.Program:
         outputs=[(dtype, (count,))] * (states + 1),
         arena_bytes=0,
     )
-    builder.update(
-        rule=rule,
-        dtype=dtype,
-        count=count,
+    builder.add(
+        _core.UpdateSpec(rule=rule, dtype=dtype, count=count),
         x=[builder.input(index) for index in range(states + 2)],
         scalars=builder.input(states + 2),
         y=[builder.output(index) for index in range(states + 1)],
     )
     return builder.build()
+
+
+def product(
+    dtype: str,
+    m: int,
+    n: int,
+    k: int,
+    *,
+    batch: tuple[int, ...] = (),
+    transpose_a: bool = False,
+    transpose_b: bool = False,
+    constant: bool = False,
+    activation: tuple[str, tuple[float, ...]] | None = None,
+) -> _core.MatMulSpec:
+    """Of contiguous (batch, m, k) and (batch, k, n), or with their last axes exchanged."""
+    name, params = activation or ("", ())
+    return _core.MatMulSpec(
+        dtype=dtype,
+        batch=batch,
+        m=m,
+        n=n,
+        k=k,
+        a_batch=strides_of((*batch, m, k))[: len(batch)],
+        a_row=1 if transpose_a else k,
+        a_k=m if transpose_a else 1,
+        b_batch=strides_of((*batch, k, n))[: len(batch)],
+        b_k=1 if transpose_b else n,
+        b_col=k if transpose_b else 1,
+        b_constant=constant,
+        activation=name,
+        activation_params=params,
+    )
 
 
 def matmul(
@@ -307,13 +303,18 @@ def matmul(
         inputs.append((dtype, (n,)))
     if residual:
         inputs.append((dtype, y_shape))
-    a_strides = (1, m) if transpose_a else (k, 1)
-    b_strides = (1, k) if transpose_b else (n, 1)
-    sizes = {"dtype": dtype, "batch": batch, "m": m, "n": n, "k": k, "b_strides": b_strides}
-    sizes["b_constant"] = constant is not None
-    wanted = _core.ProgramBuilder(
-        inputs=inputs, outputs=[(dtype, y_shape)], arena_bytes=0
-    ).matmul_scratch(**sizes)
+    spec = product(
+        dtype,
+        m,
+        n,
+        k,
+        batch=batch,
+        transpose_a=transpose_a,
+        transpose_b=transpose_b,
+        constant=constant is not None,
+        activation=activation,
+    )
+    wanted = spec.scratch_bytes
     builder = _core.ProgramBuilder(inputs=inputs, outputs=[(dtype, y_shape)], arena_bytes=wanted)
     rest = [builder.input(index) for index in range(1, len(inputs))]
     if constant is not None:
@@ -321,17 +322,13 @@ def matmul(
             raise ValueError(f"constant has shape {constant.shape}, wanted {b_shape}")
         rest.insert(0, builder.constant(constant))
     b = rest.pop(0)
-    builder.matmul(
+    builder.add(
+        spec,
         a=builder.input(0),
-        a_batch=strides_of(a_shape)[: len(batch)],
-        a_strides=a_strides,
         b=b,
-        b_batch=strides_of(b_shape)[: len(batch)],
         bias=rest.pop(0) if bias else None,
         residual=rest.pop(0) if residual else None,
-        activation=activation,
         y=builder.output(0),
         scratch=builder.arena(0) if wanted else None,
-        **sizes,
     )
     return builder.build()

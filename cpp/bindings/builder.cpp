@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Slot and ProgramBuilder for Python, without the steps (steps.cpp adds those).
+// Slot and ProgramBuilder for Python, without the steps (steps/ adds those).
 #include <memory>
 #include <stdexcept>
 #include <string>

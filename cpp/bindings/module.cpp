@@ -12,8 +12,6 @@ PYBIND11_MODULE(_core, module) {
   register_program(module);
   auto builder = register_builder(module);
   register_steps(module, builder);
-  register_loss_steps(builder);
-  register_optimizer_steps(builder);
   register_callable(module);
   register_structure(module);
   register_watch(module);

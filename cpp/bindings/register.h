@@ -20,12 +20,8 @@ void register_config(pybind11::module_& module);
 void register_program(pybind11::module_& module);
 // builder.cpp: Slot and ProgramBuilder without its steps.
 BuilderClass register_builder(pybind11::module_& module);
-// steps.cpp: one keyword-only method of ProgramBuilder per kind of step, and the kernels' names.
+// steps/: a spec class for each kind of step, ProgramBuilder.add, and the kernels' names.
 void register_steps(pybind11::module_& module, BuilderClass& builder);
-// loss_steps.cpp: the steps of losses.
-void register_loss_steps(BuilderClass& builder);
-// optimizer_steps.cpp: the optimisers' steps of ProgramBuilder.
-void register_optimizer_steps(BuilderClass& builder);
 // callable_type.cpp: Callable.
 void register_callable(pybind11::module_& module);
 // structure.cpp: Structure, the states of structures, the traces of a thread.

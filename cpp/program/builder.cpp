@@ -11,6 +11,29 @@
 #include "program/program.h"
 
 namespace lamella::program {
+namespace {
+
+using steps::Array;
+using steps::Use;
+
+bool apart(const Array& x, const Array& y) {
+  return x.slot.buffer != y.slot.buffer || x.bytes == 0 || y.bytes == 0 ||
+         x.slot.offset >= y.slot.offset + y.bytes || y.slot.offset >= x.slot.offset + x.bytes;
+}
+
+// Whether a step that allows y to be x may have these two.
+bool same_array(const Array& x, const Array& y) {
+  return x.slot.offset == y.slot.offset && x.bytes == y.bytes && x.item == y.item && x.contiguous &&
+         y.contiguous;
+}
+
+void check_aligned(const Array& array) {
+  if (array.slot.offset % array.item == 0) return;
+  throw std::invalid_argument("slot: offset " + std::to_string(array.slot.offset) +
+                              " is not a multiple of the item size " + std::to_string(array.item));
+}
+
+}  // namespace
 
 ArraySpec make_array_spec(steps::DType dtype, std::vector<std::size_t> shape) {
   ArraySpec spec{dtype, std::move(shape), 0};
@@ -90,15 +113,13 @@ void ProgramBuilder::check(Slot slot, std::size_t bytes) const {
   }
 }
 
-void ProgramBuilder::check_read(Slot slot, std::size_t bytes) {
-  check(slot, bytes);
+void ProgramBuilder::note_read(Slot slot) {
   const std::size_t extras = 1 + inputs_.size() + outputs_.size();
   if (slot.buffer < extras || extras_[slot.buffer - extras].prepared) return;
   constants_[extras_[slot.buffer - extras].index].read_by_steps = true;
 }
 
-void ProgramBuilder::check_write(Slot slot, std::size_t bytes) {
-  check(slot, bytes);
+void ProgramBuilder::check_writable(Slot slot) {
   const std::size_t extras = 1 + inputs_.size() + outputs_.size();
   const bool is_input = slot.buffer >= 1 && slot.buffer <= inputs_.size();
   const bool is_prepared = slot.buffer >= extras && extras_[slot.buffer - extras].prepared;
@@ -112,6 +133,28 @@ void ProgramBuilder::check_write(Slot slot, std::size_t bytes) {
                                 " is a constant that no update was declared for");
   }
   first_write_ = std::min(first_write_, steps_.size());
+}
+
+void ProgramBuilder::check_arrays(const steps::ArrayList& arrays) {
+  for (const Array& array : arrays) {
+    check_aligned(array);
+    check(array.slot, array.bytes);
+    if (array.use == Use::written) check_writable(array.slot);
+    if (array.use == Use::read || array.use == Use::replaced) note_read(array.slot);
+  }
+  for (std::size_t i = 0; i < arrays.size(); ++i) {
+    const Array& y = arrays[i];
+    if (y.use != Use::written) continue;
+    for (std::size_t j = 0; j < arrays.size(); ++j) {
+      const Array& x = arrays[j];
+      const bool once = x.use == Use::written && j >= i;
+      if (once || x.use == Use::prepared || apart(x, y)) continue;
+      if (x.use == Use::replaced && same_array(x, y)) continue;
+      throw std::invalid_argument(
+          "slot: the output overlaps an operand; got offsets " + std::to_string(x.slot.offset) +
+          " and " + std::to_string(y.slot.offset) + " of buffer " + std::to_string(y.slot.buffer));
+    }
+  }
 }
 
 std::size_t ProgramBuilder::constant_index(Slot slot) const {
@@ -147,23 +190,26 @@ void ProgramBuilder::random_source(Slot slot) {
   random_ = index;
 }
 
-void ProgramBuilder::add(std::unique_ptr<steps::Step> step) {
+void ProgramBuilder::add(steps::Recipe& recipe) {
   refuse_if_built();
   base::count_allocation();
-  steps_.push_back(std::move(step));
+  steps::ArrayList arrays;
+  recipe.touched(arrays);
+  check_arrays(arrays);
+  if (auto preparation = recipe.prepared(*table_)) {
+    recipe.set_packed(add_prepared(std::move(*preparation)));
+  }
+  steps_.push_back(recipe.make(*table_));
 }
 
-Slot ProgramBuilder::add_prepared(std::string kind, std::size_t bytes, std::vector<Slot> sources,
-                                  Prepare prepare) {
-  refuse_if_built();
-  for (const Slot source : sources) {
-    if (constants_[constant_index(source)].access != Access::read) {
-      throw std::invalid_argument("slot: buffer " + std::to_string(source.buffer) +
-                                  " changes while the program runs; it cannot be prepared ahead");
-    }
+Slot ProgramBuilder::add_prepared(steps::Preparation preparation) {
+  const Slot source = preparation.source;
+  if (constants_[constant_index(source)].access != Access::read) {
+    throw std::invalid_argument("slot: buffer " + std::to_string(source.buffer) +
+                                " changes while the program runs; it cannot be prepared ahead");
   }
-  prepared_.push_back(
-      {std::move(kind), base::checked_add(bytes, 0), std::move(sources), std::move(prepare)});
+  prepared_.push_back({std::move(preparation.kind), base::checked_add(preparation.bytes, 0),
+                       {source}, std::move(preparation.step)});
   return add_extra({true, prepared_.size() - 1});
 }
 

@@ -2,9 +2,9 @@
 // Collects steps and the arrays they work on, checks them, and turns them into a Program.
 //
 // Buffers are numbered in the order of a Frame: 0 is the arena, then the inputs, the outputs, and
-// then constants and prepared arrays as they are added. A step constructor asks check() for every
-// array it will touch; nothing is checked any more while running. No Python in here: an owner of
-// foreign memory is a shared_ptr<const void>.
+// then constants and prepared arrays as they are added. Every array that a step touches is checked
+// when it is added; nothing is checked any more while running. No Python in here: an owner of foreign
+// memory is a shared_ptr<const void>.
 #pragma once
 
 #include <cstddef>
@@ -15,6 +15,7 @@
 
 #include "kernels/table.h"
 #include "steps/dtype.h"
+#include "steps/recipe.h"
 #include "steps/step.h"
 
 namespace lamella::program {
@@ -87,14 +88,6 @@ class ProgramBuilder {
   Slot output(std::size_t index) const;
   Slot constant(ConstantArray array);
 
-  // Throws std::invalid_argument unless the buffer holds `bytes` bytes from the slot on.
-  void check(Slot slot, std::size_t bytes) const;
-  // The same for an array that the next step reads.
-  void check_read(Slot slot, std::size_t bytes);
-  // The same for an array that the next step writes: inputs and prepared arrays are not written, and
-  // constants only when they are declared as updated.
-  void check_write(Slot slot, std::size_t bytes);
-
   // Declares that runs write this constant, or that they read it beside the steps that write.
   // Throws std::invalid_argument unless it has a version, or when it is prepared for the program.
   void declare(Slot constant, Access access);
@@ -102,13 +95,11 @@ class ProgramBuilder {
   // succeeds advances the calls.
   void random_source(Slot constant);
 
-  void add(std::unique_ptr<steps::Step> step);
+  // Checks the arrays of the step and makes it. Throws std::invalid_argument for an array beyond its
+  // buffer, off its items' alignment, written without being declared, or overlapping what is written,
+  // and what the step's kind throws.
+  void add(steps::Recipe& recipe);
   std::size_t step_count() const { return steps_.size(); }
-
-  // An array of `bytes` bytes (64-byte aligned) that `prepare` fills from constants, shared with other
-  // programs that name the same kind and sources. Filled when a run first needs it.
-  Slot add_prepared(std::string kind, std::size_t bytes, std::vector<Slot> sources,
-                    Prepare prepare);
 
   // Puts guard zones of base::guard_bytes() around this range of the arena; the caller leaves room.
   void guard(Slot slot, std::size_t bytes);
@@ -120,6 +111,16 @@ class ProgramBuilder {
   friend class Program;
 
   std::size_t buffer_bytes(std::uint32_t buffer) const;
+  // Throws std::invalid_argument unless the buffer holds `bytes` bytes from the slot on.
+  void check(Slot slot, std::size_t bytes) const;
+  // All of what the next step touches.
+  void check_arrays(const steps::ArrayList& arrays);
+  void note_read(Slot slot);
+  // Inputs and prepared arrays are not written, and constants only when they are declared as updated.
+  void check_writable(Slot slot);
+  // An array (64-byte aligned) that is filled from a constant, shared with other programs that name the
+  // same kind and source. Filled when a run first needs it.
+  Slot add_prepared(steps::Preparation preparation);
   // Throws std::invalid_argument unless the slot is a constant's.
   std::size_t constant_index(Slot slot) const;
   Slot add_extra(ExtraBuffer extra);

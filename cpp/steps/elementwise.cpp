@@ -90,19 +90,43 @@ bool is_copied_when_joined(const Shape& shape, const Strides& strides) {
 
 }  // namespace
 
-Elementwise::Elementwise(const kernels::KernelTable& table, const Shape& shape,
-                         const std::vector<Operand>& operands, const std::vector<Instruction>& code,
-                         Slot output)
-    : output_(output), total_(element_count(shape)) {
+std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const ElementwiseSpec& spec,
+                                const ElementwiseSpec::Slots& slots) {
+  return std::make_unique<Elementwise>(table, spec, slots);
+}
+
+void arrays(const ElementwiseSpec& spec, const ElementwiseSpec::Slots& slots, ArrayList& list) {
+  if (spec.code.empty()) throw std::invalid_argument("elementwise: the chain has no instruction");
+  if (spec.dtypes.size() != slots.x.size() || spec.strides.size() != slots.x.size()) {
+    throw std::invalid_argument("elementwise: " + std::to_string(slots.x.size()) +
+                                " operands; got " + std::to_string(spec.dtypes.size()) +
+                                " types and " + std::to_string(spec.strides.size()) +
+                                " lists of strides");
+  }
+  list.clear();
+  for (std::size_t i = 0; i < slots.x.size(); ++i) {
+    const std::size_t item = item_bytes(spec.dtypes[i]);
+    list.push_back(strided(slots.x[i], spec.shape, spec.strides[i], item, Use::replaced));
+  }
+  list.push_back(contiguous(slots.y, element_count(spec.shape), item_bytes(spec.code.back().dtype),
+                            Use::written));
+}
+
+double work(const ElementwiseSpec& spec) {
+  return static_cast<double>(element_count(spec.shape)) * static_cast<double>(spec.code.size());
+}
+
+Elementwise::Elementwise(const kernels::KernelTable& table, const ElementwiseSpec& spec,
+                         const ElementwiseSpec::Slots& slots)
+    : output_(slots.y), total_(element_count(spec.shape)) {
+  const std::vector<Instruction>& code = spec.code;
   if (code.empty()) throw std::invalid_argument("elementwise: the chain has no instruction");
-  if (operands.size() + code.size() > kMaxRegisters) {
+  if (slots.x.size() + code.size() > kMaxRegisters) {
     throw std::invalid_argument("elementwise: more than " + std::to_string(kMaxRegisters) +
                                 " operands and instructions");
   }
-  std::vector<DType> operand_types;
-  for (const Operand& operand : operands) operand_types.push_back(operand.dtype);
-  build_operations(table, operand_types, join(code, operand_types));
-  choose_run(shape, operands);
+  build_operations(table, spec.dtypes, join(code, spec.dtypes));
+  choose_run(spec, slots.x);
   spread_uniform();
   choose_block();
   double per_element = 0;
@@ -135,9 +159,9 @@ void Elementwise::build_operations(const kernels::KernelTable& table,
 // Either the inner dimension is the run, with operands of stride 0 and 1 read in place, or it is
 // short and the whole output is. Nanoseconds decide: a row costs 10 and 6 for each kernel call; a
 // row of n elements of a copied operand costs 12 + 0.3 n.
-void Elementwise::choose_run(const Shape& shape, const std::vector<Operand>& operands) {
-  std::vector<Strides> strides;
-  for (const Operand& operand : operands) strides.push_back(operand.strides);
+void Elementwise::choose_run(const ElementwiseSpec& spec, const std::vector<Slot>& slots) {
+  const Shape& shape = spec.shape;
+  std::vector<Strides> strides = spec.strides;
   strides.push_back(contiguous_strides(shape));
   const Merged merged = merge_dimensions(shape, strides);
   const std::size_t rank = merged.shape.size();
@@ -149,7 +173,7 @@ void Elementwise::choose_run(const Shape& shape, const std::vector<Operand>& ope
   if (rank > 1) {
     const auto inner = static_cast<double>(merged.shape.back());
     double copying = 0;
-    for (std::size_t i = 0; i < operands.size(); ++i) {
+    for (std::size_t i = 0; i < slots.size(); ++i) {
       const std::ptrdiff_t step = merged.strides[i].back();
       const bool in_place = step == 0 || step == 1;
       if (in_place && is_copied_when_joined(shape, strides[i])) copying += 12.0 + 0.3 * inner;
@@ -159,11 +183,11 @@ void Elementwise::choose_run(const Shape& shape, const std::vector<Operand>& ope
   }
   run_ = by_row ? merged.shape.back() : total_;
   if (by_row) rows_.assign(merged.shape.begin(), merged.shape.end() - 1);
-  for (std::size_t i = 0; i < operands.size(); ++i) {
+  for (std::size_t i = 0; i < slots.size(); ++i) {
     Input input;
-    input.slot = operands[i].slot;
-    input.item = item_bytes(operands[i].dtype);
-    const Merged own = merge_dimensions(shape, {operands[i].strides});
+    input.slot = slots[i];
+    input.item = item_bytes(spec.dtypes[i]);
+    const Merged own = merge_dimensions(shape, {spec.strides[i]});
     input.shape = own.shape;
     input.strides = in_bytes(own.strides[0], input.item);
     const Strides& walked = by_row ? merged.strides[i] : own.strides[0];

@@ -8,33 +8,53 @@
 // contiguous); any other overlap is not allowed.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "kernels/table.h"
+#include "steps/arrays.h"
 #include "steps/dtype.h"
+#include "steps/fields.h"
 #include "steps/instruction.h"
 #include "steps/step.h"
 #include "steps/strides.h"
 
 namespace lamella::steps {
 
-// An operand: strides count elements, 0 repeats the value along that dimension.
-struct Operand {
-  Slot slot;
-  Strides strides;
-  DType dtype;
+struct ElementwiseSpec {
+  Shape shape;
+  // Of each operand: its type, and its strides in elements, where 0 repeats the value.
+  std::vector<DType> dtypes;
+  std::vector<Strides> strides;
+  std::vector<Instruction> code;
+
+  static constexpr auto fields(auto& s) {
+    return std::tuple{field("shape", s.shape), field("dtypes", s.dtypes),
+                      field("strides", s.strides), field("code", s.code)};
+  }
+
+  struct Slots {
+    std::vector<Slot> x;
+    Slot y;
+
+    static constexpr auto fields(auto& s) { return std::tuple{field("x", s.x), field("y", s.y)}; }
+  };
 };
 
 // A chain with no more operands and instructions together than this always fits; a longer one fits
 // when few enough of its values are alive at the same time.
 inline constexpr std::size_t kElementwiseRegisters = 32;
 
+// Throws std::invalid_argument when the chain does not fit, names no kernel, or is malformed.
+std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const ElementwiseSpec& spec,
+                                const ElementwiseSpec::Slots& slots);
+void arrays(const ElementwiseSpec& spec, const ElementwiseSpec::Slots& slots, ArrayList& list);
+double work(const ElementwiseSpec& spec);
+
 class Elementwise final : public Step {
  public:
-  // Throws std::invalid_argument when the chain does not fit, names no kernel, or is malformed.
-  Elementwise(const kernels::KernelTable& table, const Shape& shape,
-              const std::vector<Operand>& operands, const std::vector<Instruction>& code,
-              Slot output);
+  Elementwise(const kernels::KernelTable& table, const ElementwiseSpec& spec,
+              const ElementwiseSpec::Slots& slots);
 
   void run(const Frame& frame, const base::Team& team) const override;
   double cost() const override { return cost_; }
@@ -58,7 +78,7 @@ class Elementwise final : public Step {
 
   void build_operations(const kernels::KernelTable& table, const std::vector<DType>& operand_types,
                         const std::vector<Instruction>& code);
-  void choose_run(const Shape& shape, const std::vector<Operand>& operands);
+  void choose_run(const ElementwiseSpec& spec, const std::vector<Slot>& slots);
   void spread_uniform();
   void choose_block();
 

@@ -21,7 +21,7 @@ std::int64_t shift(bool from_end, std::size_t rows) {
 
 class Gather final : public Step {
  public:
-  explicit Gather(const GatherSpec& spec) : spec_(spec) {
+  Gather(const GatherSpec& spec, const GatherSpec::Slots& slots) : spec_(spec), slots_(slots) {
     base::checked_mul(spec.rows, spec.row_bytes);
     base::checked_mul(spec.count, spec.row_bytes);
     base::checked_mul(spec.count, sizeof(std::int64_t));
@@ -29,9 +29,9 @@ class Gather final : public Step {
 
   void run(const Frame& frame, const base::Team& team) const override {
     const auto [begin, end] = team.share(spec_.count, 16);
-    const auto* const indices = frame.at<std::int64_t>(spec_.indices);
-    const std::byte* const table = frame.at<std::byte>(spec_.table);
-    std::byte* const y = frame.at<std::byte>(spec_.y);
+    const auto* const indices = frame.at<std::int64_t>(slots_.indices);
+    const std::byte* const table = frame.at<std::byte>(slots_.table);
+    std::byte* const y = frame.at<std::byte>(slots_.y);
     const std::int64_t shifted = shift(spec_.from_end, spec_.rows);
     for (std::size_t i = begin; i < end; ++i) {
       const std::int64_t given = indices[i];
@@ -53,6 +53,7 @@ class Gather final : public Step {
 
  private:
   GatherSpec spec_;
+  GatherSpec::Slots slots_;
 };
 
 // Columns that a member takes at least, so that no cache line has two writers.
@@ -63,8 +64,10 @@ constexpr std::size_t kColumnGrain = 16;
 template <class T>
 class ScatterAdd final : public Step {
  public:
-  ScatterAdd(const kernels::KernelTable& table, const ScatterAddSpec& spec)
+  ScatterAdd(const kernels::KernelTable& table, const ScatterAddSpec& spec,
+             const ScatterAddSpec::Slots& slots)
       : spec_(spec),
+        slots_(slots),
         add_(require_kernel(typed_kernels<T>(table).elementwise->binary, "add", "scatter_add").fn) {
     base::checked_mul(base::checked_mul(spec.rows, spec.cols), sizeof(T));
     base::checked_mul(base::checked_mul(spec.count, spec.cols), sizeof(T));
@@ -76,9 +79,9 @@ class ScatterAdd final : public Step {
     const auto columns = wide ? team.share(spec_.cols, kColumnGrain) : whole(spec_.cols);
     const auto rows = wide ? whole(spec_.rows) : team.share(spec_.rows);
     const std::size_t width = columns.end - columns.begin;
-    const auto* const indices = frame.at<std::int64_t>(spec_.indices);
-    const T* const x = frame.at<T>(spec_.x) + columns.begin;
-    T* const y = frame.at<T>(spec_.y) + columns.begin;
+    const auto* const indices = frame.at<std::int64_t>(slots_.indices);
+    const T* const x = frame.at<T>(slots_.x) + columns.begin;
+    T* const y = frame.at<T>(slots_.y) + columns.begin;
     for (std::size_t r = rows.begin; r < rows.end; ++r) {
       std::fill_n(y + r * spec_.cols, width, T(0));
     }
@@ -109,19 +112,42 @@ class ScatterAdd final : public Step {
   static base::Team::Range whole(std::size_t total) { return {0, total}; }
 
   ScatterAddSpec spec_;
+  ScatterAddSpec::Slots slots_;
   kernels::BinaryFn<T> add_;
 };
 
 }  // namespace
 
-std::unique_ptr<Step> make_gather(const GatherSpec& spec) { return std::make_unique<Gather>(spec); }
+std::unique_ptr<Step> make_step(const kernels::KernelTable&, const GatherSpec& spec,
+                                const GatherSpec::Slots& slots) {
+  return std::make_unique<Gather>(spec, slots);
+}
 
-std::unique_ptr<Step> make_scatter_add(const kernels::KernelTable& table,
-                                       const ScatterAddSpec& spec) {
-  if (spec.dtype == DType::f32) return std::make_unique<ScatterAdd<float>>(table, spec);
-  if (spec.dtype == DType::f64) return std::make_unique<ScatterAdd<double>>(table, spec);
+void arrays(const GatherSpec& spec, const GatherSpec::Slots& slots, ArrayList& list) {
+  list = {contiguous(slots.table, base::checked_mul(spec.rows, spec.row_bytes), 1),
+          contiguous(slots.indices, spec.count, sizeof(std::int64_t)),
+          contiguous(slots.y, base::checked_mul(spec.count, spec.row_bytes), 1, Use::written)};
+}
+
+double work(const GatherSpec& spec) { return static_cast<double>(spec.count); }
+
+std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const ScatterAddSpec& spec,
+                                const ScatterAddSpec::Slots& slots) {
+  if (spec.dtype == DType::f32) return std::make_unique<ScatterAdd<float>>(table, spec, slots);
+  if (spec.dtype == DType::f64) return std::make_unique<ScatterAdd<double>>(table, spec, slots);
   throw std::invalid_argument(std::string("scatter_add: dtype must be floating; got ") +
                               dtype_name(spec.dtype));
+}
+
+void arrays(const ScatterAddSpec& spec, const ScatterAddSpec::Slots& slots, ArrayList& list) {
+  const std::size_t item = item_bytes(spec.dtype);
+  list = {contiguous(slots.x, base::checked_mul(spec.count, spec.cols), item),
+          contiguous(slots.indices, spec.count, sizeof(std::int64_t)),
+          contiguous(slots.y, base::checked_mul(spec.rows, spec.cols), item, Use::written)};
+}
+
+double work(const ScatterAddSpec& spec) {
+  return static_cast<double>(spec.count) * static_cast<double>(spec.cols);
 }
 
 }  // namespace lamella::steps

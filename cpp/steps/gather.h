@@ -11,33 +11,68 @@
 #include <memory>
 
 #include "kernels/table.h"
+#include "steps/arrays.h"
 #include "steps/dtype.h"
+#include "steps/fields.h"
 #include "steps/step.h"
 
 namespace lamella::steps {
 
 struct GatherSpec {
   std::size_t row_bytes = 0, rows = 0, count = 0;
-  Slot table;             // rows x row_bytes, contiguous
-  Slot indices;           // count int64
-  Slot y;                 // count x row_bytes; overlaps neither
   bool from_end = false;  // negative indices count from the end
+
+  static constexpr auto fields(auto& s) {
+    return std::tuple{field("row_bytes", s.row_bytes), field("rows", s.rows),
+                      field("count", s.count), optional_field("from_end", s.from_end)};
+  }
+
+  struct Slots {
+    Slot table;    // rows x row_bytes, contiguous
+    Slot indices;  // count int64
+    Slot y;        // count x row_bytes; overlaps neither
+
+    static constexpr auto fields(auto& s) {
+      return std::tuple{field("table", s.table), field("indices", s.indices), field("y", s.y)};
+    }
+  };
 };
 
 struct ScatterAddSpec {
   DType dtype = DType::f32;
   std::size_t rows = 0, cols = 0, count = 0;
-  Slot indices;  // count int64
-  Slot x;        // count x cols, contiguous
-  Slot y;        // rows x cols; overlaps neither
-  // Rows of x with this index are left out; -1 for none.
-  std::int64_t skipped = -1;
-  bool from_end = false;  // negative indices count from the end
+  std::int64_t skipped = -1;  // rows of x with this index are left out; -1 for none
+  bool from_end = false;      // negative indices count from the end
+
+  static constexpr auto fields(auto& s) {
+    return std::tuple{field("dtype", s.dtype),
+                      field("rows", s.rows),
+                      field("cols", s.cols),
+                      field("count", s.count),
+                      optional_field("skipped", s.skipped),
+                      optional_field("from_end", s.from_end)};
+  }
+
+  struct Slots {
+    Slot indices;  // count int64
+    Slot x;        // count x cols, contiguous
+    Slot y;        // rows x cols; overlaps neither
+
+    static constexpr auto fields(auto& s) {
+      return std::tuple{field("indices", s.indices), field("x", s.x), field("y", s.y)};
+    }
+  };
 };
 
 // Both throw std::overflow_error for sizes beyond the address space.
-std::unique_ptr<Step> make_gather(const GatherSpec& spec);
-std::unique_ptr<Step> make_scatter_add(const kernels::KernelTable& table,
-                                       const ScatterAddSpec& spec);
+std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const GatherSpec& spec,
+                                const GatherSpec::Slots& slots);
+void arrays(const GatherSpec& spec, const GatherSpec::Slots& slots, ArrayList& list);
+double work(const GatherSpec& spec);
+
+std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const ScatterAddSpec& spec,
+                                const ScatterAddSpec::Slots& slots);
+void arrays(const ScatterAddSpec& spec, const ScatterAddSpec::Slots& slots, ArrayList& list);
+double work(const ScatterAddSpec& spec);
 
 }  // namespace lamella::steps

@@ -22,6 +22,8 @@ struct Instruction {
   DType dtype;
   std::vector<std::size_t> args;
   std::vector<double> params;
+
+  bool operator==(const Instruction&) const = default;
 };
 
 struct Operation {

@@ -29,7 +29,7 @@ void require(bool condition, const char* message) {
 template <class T>
 class MatMul final : public Step {
  public:
-  MatMul(const kernels::KernelTable& table, const MatMulSpec& spec);
+  MatMul(const kernels::KernelTable& table, const MatMulSpec& spec, const MatMulSpec::Slots& slots);
   void run(const Frame& frame, const base::Team& team) const override;
   double cost() const override { return cost_; }
   const char* name() const override { return "matmul"; }
@@ -65,12 +65,11 @@ class MatMul final : public Step {
   Shape batch_;
   Strides a_batch_, b_batch_;
   size_t count_ = 0;
-  Slot a_, b_, y_;
-  std::optional<Slot> bias_, residual_, scratch_;
-  CopyPlan plan_;          // of b where it lies
-  bool copies_ = false;    // b is copied at every run
-  bool shared_b_ = false;  // one b for all of the batch
-  size_t slots_ = 0, slot_bytes_ = 0;
+  MatMulSpec::Slots slots_;  // `b` is where the kernels find it
+  CopyPlan plan_;            // of b where it lies
+  bool copies_ = false;      // b is copied at every run
+  bool shared_b_ = false;    // one b for all of the batch
+  size_t rooms_ = 0, room_bytes_ = 0;
   double cost_ = 0;
 };
 
@@ -110,14 +109,10 @@ double matmul_cost(const kernels::KernelTable& table, const MatMulSpec& spec) {
 }
 
 template <class T>
-MatMul<T>::MatMul(const kernels::KernelTable& table, const MatMulSpec& spec)
+MatMul<T>::MatMul(const kernels::KernelTable& table, const MatMulSpec& spec,
+                  const MatMulSpec::Slots& slots)
     : kernels_(*typed_kernels<T>(table).gemm),
-      a_(spec.a),
-      b_(spec.b),
-      y_(spec.y),
-      bias_(spec.bias),
-      residual_(spec.residual),
-      scratch_(spec.scratch),
+      slots_(slots),
       plan_{Form::rows, spec.n, spec.k, spec.b_k, spec.b_col},
       cost_(matmul_cost(table, spec)) {
   args_.m = spec.m;
@@ -129,16 +124,16 @@ MatMul<T>::MatMul(const kernels::KernelTable& table, const MatMulSpec& spec)
   base::checked_mul(base::checked_mul(spec.m, element_count(spec.batch)), spec.n);
 
   const bool ahead = packed_bytes(spec) > 0;
-  require(!ahead || spec.packed, "a constant b needs the slot of its packed form");
+  require(!ahead || slots.packed, "a constant b needs the slot of its packed form");
   merge(spec, ahead);
   plan_.form = form_of(spec, args_.m);
   const size_t copy = copy_size(spec, plan_.form);
   copies_ = copy > 0 && !ahead && count_ > 0 && args_.m > 0;
-  if (ahead) b_ = *spec.packed;
+  if (ahead) slots_.b = *slots.packed;
   if (copies_) {
-    require(spec.scratch.has_value(), "b needs scratch to be packed into");
-    slot_bytes_ = copy_bytes(spec, plan_.form);
-    slots_ = shared_b_ ? 1 : std::min(count_, kScratchSlots);
+    require(slots.scratch.has_value(), "b needs scratch to be packed into");
+    room_bytes_ = copy_bytes(spec, plan_.form);
+    rooms_ = shared_b_ ? 1 : std::min(count_, kScratchSlots);
     cost_ += 0.15 * static_cast<double>(copy) * static_cast<double>(shared_b_ ? 1 : count_);
   }
   switch (plan_.form) {
@@ -180,23 +175,23 @@ MatMul<T>::MatMul(const kernels::KernelTable& table, const MatMulSpec& spec)
 
 template <class T>
 T* MatMul<T>::room(const Frame& frame, size_t slot) const {
-  return frame.at<T>(Slot{scratch_->buffer, scratch_->offset + slot * slot_bytes_});
+  return frame.at<T>(Slot{slots_.scratch->buffer, slots_.scratch->offset + slot * room_bytes_});
 }
 
 template <class T>
 const T* MatMul<T>::source_b(const Frame& frame, size_t index) const {
-  return frame.at<T>(b_) + offset_of(index, batch_, b_batch_);
+  return frame.at<T>(slots_.b) + offset_of(index, batch_, b_batch_);
 }
 
 template <class T>
 typename MatMul<T>::Product MatMul<T>::product(const Frame& frame, size_t index) const {
   const size_t first = index * args_.m * args_.n;
-  return {frame.at<T>(a_) + offset_of(index, batch_, a_batch_),
+  return {frame.at<T>(slots_.a) + offset_of(index, batch_, a_batch_),
           source_b(frame, index),
           nullptr,
-          frame.at<T>(y_) + first,
-          bias_ ? frame.at<T>(*bias_) : nullptr,
-          residual_ ? frame.at<T>(*residual_) + first : nullptr};
+          frame.at<T>(slots_.y) + first,
+          slots_.bias ? frame.at<T>(*slots_.bias) : nullptr,
+          slots_.residual ? frame.at<T>(*slots_.residual) + first : nullptr};
 }
 
 template <class T>
@@ -286,7 +281,7 @@ void MatMul<T>::run_products(const Frame& frame, const base::Team& team, const T
 template <class T>
 void MatMul<T>::run_copying(const Frame& frame, const base::Team& team) const {
   const size_t size = static_cast<size_t>(team.size);
-  const bool apart = size <= std::min(slots_, count_);
+  const bool apart = size <= std::min(rooms_, count_);
   const base::Team alone;
   const auto [begin, end] = apart ? team.share(count_) : base::Team::Range{0, count_};
   const Part part = apart ? Part{0, args_.m, 0, args_.n} : part_of(team);
@@ -325,17 +320,44 @@ void require_floating(const MatMulSpec& spec) {
 }  // namespace
 
 // Which rows the batch adds is not known here, so that the most that may be wanted is told.
-std::size_t matmul_scratch_bytes(const MatMulSpec& spec) {
+std::size_t scratch_bytes(const MatMulSpec& spec) {
   if (spec.b_constant) return 0;
   const size_t batch = element_count(spec.batch);
   const size_t one = copy_bytes(spec, form_of(spec, base::checked_mul(spec.m, batch)));
   return base::checked_mul(one, std::min(batch, kScratchSlots));
 }
 
-std::unique_ptr<Step> make_matmul(const kernels::KernelTable& table, const MatMulSpec& spec) {
+std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const MatMulSpec& spec,
+                                const MatMulSpec::Slots& slots) {
   require_floating(spec);
-  if (spec.dtype == DType::f32) return std::make_unique<MatMul<float>>(table, spec);
-  return std::make_unique<MatMul<double>>(table, spec);
+  if (spec.dtype == DType::f32) return std::make_unique<MatMul<float>>(table, spec, slots);
+  return std::make_unique<MatMul<double>>(table, spec, slots);
+}
+
+void arrays(const MatMulSpec& spec, const MatMulSpec::Slots& slots, ArrayList& list) {
+  const size_t item = item_bytes(spec.dtype);
+  const auto matrices = [&](Slot slot, size_t rows, size_t columns, Strides strides, ptrdiff_t row,
+                            ptrdiff_t column, Use use) {
+    Shape shape = spec.batch;
+    shape.insert(shape.end(), {rows, columns});
+    strides.insert(strides.end(), {row, column});
+    return strided(slot, shape, strides, item, use);
+  };
+  const size_t results = element_count({element_count(spec.batch), spec.m, spec.n});
+  // What is copied ahead is not read by the step itself.
+  const Use b_use = packed_bytes(spec) > 0 ? Use::prepared : Use::read;
+  list = {matrices(slots.a, spec.m, spec.k, spec.a_batch, spec.a_row, spec.a_k, Use::read),
+          matrices(slots.b, spec.k, spec.n, spec.b_batch, spec.b_k, spec.b_col, b_use)};
+  if (slots.bias) list.push_back(contiguous(*slots.bias, spec.n, item));
+  if (slots.residual) list.push_back(contiguous(*slots.residual, results, item));
+  list.push_back(contiguous(slots.y, results, item, Use::written));
+  if (slots.scratch) list.push_back({*slots.scratch, scratch_bytes(spec), 64, true, Use::written});
+}
+
+double work(const MatMulSpec& spec) {
+  double products = static_cast<double>(spec.m) * static_cast<double>(spec.n);
+  for (const size_t size : spec.batch) products *= static_cast<double>(size);
+  return products * static_cast<double>(spec.k);
 }
 
 }  // namespace lamella::steps

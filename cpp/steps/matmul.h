@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Matrix products: y[b, i, j] = activation(sum_k a[b, i, k] * b[b, k, j] + bias[j] + residual[b, i, j]).
 //
-// A constant b is packed ahead into memory of the program (packed_bytes, make_pack_b) and read from
-// there; any other b is read where it lies or packed into scratch (matmul_scratch_bytes), whichever
+// A constant b is packed ahead into memory of the program (packed_bytes, preparation) and read from
+// there; any other b is read where it lies or packed into scratch (scratch_bytes), whichever
 // is quicker: the bits are the same. y is contiguous (batch, m, n) and overlaps no other operand,
 // not even the residual: with more than one K-block it holds unfinished sums.
 #pragma once
@@ -14,7 +14,10 @@
 #include <vector>
 
 #include "kernels/table.h"
+#include "steps/arrays.h"
 #include "steps/dtype.h"
+#include "steps/fields.h"
+#include "steps/preparation.h"
 #include "steps/step.h"
 
 namespace lamella::steps {
@@ -24,38 +27,67 @@ struct MatMulSpec {
   std::vector<std::size_t> batch;
   std::size_t m = 0, n = 0, k = 0;
   // Strides count elements and may be zero or negative; *_batch has one stride per batch dimension.
-  Slot a;
   std::vector<std::ptrdiff_t> a_batch;
   std::ptrdiff_t a_row = 0, a_k = 1;
-  Slot b;
   std::vector<std::ptrdiff_t> b_batch;
   std::ptrdiff_t b_k = 0, b_col = 1;
   bool b_constant = false;
-  std::optional<Slot> packed;          // where make_pack_b's step writes; for a constant b
-  std::optional<Slot> bias, residual;  // (n) and (batch, m, n), both contiguous
-  std::string activation;              // name of a unary kernel; empty for none
+  std::string activation;  // name of a unary kernel; empty for none
   std::vector<double> activation_params;
-  Slot y;
-  std::optional<Slot> scratch;  // matmul_scratch_bytes bytes, aligned to 64
+
+  static constexpr auto fields(auto& s) {
+    return std::tuple{field("dtype", s.dtype),
+                      field("batch", s.batch),
+                      field("m", s.m),
+                      field("n", s.n),
+                      field("k", s.k),
+                      field("a_batch", s.a_batch),
+                      field("a_row", s.a_row),
+                      field("a_k", s.a_k),
+                      field("b_batch", s.b_batch),
+                      field("b_k", s.b_k),
+                      field("b_col", s.b_col),
+                      field("b_constant", s.b_constant),
+                      optional_field("activation", s.activation),
+                      optional_field("activation_params", s.activation_params)};
+  }
+
+  struct Slots {
+    Slot a, b;
+    std::optional<Slot> bias, residual;  // (n) and (batch, m, n), both contiguous
+    Slot y;
+    std::optional<Slot> scratch;  // scratch_bytes bytes, aligned to 64
+    std::optional<Slot> packed;   // where the step of preparation() writes; for a constant b
+
+    static constexpr auto fields(auto& s) {
+      return std::tuple{field("a", s.a),
+                        field("b", s.b),
+                        optional_field("bias", s.bias),
+                        optional_field("residual", s.residual),
+                        field("y", s.y),
+                        optional_field("scratch", s.scratch)};
+    }
+  };
 };
 
 // Bytes of the packed form of a constant b (aligned to 64); 0 when b is used where it lies, and then
 // no preparation step is wanted.
 std::size_t packed_bytes(const MatMulSpec& spec);
 
-// All that the packed form of a b depends on beside its elements, as text.
-std::string packed_kind(const kernels::KernelTable& table, const MatMulSpec& spec);
-
-// The step that packs b into `packed`: to be run before the first use and whenever b has changed.
-std::unique_ptr<Step> make_pack_b(const kernels::KernelTable& table, const MatMulSpec& spec,
-                                  Slot packed);
+// The packing of a constant b, where it is packed: to be done before the first use and whenever b
+// has changed.
+std::optional<Preparation> preparation(const kernels::KernelTable& table, const MatMulSpec& spec,
+                                       const MatMulSpec::Slots& slots);
 
 // Bytes of arena scratch (aligned to 64) the product wants. Reads dtype, batch, m, n, k, b_k, b_col
 // and b_constant only.
-std::size_t matmul_scratch_bytes(const MatMulSpec& spec);
+std::size_t scratch_bytes(const MatMulSpec& spec);
 
 // Throws std::invalid_argument on an unknown activation, another dtype, a missing slot or stride
 // lists of another length than batch; std::overflow_error on sizes beyond the address space.
-std::unique_ptr<Step> make_matmul(const kernels::KernelTable& table, const MatMulSpec& spec);
+std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const MatMulSpec& spec,
+                                const MatMulSpec::Slots& slots);
+void arrays(const MatMulSpec& spec, const MatMulSpec::Slots& slots, ArrayList& list);
+double work(const MatMulSpec& spec);
 
 }  // namespace lamella::steps

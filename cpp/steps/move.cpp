@@ -186,7 +186,7 @@ std::vector<Dimension> order_dimensions(const CopySpec& spec) {
 template <class T>
 class Copy final : public Step {
  public:
-  explicit Copy(const CopySpec& spec) : x_(spec.x), y_(spec.y) {
+  Copy(const CopySpec& spec, const CopySpec::Slots& slots) : x_(slots.x), y_(slots.y) {
     const std::size_t count = element_count(spec.shape);
     if (count == 0) return;
     std::vector<Dimension> dimensions = order_dimensions(spec);
@@ -273,7 +273,7 @@ class Copy final : public Step {
 template <class T>
 class Fill final : public Step {
  public:
-  Fill(const FillSpec& spec, T value) : y_(spec.y), count_(spec.count), value_(value) {
+  Fill(const FillSpec& spec, Slot y, T value) : y_(y), count_(spec.count), value_(value) {
     base::checked_mul(spec.count, sizeof(T));
   }
 
@@ -292,40 +292,62 @@ class Fill final : public Step {
   T value_;
 };
 
+void require_item(const CopySpec& spec) {
+  if (spec.item_bytes == 1 || spec.item_bytes == 4 || spec.item_bytes == 8) return;
+  throw std::invalid_argument("copy: item_bytes must be 1, 4 or 8; got " +
+                              std::to_string(spec.item_bytes));
+}
+
 }  // namespace
 
-std::unique_ptr<Step> make_copy(const CopySpec& spec) {
+std::unique_ptr<Step> make_step(const kernels::KernelTable&, const CopySpec& spec,
+                                const CopySpec::Slots& slots) {
+  require_item(spec);
   base::checked_mul(element_count(spec.shape), spec.item_bytes);
   switch (spec.item_bytes) {
     case 1:
-      return std::make_unique<Copy<std::uint8_t>>(spec);
+      return std::make_unique<Copy<std::uint8_t>>(spec, slots);
     case 4:
-      return std::make_unique<Copy<std::uint32_t>>(spec);
-    case 8:
-      return std::make_unique<Copy<std::uint64_t>>(spec);
+      return std::make_unique<Copy<std::uint32_t>>(spec, slots);
     default:
-      throw std::invalid_argument("copy: item_bytes must be 1, 4 or 8; got " +
-                                  std::to_string(spec.item_bytes));
+      return std::make_unique<Copy<std::uint64_t>>(spec, slots);
   }
 }
 
-std::unique_ptr<Step> make_fill(const FillSpec& spec) {
+void arrays(const CopySpec& spec, const CopySpec::Slots& slots, ArrayList& list) {
+  require_item(spec);
+  list = {strided(slots.x, spec.shape, spec.x_strides, spec.item_bytes),
+          strided(slots.y, spec.shape, spec.y_strides, spec.item_bytes, Use::written)};
+}
+
+double work(const CopySpec& spec) { return static_cast<double>(element_count(spec.shape)); }
+
+std::unique_ptr<Step> make_step(const kernels::KernelTable&, const FillSpec& spec,
+                                const FillSpec::Slots& slots) {
   const bool truth = spec.value == 0.0 || spec.value == 1.0;
   const bool whole = std::trunc(spec.value) == spec.value && std::fabs(spec.value) < 0x1p63;
   switch (spec.dtype) {
     case DType::f32:
-      return std::make_unique<Fill<float>>(spec, static_cast<float>(spec.value));
+      return std::make_unique<Fill<float>>(spec, slots.y, static_cast<float>(spec.value));
     case DType::f64:
-      return std::make_unique<Fill<double>>(spec, spec.value);
+      return std::make_unique<Fill<double>>(spec, slots.y, spec.value);
     case DType::i64:
       if (!whole) break;
-      return std::make_unique<Fill<std::int64_t>>(spec, static_cast<std::int64_t>(spec.value));
+      return std::make_unique<Fill<std::int64_t>>(spec, slots.y,
+                                                  static_cast<std::int64_t>(spec.value));
     case DType::boolean:
       if (!truth) break;
-      return std::make_unique<Fill<std::uint8_t>>(spec, static_cast<std::uint8_t>(spec.value));
+      return std::make_unique<Fill<std::uint8_t>>(spec, slots.y,
+                                                  static_cast<std::uint8_t>(spec.value));
   }
   throw std::invalid_argument("fill: " + std::to_string(spec.value) + " is no " +
                               dtype_name(spec.dtype));
 }
+
+void arrays(const FillSpec& spec, const FillSpec::Slots& slots, ArrayList& list) {
+  list = {contiguous(slots.y, spec.count, item_bytes(spec.dtype), Use::written)};
+}
+
+double work(const FillSpec& spec) { return static_cast<double>(spec.count); }
 
 }  // namespace lamella::steps

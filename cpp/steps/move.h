@@ -8,7 +8,10 @@
 
 #include <memory>
 
+#include "kernels/table.h"
+#include "steps/arrays.h"
 #include "steps/dtype.h"
+#include "steps/fields.h"
 #include "steps/step.h"
 #include "steps/strides.h"
 
@@ -17,24 +20,48 @@ namespace lamella::steps {
 struct CopySpec {
   std::size_t item_bytes = 0;  // 1, 4 or 8
   Shape shape;
-  Slot x;
   Strides x_strides;  // in elements; negative and zero allowed
-  Slot y;
   Strides y_strides;  // in elements; positive, no element written twice
+
+  static constexpr auto fields(auto& s) {
+    return std::tuple{field("item_bytes", s.item_bytes), field("shape", s.shape),
+                      field("x_strides", s.x_strides), field("y_strides", s.y_strides)};
+  }
+
+  struct Slots {
+    Slot x, y;
+
+    static constexpr auto fields(auto& s) { return std::tuple{field("x", s.x), field("y", s.y)}; }
+  };
 };
 
 // x and y must not overlap. Throws std::invalid_argument on another item size, on strides of y that
 // reach an element twice, and on more than kMaxRank dimensions after merging.
-std::unique_ptr<Step> make_copy(const CopySpec& spec);
+std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const CopySpec& spec,
+                                const CopySpec::Slots& slots);
+void arrays(const CopySpec& spec, const CopySpec::Slots& slots, ArrayList& list);
+double work(const CopySpec& spec);
 
 struct FillSpec {
-  DType dtype;
+  DType dtype = DType::f32;
   std::size_t count = 0;
   double value = 0;  // converted to dtype; must be whole for int64, 0 or 1 for bool
-  Slot y;
+
+  static constexpr auto fields(auto& s) {
+    return std::tuple{field("dtype", s.dtype), field("count", s.count), field("value", s.value)};
+  }
+
+  struct Slots {
+    Slot y;
+
+    static constexpr auto fields(auto& s) { return std::tuple{field("y", s.y)}; }
+  };
 };
 
 // Throws std::invalid_argument when the type cannot hold the value.
-std::unique_ptr<Step> make_fill(const FillSpec& spec);
+std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const FillSpec& spec,
+                                const FillSpec::Slots& slots);
+void arrays(const FillSpec& spec, const FillSpec::Slots& slots, ArrayList& list);
+double work(const FillSpec& spec);
 
 }  // namespace lamella::steps

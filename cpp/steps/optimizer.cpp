@@ -85,16 +85,16 @@ constexpr ScalarsRow kScalarsRows[] = {
 
 class UpdateScalars final : public Step {
  public:
-  UpdateScalars(const UpdateScalarsSpec& spec, ScalarsFn compute)
-      : spec_(spec), compute_(compute) {}
+  UpdateScalars(const UpdateScalarsSpec::Slots& slots, ScalarsFn compute)
+      : slots_(slots), compute_(compute) {}
 
   void run(const Frame& frame, const base::Team& team) const override {
     if (team.index != 0) return;
-    const double next = *frame.at<double>(spec_.step) + 1;
-    double* const out = frame.at<double>(spec_.scalars);
+    const double next = *frame.at<double>(slots_.step) + 1;
+    double* const out = frame.at<double>(slots_.scalars);
     std::fill_n(out, kUpdateScalars, 0.0);
-    compute_(frame.at<double>(spec_.hyper), next, out);
-    *frame.at<double>(spec_.next) = next;
+    compute_(frame.at<double>(slots_.hyper), next, out);
+    *frame.at<double>(slots_.next) = next;
   }
 
   // Three powers at most.
@@ -102,15 +102,15 @@ class UpdateScalars final : public Step {
   const char* name() const override { return "update_scalars"; }
 
  private:
-  UpdateScalarsSpec spec_;
+  UpdateScalarsSpec::Slots slots_;
   ScalarsFn compute_;
 };
 
 template <class T>
 class Update final : public Step {
  public:
-  Update(const kernels::KernelTable& table, const UpdateSpec& spec)
-      : spec_(spec), operands_(spec.x.size()), results_(spec.y.size()) {
+  Update(const kernels::KernelTable& table, const UpdateSpec& spec, const UpdateSpec::Slots& slots)
+      : count_(spec.count), slots_(slots), operands_(slots.x.size()), results_(slots.y.size()) {
     const auto& entry =
         require_kernel(typed_kernels<T>(table).optimizer->update, spec.rule, "update");
     if (operands_ != entry.params + 2 || results_ != entry.params + 1 || operands_ > kMaxOperands) {
@@ -124,19 +124,20 @@ class Update final : public Step {
   }
 
   void run(const Frame& frame, const base::Team& team) const override {
-    const auto [begin, end] = team.share(spec_.count, kUpdateGrain);
+    const auto [begin, end] = team.share(count_, kUpdateGrain);
     if (begin == end) return;
     const T* x[kMaxOperands];
     T* y[kMaxOperands];
-    for (std::size_t i = 0; i < operands_; ++i) x[i] = frame.at<T>(spec_.x[i]) + begin;
-    for (std::size_t i = 0; i < results_; ++i) y[i] = frame.at<T>(spec_.y[i]) + begin;
-    kernel_(x, y, end - begin, frame.at<double>(spec_.scalars));
+    for (std::size_t i = 0; i < operands_; ++i) x[i] = frame.at<T>(slots_.x[i]) + begin;
+    for (std::size_t i = 0; i < results_; ++i) y[i] = frame.at<T>(slots_.y[i]) + begin;
+    kernel_(x, y, end - begin, frame.at<double>(slots_.scalars));
   }
   double cost() const override { return cost_; }
   const char* name() const override { return "update"; }
 
  private:
-  UpdateSpec spec_;
+  std::size_t count_;
+  UpdateSpec::Slots slots_;
   std::size_t operands_, results_;
   double cost_ = 0;
   kernels::UpdateFn<T> kernel_ = nullptr;
@@ -144,10 +145,11 @@ class Update final : public Step {
 
 }  // namespace
 
-std::unique_ptr<Step> make_update_scalars(const UpdateScalarsSpec& spec) {
+std::unique_ptr<Step> make_step(const kernels::KernelTable&, const UpdateScalarsSpec& spec,
+                                const UpdateScalarsSpec::Slots& slots) {
   for (const ScalarsRow& row : kScalarsRows) {
     if (spec.rule != row.name) continue;
-    if (spec.count == row.hyper) return std::make_unique<UpdateScalars>(spec, row.compute);
+    if (spec.count == row.hyper) return std::make_unique<UpdateScalars>(slots, row.compute);
     throw std::invalid_argument("update_scalars: " + spec.rule + " has " +
                                 std::to_string(row.hyper) + " hyper-parameters; got " +
                                 std::to_string(spec.count));
@@ -155,11 +157,31 @@ std::unique_ptr<Step> make_update_scalars(const UpdateScalarsSpec& spec) {
   throw std::invalid_argument("update_scalars: no rule named '" + spec.rule + "'");
 }
 
-std::unique_ptr<Step> make_update(const kernels::KernelTable& table, const UpdateSpec& spec) {
-  if (spec.dtype == DType::f32) return std::make_unique<Update<float>>(table, spec);
-  if (spec.dtype == DType::f64) return std::make_unique<Update<double>>(table, spec);
+void arrays(const UpdateScalarsSpec& spec, const UpdateScalarsSpec::Slots& slots, ArrayList& list) {
+  constexpr std::size_t kItem = sizeof(double);
+  list = {contiguous(slots.step, 1, kItem, Use::replaced),
+          contiguous(slots.hyper, spec.count, kItem),
+          contiguous(slots.next, 1, kItem, Use::written),
+          contiguous(slots.scalars, kUpdateScalars, kItem, Use::written)};
+}
+
+double work(const UpdateScalarsSpec&) { return static_cast<double>(kUpdateScalars); }
+
+std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const UpdateSpec& spec,
+                                const UpdateSpec::Slots& slots) {
+  if (spec.dtype == DType::f32) return std::make_unique<Update<float>>(table, spec, slots);
+  if (spec.dtype == DType::f64) return std::make_unique<Update<double>>(table, spec, slots);
   throw std::invalid_argument(std::string("update: dtype must be floating; got ") +
                               dtype_name(spec.dtype));
 }
+
+void arrays(const UpdateSpec& spec, const UpdateSpec::Slots& slots, ArrayList& list) {
+  const std::size_t item = item_bytes(spec.dtype);
+  list = {contiguous(slots.scalars, kUpdateScalars, sizeof(double))};
+  for (const Slot x : slots.x) list.push_back(contiguous(x, spec.count, item, Use::replaced));
+  for (const Slot y : slots.y) list.push_back(contiguous(y, spec.count, item, Use::written));
+}
+
+double work(const UpdateSpec& spec) { return static_cast<double>(spec.count); }
 
 }  // namespace lamella::steps

@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "kernels/table.h"
+#include "steps/arrays.h"
 #include "steps/dtype.h"
+#include "steps/fields.h"
 #include "steps/step.h"
 
 namespace lamella::steps {
@@ -20,26 +22,55 @@ inline constexpr std::size_t kUpdateScalars = 9;
 
 struct UpdateScalarsSpec {
   std::string rule;       // sgd, adam, adamw, rmsprop or adagrad
-  Slot step;              // float64: steps made so far
   std::size_t count = 0;  // hyper-parameters
-  Slot hyper;             // float64 (count), in the order of the rule's row
-  Slot next;              // float64: step + 1; may be exactly `step`
-  Slot scalars;           // float64 (kUpdateScalars)
+
+  static constexpr auto fields(auto& s) {
+    return std::tuple{field("rule", s.rule), field("count", s.count)};
+  }
+
+  struct Slots {
+    Slot step;     // float64: steps made so far
+    Slot hyper;    // float64 (count), in the order of the rule's row
+    Slot next;     // float64: step + 1; may be exactly `step`
+    Slot scalars;  // float64 (kUpdateScalars)
+
+    static constexpr auto fields(auto& s) {
+      return std::tuple{field("step", s.step), field("hyper", s.hyper), field("next", s.next),
+                        field("scalars", s.scalars)};
+    }
+  };
 };
 
 // Throws std::invalid_argument for an unknown rule and a wrong number of hyper-parameters.
-std::unique_ptr<Step> make_update_scalars(const UpdateScalarsSpec& spec);
+std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const UpdateScalarsSpec& spec,
+                                const UpdateScalarsSpec::Slots& slots);
+void arrays(const UpdateScalarsSpec& spec, const UpdateScalarsSpec::Slots& slots, ArrayList& list);
+double work(const UpdateScalarsSpec& spec);
 
 struct UpdateSpec {
-  std::string rule;  // an entry of the kernels' family
-  DType dtype;       // float32 or float64
+  std::string rule;          // an entry of the kernels' family
+  DType dtype = DType::f32;  // float32 or float64
   std::size_t count = 0;
-  std::vector<Slot> x;  // the parameter, the gradient, the state
-  Slot scalars;
-  std::vector<Slot> y;  // the new parameter, the new state; each may be exactly any of x
+
+  static constexpr auto fields(auto& s) {
+    return std::tuple{field("rule", s.rule), field("dtype", s.dtype), field("count", s.count)};
+  }
+
+  struct Slots {
+    std::vector<Slot> x;  // the parameter, the gradient, the state
+    Slot scalars;
+    std::vector<Slot> y;  // the new parameter, the new state; each may be exactly any of x
+
+    static constexpr auto fields(auto& s) {
+      return std::tuple{field("x", s.x), field("scalars", s.scalars), field("y", s.y)};
+    }
+  };
 };
 
 // Throws std::invalid_argument for other types, an unknown rule and a wrong number of arrays.
-std::unique_ptr<Step> make_update(const kernels::KernelTable& table, const UpdateSpec& spec);
+std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const UpdateSpec& spec,
+                                const UpdateSpec::Slots& slots);
+void arrays(const UpdateSpec& spec, const UpdateSpec::Slots& slots, ArrayList& list);
+double work(const UpdateSpec& spec);
 
 }  // namespace lamella::steps

@@ -65,18 +65,16 @@ struct Distinct {
 template <class T>
 class PackB final : public Step {
  public:
-  PackB(const kernels::KernelTable& table, const MatMulSpec& spec, Slot packed)
+  PackB(const kernels::KernelTable& table, const MatMulSpec& spec)
       : kernels_(*typed_kernels<T>(table).gemm),
         plan_{form_of(spec, 0), spec.n, spec.k, spec.b_k, spec.b_col},
         copy_(copy_size(spec, plan_.form)),
-        b_(spec.b),
-        packed_(packed),
         distinct_(spec),
         count_(element_count(distinct_.shape)) {}
 
   void run(const Frame& frame, const base::Team& team) const override {
-    const T* b = frame.at<T>(b_);
-    T* packed = frame.at<T>(packed_);
+    const T* b = frame.at<T>(Slot{0, 0});
+    T* packed = frame.at<T>(Slot{1, 0});
     for (size_t i = 0; i < count_; ++i, packed += copy_) {
       copy_b(kernels_, plan_, b + offset_of(i, distinct_.shape, distinct_.strides), packed, team);
     }
@@ -91,10 +89,25 @@ class PackB final : public Step {
   const kernels::GemmKernels<T>& kernels_;
   CopyPlan plan_;
   size_t copy_;
-  Slot b_, packed_;
   Distinct distinct_;
   size_t count_;
 };
+
+// All that the packed form of a b depends on beside its elements, as text.
+std::string packed_kind(const kernels::KernelTable& table, const MatMulSpec& spec) {
+  const Distinct distinct(spec);
+  std::string kind = std::string("pack_b ") + table.isa + " " + dtype_name(spec.dtype);
+  const auto add = [&kind](auto number) { kind += " " + std::to_string(number); };
+  add(spec.n);
+  add(spec.k);
+  add(spec.b_k);
+  add(spec.b_col);
+  for (size_t d = 0; d < distinct.shape.size(); ++d) {
+    add(distinct.shape[d]);
+    add(distinct.strides[d]);
+  }
+  return kind;
+}
 
 }  // namespace
 
@@ -176,28 +189,20 @@ std::size_t packed_bytes(const MatMulSpec& spec) {
   return base::checked_round_up(base::checked_mul(one, element_count(Distinct(spec).shape)), 64);
 }
 
-std::string packed_kind(const kernels::KernelTable& table, const MatMulSpec& spec) {
-  const Distinct distinct(spec);
-  std::string kind = std::string("pack_b ") + table.isa + " " + dtype_name(spec.dtype);
-  const auto add = [&kind](auto number) { kind += " " + std::to_string(number); };
-  add(spec.n);
-  add(spec.k);
-  add(spec.b_k);
-  add(spec.b_col);
-  for (size_t d = 0; d < distinct.shape.size(); ++d) {
-    add(distinct.shape[d]);
-    add(distinct.strides[d]);
+std::optional<Preparation> preparation(const kernels::KernelTable& table, const MatMulSpec& spec,
+                                       const MatMulSpec::Slots& slots) {
+  const size_t bytes = packed_bytes(spec);
+  if (bytes == 0) return std::nullopt;
+  std::shared_ptr<const Step> step;
+  if (spec.dtype == DType::f32) {
+    step = std::make_shared<PackB<float>>(table, spec);
+  } else if (spec.dtype == DType::f64) {
+    step = std::make_shared<PackB<double>>(table, spec);
+  } else {
+    throw std::invalid_argument(std::string("matmul: dtype must be floating; got ") +
+                                dtype_name(spec.dtype));
   }
-  return kind;
-}
-
-std::unique_ptr<Step> make_pack_b(const kernels::KernelTable& table, const MatMulSpec& spec,
-                                  Slot packed) {
-  packed_bytes(spec);
-  if (spec.dtype == DType::f32) return std::make_unique<PackB<float>>(table, spec, packed);
-  if (spec.dtype == DType::f64) return std::make_unique<PackB<double>>(table, spec, packed);
-  throw std::invalid_argument(std::string("matmul: dtype must be floating; got ") +
-                              dtype_name(spec.dtype));
+  return Preparation{packed_kind(table, spec), bytes, slots.b, std::move(step)};
 }
 
 }  // namespace lamella::steps

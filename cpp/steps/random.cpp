@@ -21,8 +21,10 @@ constexpr std::size_t kDropoutGrain = 64;
 template <class T>
 class Dropout final : public Step {
  public:
-  Dropout(const kernels::KernelTable& table, const DropoutSpec& spec)
+  Dropout(const kernels::KernelTable& table, const DropoutSpec& spec,
+          const DropoutSpec::Slots& slots)
       : spec_(spec),
+        slots_(slots),
         // p is rounded to a multiple of 2^-32; 1 itself is no threshold and handled apart.
         threshold_(static_cast<std::uint32_t>(std::min(spec.p * 0x1p32, 0x1p32 - 1))),
         scale_(static_cast<T>(1.0 / (1.0 - spec.p))),
@@ -32,13 +34,13 @@ class Dropout final : public Step {
 
   void run(const Frame& frame, const base::Team& team) const override {
     const auto [begin, end] = team.share(spec_.count, kDropoutGrain);
-    T* const y = frame.at<T>(spec_.y) + begin;
+    T* const y = frame.at<T>(slots_.y) + begin;
     if (spec_.p == 1.0) {
       std::fill_n(y, end - begin, T(0));
       return;
     }
     const std::uint64_t stream = frame.random_call * kStreams + spec_.stream;
-    kernel_.fn(frame.at<T>(spec_.x) + begin, y, end - begin, begin, frame.random_key, stream,
+    kernel_.fn(frame.at<T>(slots_.x) + begin, y, end - begin, begin, frame.random_key, stream,
                threshold_, scale_);
   }
 
@@ -48,6 +50,7 @@ class Dropout final : public Step {
 
  private:
   DropoutSpec spec_;
+  DropoutSpec::Slots slots_;
   std::uint32_t threshold_;
   T scale_;
   const kernels::Entry<kernels::DropoutFn<T>>& kernel_;
@@ -55,7 +58,8 @@ class Dropout final : public Step {
 
 }  // namespace
 
-std::unique_ptr<Step> make_dropout(const kernels::KernelTable& table, const DropoutSpec& spec) {
+std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const DropoutSpec& spec,
+                                const DropoutSpec::Slots& slots) {
   if (!(spec.p >= 0.0 && spec.p <= 1.0)) {
     throw std::invalid_argument("dropout: p is a probability in [0, 1]; got " +
                                 std::to_string(spec.p));
@@ -64,10 +68,18 @@ std::unique_ptr<Step> make_dropout(const kernels::KernelTable& table, const Drop
     throw std::invalid_argument("dropout: at most 65536 streams to a program; got stream " +
                                 std::to_string(spec.stream));
   }
-  if (spec.dtype == DType::f32) return std::make_unique<Dropout<float>>(table, spec);
-  if (spec.dtype == DType::f64) return std::make_unique<Dropout<double>>(table, spec);
+  if (spec.dtype == DType::f32) return std::make_unique<Dropout<float>>(table, spec, slots);
+  if (spec.dtype == DType::f64) return std::make_unique<Dropout<double>>(table, spec, slots);
   throw std::invalid_argument(std::string("dropout: dtype must be floating; got ") +
                               dtype_name(spec.dtype));
 }
+
+void arrays(const DropoutSpec& spec, const DropoutSpec::Slots& slots, ArrayList& list) {
+  const std::size_t item = item_bytes(spec.dtype);
+  list = {contiguous(slots.x, spec.count, item, Use::replaced),
+          contiguous(slots.y, spec.count, item, Use::written)};
+}
+
+double work(const DropoutSpec& spec) { return static_cast<double>(spec.count); }
 
 }  // namespace lamella::steps

@@ -8,20 +8,35 @@
 #include <memory>
 
 #include "kernels/table.h"
+#include "steps/arrays.h"
 #include "steps/dtype.h"
+#include "steps/fields.h"
 #include "steps/step.h"
 
 namespace lamella::steps {
 
 struct DropoutSpec {
-  DType dtype;  // float32 or float64
+  DType dtype = DType::f32;  // float32 or float64
   std::size_t count = 0;
   double p = 0.5;            // probability that an element becomes zero, in [0, 1]
   std::uint64_t stream = 0;  // tells the dropouts of one program apart, below 2^16
-  Slot x, y;                 // y may be exactly x
+
+  static constexpr auto fields(auto& s) {
+    return std::tuple{field("dtype", s.dtype), field("count", s.count), field("p", s.p),
+                      field("stream", s.stream)};
+  }
+
+  struct Slots {
+    Slot x, y;  // y may be exactly x
+
+    static constexpr auto fields(auto& s) { return std::tuple{field("x", s.x), field("y", s.y)}; }
+  };
 };
 
 // Throws std::invalid_argument for other types, p outside [0, 1] and streams of 2^16 and more.
-std::unique_ptr<Step> make_dropout(const kernels::KernelTable& table, const DropoutSpec& spec);
+std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const DropoutSpec& spec,
+                                const DropoutSpec::Slots& slots);
+void arrays(const DropoutSpec& spec, const DropoutSpec::Slots& slots, ArrayList& list);
+double work(const DropoutSpec& spec);
 
 }  // namespace lamella::steps

@@ -28,35 +28,39 @@ double reduce_cost(const ReduceSpec& spec, double element) {
 template <class T, class Result, class Kernel>
 class ReduceRows final : public Step {
  public:
-  ReduceRows(const ReduceSpec& spec, Kernel kernel, double element)
-      : spec_(spec), kernel_(kernel), cost_(reduce_cost(spec, element)) {}
+  ReduceRows(const ReduceSpec& spec, const ReduceSpec::Slots& slots, Kernel kernel, double element)
+      : spec_(spec), slots_(slots), kernel_(kernel), cost_(reduce_cost(spec, element)) {}
 
   void run(const Frame& frame, const base::Team& team) const override {
     const auto [begin, end] = team.share(spec_.outer, spec_.size < kLongRow ? kResultGrain : 1);
     if (begin == end) return;
-    kernel_(frame.at<T>(spec_.x) + begin * spec_.size, static_cast<std::ptrdiff_t>(spec_.size),
-            end - begin, spec_.size, frame.at<Result>(spec_.y) + begin);
+    kernel_(frame.at<T>(slots_.x) + begin * spec_.size, static_cast<std::ptrdiff_t>(spec_.size),
+            end - begin, spec_.size, frame.at<Result>(slots_.y) + begin);
   }
   double cost() const override { return cost_; }
   const char* name() const override { return "reduce"; }
 
  private:
   ReduceSpec spec_;
+  ReduceSpec::Slots slots_;
   Kernel kernel_;
   double cost_;
 };
 
 template <class T, class Result, class Kernel>
-std::unique_ptr<Step> make_rows(const ReduceSpec& spec, Kernel kernel, double element) {
-  return std::make_unique<ReduceRows<T, Result, Kernel>>(spec, kernel, element);
+std::unique_ptr<Step> make_rows(const ReduceSpec& spec, const ReduceSpec::Slots& slots,
+                                Kernel kernel, double element) {
+  return std::make_unique<ReduceRows<T, Result, Kernel>>(spec, slots, kernel, element);
 }
 
 // One result per column of each (size, inner) matrix. The unit of work is a tile of columns.
 template <class T>
 class ReduceColumns final : public Step {
  public:
-  ReduceColumns(const ReduceSpec& spec, const kernels::Entry<kernels::ReduceColumnsFn<T>>& entry)
+  ReduceColumns(const ReduceSpec& spec, const ReduceSpec::Slots& slots,
+                const kernels::Entry<kernels::ReduceColumnsFn<T>>& entry)
       : spec_(spec),
+        slots_(slots),
         kernel_(entry.fn),
         tiles_((spec.inner + kColumnGrain - 1) / kColumnGrain),
         grain_(spec.inner < kResultGrain ? kResultGrain : 1),
@@ -70,8 +74,8 @@ class ReduceColumns final : public Step {
       const std::size_t tiles = std::min(tiles_ - tile, end - unit);
       const std::size_t column = tile * kColumnGrain;
       const std::size_t columns = std::min(tiles * kColumnGrain, spec_.inner - column);
-      kernel_(frame.at<T>(spec_.x) + outer * spec_.size * spec_.inner + column, step, spec_.size,
-              columns, frame.at<T>(spec_.y) + outer * spec_.inner + column);
+      kernel_(frame.at<T>(slots_.x) + outer * spec_.size * spec_.inner + column, step, spec_.size,
+              columns, frame.at<T>(slots_.y) + outer * spec_.inner + column);
       unit += tiles;
     }
   }
@@ -80,6 +84,7 @@ class ReduceColumns final : public Step {
 
  private:
   ReduceSpec spec_;
+  ReduceSpec::Slots slots_;
   kernels::ReduceColumnsFn<T> kernel_;
   std::size_t tiles_, grain_;
   double cost_;
@@ -89,50 +94,62 @@ bool is_arg(const std::string& kind) { return kind == "argmax" || kind == "argmi
 
 // Variance and its root are rows kernels with one number more.
 template <class T>
-std::unique_ptr<Step> make_spread(const ReduceSpec& spec,
+std::unique_ptr<Step> make_spread(const ReduceSpec& spec, const ReduceSpec::Slots& slots,
                                   const kernels::Entry<kernels::VarianceFn<T>>& entry) {
   const double count = std::max(0.0, static_cast<double>(spec.size) - spec.correction);
   const auto kernel = [fn = entry.fn, divisor = static_cast<T>(count)](
                           const T* x, std::ptrdiff_t row_step, std::size_t rows, std::size_t cols,
                           T* y) { fn(x, row_step, rows, cols, divisor, y); };
-  return make_rows<T, T>(spec, kernel, entry.cost);
+  return make_rows<T, T>(spec, slots, kernel, entry.cost);
 }
 
 template <class T>
-std::unique_ptr<Step> make_typed(const kernels::KernelTable& table, const ReduceSpec& spec) {
+std::unique_ptr<Step> make_typed(const kernels::KernelTable& table, const ReduceSpec& spec,
+                                 const ReduceSpec::Slots& slots) {
   const kernels::RowKernels<T>& kernels = *typed_kernels<T>(table).rows;
   const auto* spread = find_kernel(kernels.spread, spec.kind);
   const auto* arg = find_kernel(kernels.arg_reduce, spec.kind);
   if (spec.columns || spec.inner != 1) {
     if (const auto* columns = find_kernel(kernels.reduce_columns, spec.kind)) {
-      return std::make_unique<ReduceColumns<T>>(spec, *columns);
+      return std::make_unique<ReduceColumns<T>>(spec, slots, *columns);
     }
     if (spread != nullptr || arg != nullptr || find_kernel(kernels.reduce_rows, spec.kind)) {
       throw std::invalid_argument("reduce: '" + spec.kind +
                                   "' has no columns form; got inner=" + std::to_string(spec.inner));
     }
   }
-  if (spread != nullptr) return make_spread<T>(spec, *spread);
-  if (arg != nullptr) return make_rows<T, std::int64_t>(spec, arg->fn, arg->cost);
+  if (spread != nullptr) return make_spread<T>(spec, slots, *spread);
+  if (arg != nullptr) return make_rows<T, std::int64_t>(spec, slots, arg->fn, arg->cost);
   const auto& rows = require_kernel(kernels.reduce_rows, spec.kind, "reduce");
-  return make_rows<T, T>(spec, rows.fn, rows.cost);
+  return make_rows<T, T>(spec, slots, rows.fn, rows.cost);
 }
 
 }  // namespace
 
-DType reduce_result(const ReduceSpec& spec) { return is_arg(spec.kind) ? DType::i64 : spec.dtype; }
-
-std::unique_ptr<Step> make_reduce(const kernels::KernelTable& table, const ReduceSpec& spec) {
+std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const ReduceSpec& spec,
+                                const ReduceSpec::Slots& slots) {
   base::checked_mul(base::checked_mul(spec.outer, spec.size), spec.inner);
   base::checked_mul(spec.outer, spec.inner);
   const bool has_identity = spec.kind != "max" && spec.kind != "min" && !is_arg(spec.kind);
   if (spec.size == 0 && !has_identity) {
     throw std::invalid_argument("reduce: '" + spec.kind + "' of no elements has no value");
   }
-  if (spec.dtype == DType::f32) return make_typed<float>(table, spec);
-  if (spec.dtype == DType::f64) return make_typed<double>(table, spec);
+  if (spec.dtype == DType::f32) return make_typed<float>(table, spec, slots);
+  if (spec.dtype == DType::f64) return make_typed<double>(table, spec, slots);
   throw std::invalid_argument(std::string("reduce: dtype must be floating; got ") +
                               dtype_name(spec.dtype));
+}
+
+void arrays(const ReduceSpec& spec, const ReduceSpec::Slots& slots, ArrayList& list) {
+  const std::size_t results = base::checked_mul(spec.outer, spec.inner);
+  const DType result = is_arg(spec.kind) ? DType::i64 : spec.dtype;
+  list = {contiguous(slots.x, base::checked_mul(results, spec.size), item_bytes(spec.dtype)),
+          contiguous(slots.y, results, item_bytes(result), Use::written)};
+}
+
+double work(const ReduceSpec& spec) {
+  return static_cast<double>(spec.outer) * static_cast<double>(spec.size) *
+         static_cast<double>(spec.inner);
 }
 
 }  // namespace lamella::steps

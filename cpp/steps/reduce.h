@@ -11,26 +11,43 @@
 #include <string>
 
 #include "kernels/table.h"
+#include "steps/arrays.h"
 #include "steps/dtype.h"
+#include "steps/fields.h"
 #include "steps/step.h"
 
 namespace lamella::steps {
 
 struct ReduceSpec {
-  std::string kind;  // sum mean max min prod logsumexp var argmax argmin
-  DType dtype;       // of x: float32 or float64
+  std::string kind;          // sum mean max min prod logsumexp var std argmax argmin
+  DType dtype = DType::f32;  // of x: float32 or float64
   std::size_t outer = 0, size = 0, inner = 0;
-  Slot x;                   // (outer, size, inner)
-  Slot y;                   // (outer, inner), of x's type; int64 for argmax and argmin
   bool columns = false;     // with inner > 1 always
   double correction = 1.0;  // var divides by size - correction, or by 0 if that is negative
-};
 
-// The type of y.
-DType reduce_result(const ReduceSpec& spec);
+  static constexpr auto fields(auto& s) {
+    return std::tuple{field("kind", s.kind),
+                      field("dtype", s.dtype),
+                      field("outer", s.outer),
+                      field("size", s.size),
+                      field("inner", s.inner),
+                      optional_field("columns", s.columns),
+                      optional_field("correction", s.correction)};
+  }
+
+  struct Slots {
+    Slot x;  // (outer, size, inner)
+    Slot y;  // (outer, inner), of x's type; int64 for argmax and argmin
+
+    static constexpr auto fields(auto& s) { return std::tuple{field("x", s.x), field("y", s.y)}; }
+  };
+};
 
 // Throws std::invalid_argument for an unknown kind, for max, min, argmax and argmin of nothing, and
 // for inner > 1 where the kind has no columns kernel (logsumexp, var, argmax, argmin).
-std::unique_ptr<Step> make_reduce(const kernels::KernelTable& table, const ReduceSpec& spec);
+std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const ReduceSpec& spec,
+                                const ReduceSpec::Slots& slots);
+void arrays(const ReduceSpec& spec, const ReduceSpec::Slots& slots, ArrayList& list);
+double work(const ReduceSpec& spec);
 
 }  // namespace lamella::steps

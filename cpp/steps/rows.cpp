@@ -2,6 +2,7 @@
 #include "steps/rows.h"
 
 #include <algorithm>
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
 
@@ -25,19 +26,25 @@ double rows_cost(const RowsSpec& spec, double element) {
 template <class T>
 class Softmax final : public Step {
  public:
-  Softmax(const RowsSpec& spec, const kernels::Entry<kernels::SoftmaxFn<T>>& entry)
-      : spec_(spec), name_(entry.name), cost_(rows_cost(spec, entry.cost)), kernel_(entry.fn) {}
+  Softmax(const SoftmaxSpec& spec, const SoftmaxSpec::Slots& slots,
+          const kernels::Entry<kernels::SoftmaxFn<T>>& entry)
+      : spec_(spec),
+        slots_(slots),
+        name_(entry.name),
+        cost_(rows_cost(spec, entry.cost)),
+        kernel_(entry.fn) {}
 
   void run(const Frame& frame, const base::Team& team) const override {
     const auto [begin, end] = team.share(spec_.rows, row_grain(spec_));
     const std::size_t first = begin * spec_.cols;
-    kernel_(frame.at<T>(spec_.x) + first, frame.at<T>(spec_.y) + first, end - begin, spec_.cols);
+    kernel_(frame.at<T>(slots_.x) + first, frame.at<T>(slots_.y) + first, end - begin, spec_.cols);
   }
   double cost() const override { return cost_; }
   const char* name() const override { return name_; }
 
  private:
   RowsSpec spec_;
+  SoftmaxSpec::Slots slots_;
   const char* name_;
   double cost_;
   kernels::SoftmaxFn<T> kernel_;
@@ -46,28 +53,27 @@ class Softmax final : public Step {
 template <class T>
 class LayerNorm final : public Step {
  public:
-  LayerNorm(const kernels::KernelTable& table, const RowsSpec& spec, std::optional<Slot> weight,
-            std::optional<Slot> bias, double epsilon)
+  LayerNorm(const kernels::KernelTable& table, const LayerNormSpec& spec,
+            const LayerNormSpec::Slots& slots)
       : spec_(spec),
-        weight_(weight),
-        bias_(bias),
-        epsilon_(static_cast<T>(epsilon)),
+        slots_(slots),
+        epsilon_(static_cast<T>(spec.epsilon)),
         cost_(rows_cost(spec, typed_kernels<T>(table).rows->layer_norm.cost)),
         kernel_(typed_kernels<T>(table).rows->layer_norm.fn) {}
 
   void run(const Frame& frame, const base::Team& team) const override {
     const auto [begin, end] = team.share(spec_.rows, row_grain(spec_));
     const std::size_t first = begin * spec_.cols;
-    kernel_(frame.at<T>(spec_.x) + first, frame.at<T>(spec_.y) + first, end - begin, spec_.cols,
-            weight_ ? frame.at<T>(*weight_) : nullptr, bias_ ? frame.at<T>(*bias_) : nullptr,
-            epsilon_);
+    kernel_(frame.at<T>(slots_.x) + first, frame.at<T>(slots_.y) + first, end - begin, spec_.cols,
+            slots_.weight ? frame.at<T>(*slots_.weight) : nullptr,
+            slots_.bias ? frame.at<T>(*slots_.bias) : nullptr, epsilon_);
   }
   double cost() const override { return cost_; }
   const char* name() const override { return "layer_norm"; }
 
  private:
-  RowsSpec spec_;
-  std::optional<Slot> weight_, bias_;
+  LayerNormSpec spec_;
+  LayerNormSpec::Slots slots_;
   T epsilon_;
   double cost_;
   kernels::LayerNormFn<T> kernel_;
@@ -76,26 +82,26 @@ class LayerNorm final : public Step {
 template <class T>
 class RmsNorm final : public Step {
  public:
-  RmsNorm(const kernels::KernelTable& table, const RowsSpec& spec, std::optional<Slot> weight,
-          double epsilon)
+  RmsNorm(const kernels::KernelTable& table, const RmsNormSpec& spec,
+          const RmsNormSpec::Slots& slots)
       : spec_(spec),
-        weight_(weight),
-        epsilon_(static_cast<T>(epsilon)),
+        slots_(slots),
+        epsilon_(static_cast<T>(spec.epsilon)),
         cost_(rows_cost(spec, typed_kernels<T>(table).rows->rms_norm.cost)),
         kernel_(typed_kernels<T>(table).rows->rms_norm.fn) {}
 
   void run(const Frame& frame, const base::Team& team) const override {
     const auto [begin, end] = team.share(spec_.rows, row_grain(spec_));
     const std::size_t first = begin * spec_.cols;
-    kernel_(frame.at<T>(spec_.x) + first, frame.at<T>(spec_.y) + first, end - begin, spec_.cols,
-            weight_ ? frame.at<T>(*weight_) : nullptr, epsilon_);
+    kernel_(frame.at<T>(slots_.x) + first, frame.at<T>(slots_.y) + first, end - begin, spec_.cols,
+            slots_.weight ? frame.at<T>(*slots_.weight) : nullptr, epsilon_);
   }
   double cost() const override { return cost_; }
   const char* name() const override { return "rms_norm"; }
 
  private:
-  RowsSpec spec_;
-  std::optional<Slot> weight_;
+  RmsNormSpec spec_;
+  RmsNormSpec::Slots slots_;
   T epsilon_;
   double cost_;
   kernels::RmsNormFn<T> kernel_;
@@ -114,37 +120,59 @@ void require_rows(const RowsSpec& spec, const char* step) {
                               dtype_name(spec.dtype));
 }
 
+// x and y with the vectors that are read beside them.
+void row_arrays(const RowsSpec& spec, Slot x, Slot y,
+                std::initializer_list<std::optional<Slot>> vectors, ArrayList& list) {
+  const std::size_t item = item_bytes(spec.dtype), count = base::checked_mul(spec.rows, spec.cols);
+  list = {contiguous(x, count, item, Use::replaced), contiguous(y, count, item, Use::written)};
+  for (const auto& vector : vectors) {
+    if (vector) list.push_back(contiguous(*vector, spec.cols, item));
+  }
+}
+
 }  // namespace
 
-std::unique_ptr<Step> make_softmax(const kernels::KernelTable& table, const RowsSpec& spec,
-                                   bool log) {
-  const char* const name = log ? "log_softmax" : "softmax";
+std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const SoftmaxSpec& spec,
+                                const SoftmaxSpec::Slots& slots) {
+  const char* const name = spec.log ? "log_softmax" : "softmax";
   require_rows(spec, name);
   const auto make = [&]<class T>(const kernels::TypedKernels<T>& kernels) -> std::unique_ptr<Step> {
-    return std::make_unique<Softmax<T>>(spec, require_kernel(kernels.rows->softmax, name, name));
+    const auto& entry = require_kernel(kernels.rows->softmax, name, name);
+    return std::make_unique<Softmax<T>>(spec, slots, entry);
   };
   return spec.dtype == DType::f32 ? make(table.f32) : make(table.f64);
 }
 
-std::unique_ptr<Step> make_layer_norm(const kernels::KernelTable& table, const RowsSpec& spec,
-                                      std::optional<Slot> weight, std::optional<Slot> bias,
-                                      double epsilon) {
-  require_rows(spec, "layer_norm");
-  require_epsilon(epsilon, "layer_norm");
-  if (spec.dtype == DType::f32) {
-    return std::make_unique<LayerNorm<float>>(table, spec, weight, bias, epsilon);
-  }
-  return std::make_unique<LayerNorm<double>>(table, spec, weight, bias, epsilon);
+void arrays(const SoftmaxSpec& spec, const SoftmaxSpec::Slots& slots, ArrayList& list) {
+  row_arrays(spec, slots.x, slots.y, {}, list);
 }
 
-std::unique_ptr<Step> make_rms_norm(const kernels::KernelTable& table, const RowsSpec& spec,
-                                    std::optional<Slot> weight, double epsilon) {
+std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const LayerNormSpec& spec,
+                                const LayerNormSpec::Slots& slots) {
+  require_rows(spec, "layer_norm");
+  require_epsilon(spec.epsilon, "layer_norm");
+  if (spec.dtype == DType::f32) return std::make_unique<LayerNorm<float>>(table, spec, slots);
+  return std::make_unique<LayerNorm<double>>(table, spec, slots);
+}
+
+void arrays(const LayerNormSpec& spec, const LayerNormSpec::Slots& slots, ArrayList& list) {
+  row_arrays(spec, slots.x, slots.y, {slots.weight, slots.bias}, list);
+}
+
+std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const RmsNormSpec& spec,
+                                const RmsNormSpec::Slots& slots) {
   require_rows(spec, "rms_norm");
-  require_epsilon(epsilon, "rms_norm");
-  if (spec.dtype == DType::f32) {
-    return std::make_unique<RmsNorm<float>>(table, spec, weight, epsilon);
-  }
-  return std::make_unique<RmsNorm<double>>(table, spec, weight, epsilon);
+  require_epsilon(spec.epsilon, "rms_norm");
+  if (spec.dtype == DType::f32) return std::make_unique<RmsNorm<float>>(table, spec, slots);
+  return std::make_unique<RmsNorm<double>>(table, spec, slots);
+}
+
+void arrays(const RmsNormSpec& spec, const RmsNormSpec::Slots& slots, ArrayList& list) {
+  row_arrays(spec, slots.x, slots.y, {slots.weight}, list);
+}
+
+double work(const RowsSpec& spec) {
+  return static_cast<double>(spec.rows) * static_cast<double>(spec.cols);
 }
 
 }  // namespace lamella::steps

@@ -9,29 +9,90 @@
 #include <optional>
 
 #include "kernels/table.h"
+#include "steps/arrays.h"
 #include "steps/dtype.h"
+#include "steps/fields.h"
 #include "steps/step.h"
 
 namespace lamella::steps {
 
+// What all of them have.
 struct RowsSpec {
-  DType dtype;  // float32 or float64
+  DType dtype = DType::f32;  // float32 or float64
   std::size_t rows = 0, cols = 0;
-  Slot x, y;
+
+  static constexpr auto fields(auto& s) {
+    return std::tuple{field("dtype", s.dtype), field("rows", s.rows), field("cols", s.cols)};
+  }
 };
 
-// Softmax of each row, or its logarithm. Throws std::invalid_argument for other types.
-std::unique_ptr<Step> make_softmax(const kernels::KernelTable& table, const RowsSpec& spec,
-                                   bool log);
+// Softmax of each row, or its logarithm.
+struct SoftmaxSpec : RowsSpec {
+  bool log = false;
 
-// y = (x - mean) / sqrt(var + epsilon) * weight + bias, weight and bias of shape (cols). Throws
-// std::invalid_argument for other types and for an epsilon that is negative or NaN.
-std::unique_ptr<Step> make_layer_norm(const kernels::KernelTable& table, const RowsSpec& spec,
-                                      std::optional<Slot> weight, std::optional<Slot> bias,
-                                      double epsilon);
+  static constexpr auto fields(auto& s) {
+    return std::tuple_cat(RowsSpec::fields(s), std::tuple{field("log", s.log)});
+  }
 
-// y = x / sqrt(mean(x^2) + epsilon) * weight, weight of shape (cols). Throws as make_layer_norm does.
-std::unique_ptr<Step> make_rms_norm(const kernels::KernelTable& table, const RowsSpec& spec,
-                                    std::optional<Slot> weight, double epsilon);
+  struct Slots {
+    Slot x, y;
+
+    static constexpr auto fields(auto& s) { return std::tuple{field("x", s.x), field("y", s.y)}; }
+  };
+};
+
+// y = (x - mean) / sqrt(var + epsilon) * weight + bias.
+struct LayerNormSpec : RowsSpec {
+  double epsilon = 0;
+
+  static constexpr auto fields(auto& s) {
+    return std::tuple_cat(RowsSpec::fields(s), std::tuple{field("epsilon", s.epsilon)});
+  }
+
+  struct Slots {
+    Slot x;
+    std::optional<Slot> weight, bias;  // (cols)
+    Slot y;
+
+    static constexpr auto fields(auto& s) {
+      return std::tuple{field("x", s.x), optional_field("weight", s.weight),
+                        optional_field("bias", s.bias), field("y", s.y)};
+    }
+  };
+};
+
+// y = x / sqrt(mean(x^2) + epsilon) * weight.
+struct RmsNormSpec : RowsSpec {
+  double epsilon = 0;
+
+  static constexpr auto fields(auto& s) {
+    return std::tuple_cat(RowsSpec::fields(s), std::tuple{field("epsilon", s.epsilon)});
+  }
+
+  struct Slots {
+    Slot x;
+    std::optional<Slot> weight;  // (cols)
+    Slot y;
+
+    static constexpr auto fields(auto& s) {
+      return std::tuple{field("x", s.x), optional_field("weight", s.weight), field("y", s.y)};
+    }
+  };
+};
+
+// They throw std::invalid_argument for other types and for an epsilon that is negative or NaN.
+std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const SoftmaxSpec& spec,
+                                const SoftmaxSpec::Slots& slots);
+void arrays(const SoftmaxSpec& spec, const SoftmaxSpec::Slots& slots, ArrayList& list);
+
+std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const LayerNormSpec& spec,
+                                const LayerNormSpec::Slots& slots);
+void arrays(const LayerNormSpec& spec, const LayerNormSpec::Slots& slots, ArrayList& list);
+
+std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const RmsNormSpec& spec,
+                                const RmsNormSpec::Slots& slots);
+void arrays(const RmsNormSpec& spec, const RmsNormSpec::Slots& slots, ArrayList& list);
+
+double work(const RowsSpec& spec);
 
 }  // namespace lamella::steps

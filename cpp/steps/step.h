@@ -19,6 +19,7 @@ namespace lamella::steps {
 struct Slot {
   std::uint32_t buffer = 0;
   std::size_t offset = 0;
+  bool operator==(const Slot&) const = default;
 };
 
 // A data-dependent failure found while running (an index out of range). The first one wins.

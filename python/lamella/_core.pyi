@@ -11,10 +11,25 @@ import numpy.typing
 
 __all__: list[str] = [
     "Callable",
+    "ClassLossSpec",
+    "CopySpec",
+    "DropoutSpec",
+    "ElementwiseSpec",
+    "FillSpec",
+    "GatherSpec",
+    "LayerNormSpec",
+    "MatMulSpec",
     "Program",
     "ProgramBuilder",
+    "ReduceSpec",
+    "RmsNormSpec",
+    "ScatterAddSpec",
     "Slot",
+    "SoftmaxSpec",
+    "Spec",
     "Structure",
+    "UpdateScalarsSpec",
+    "UpdateSpec",
     "Watch",
     "assign",
     "binary_names",
@@ -128,20 +143,6 @@ class ProgramBuilder:
 
     elementwise_registers: typing.ClassVar[int] = 32
     update_scalars_count: typing.ClassVar[int] = 9
-    @staticmethod
-    def matmul_scratch(
-        *,
-        dtype: str,
-        batch: collections.abc.Sequence[int],
-        m: int,
-        n: int,
-        k: int,
-        b_strides: tuple[int, int],
-        b_constant: bool,
-    ) -> int:
-        """
-        Bytes of arena that such a product wants as scratch.
-        """
     def __init__(
         self,
         *,
@@ -153,6 +154,71 @@ class ProgramBuilder:
         """
         Inputs and outputs are (dtype name, shape) pairs.
         """
+    @typing.overload
+    def add(self, spec: ElementwiseSpec, *, x: collections.abc.Sequence[Slot], y: Slot) -> None: ...
+    @typing.overload
+    def add(
+        self,
+        spec: MatMulSpec,
+        *,
+        a: Slot,
+        b: Slot,
+        bias: Slot | None = None,
+        residual: Slot | None = None,
+        y: Slot,
+        scratch: Slot | None = None,
+    ) -> None: ...
+    @typing.overload
+    def add(self, spec: ReduceSpec, *, x: Slot, y: Slot) -> None: ...
+    @typing.overload
+    def add(self, spec: SoftmaxSpec, *, x: Slot, y: Slot) -> None: ...
+    @typing.overload
+    def add(
+        self,
+        spec: LayerNormSpec,
+        *,
+        x: Slot,
+        weight: Slot | None = None,
+        bias: Slot | None = None,
+        y: Slot,
+    ) -> None: ...
+    @typing.overload
+    def add(self, spec: RmsNormSpec, *, x: Slot, weight: Slot | None = None, y: Slot) -> None: ...
+    @typing.overload
+    def add(self, spec: CopySpec, *, x: Slot, y: Slot) -> None: ...
+    @typing.overload
+    def add(self, spec: FillSpec, *, y: Slot) -> None: ...
+    @typing.overload
+    def add(self, spec: GatherSpec, *, table: Slot, indices: Slot, y: Slot) -> None: ...
+    @typing.overload
+    def add(self, spec: ScatterAddSpec, *, indices: Slot, x: Slot, y: Slot) -> None: ...
+    @typing.overload
+    def add(self, spec: DropoutSpec, *, x: Slot, y: Slot) -> None: ...
+    @typing.overload
+    def add(
+        self,
+        spec: ClassLossSpec,
+        *,
+        x: Slot,
+        target: Slot,
+        weight: Slot | None = None,
+        losses: Slot | None = None,
+        slopes: Slot | None = None,
+        weights: Slot | None = None,
+    ) -> None: ...
+    @typing.overload
+    def add(
+        self, spec: UpdateScalarsSpec, *, step: Slot, hyper: Slot, next: Slot, scalars: Slot
+    ) -> None: ...
+    @typing.overload
+    def add(
+        self,
+        spec: UpdateSpec,
+        *,
+        x: collections.abc.Sequence[Slot],
+        scalars: Slot,
+        y: collections.abc.Sequence[Slot],
+    ) -> None: ...
     def arena(self, offset: int) -> Slot:
         """
         A slot of the arena.
@@ -165,25 +231,6 @@ class ProgramBuilder:
         """
         Declares that runs write this constant: they hold its version meanwhile, and advance it unless they fail.
         """
-    def class_loss(
-        self,
-        *,
-        dtype: str,
-        rows: int,
-        cols: int,
-        log_probabilities: bool,
-        ignored: int,
-        smoothing: float,
-        x: Slot,
-        target: Slot,
-        weight: Slot | None = None,
-        losses: Slot | None = None,
-        slopes: Slot | None = None,
-        weights: Slot | None = None,
-    ) -> None:
-        """
-        Adds, where there are slots, the cross-entropy of each row and the class that target names, its slopes and the class's weight; a run with a target outside [0, cols) that is not the ignored one raises IndexError.
-        """
     def constant(
         self,
         array: numpy.typing.NDArray[typing.Any],
@@ -191,54 +238,6 @@ class ProgramBuilder:
     ) -> Slot:
         """
         The slot of an array that every run reads where it is; it is kept alive. `version` is an int64 array of shape (1,), changed whenever the array's contents change.
-        """
-    def copy(
-        self,
-        *,
-        item_bytes: int,
-        shape: collections.abc.Sequence[int],
-        x: Slot,
-        x_strides: collections.abc.Sequence[int],
-        y: Slot,
-        y_strides: collections.abc.Sequence[int],
-    ) -> None:
-        """
-        Adds a strided copy; strides count items.
-        """
-    def dropout(self, *, dtype: str, count: int, p: float, stream: int, x: Slot, y: Slot) -> None:
-        """
-        Adds y = x * keep / (1 - p); each run draws a new mask.
-        """
-    def elementwise(
-        self,
-        *,
-        shape: collections.abc.Sequence[int],
-        inputs: collections.abc.Sequence[tuple[Slot, collections.abc.Sequence[int], str]],
-        code: collections.abc.Sequence[
-            tuple[str, str, collections.abc.Sequence[int], collections.abc.Sequence[float]]
-        ],
-        output: Slot,
-    ) -> None:
-        """
-        Adds a fused chain. Registers are the inputs (slot, strides in elements, dtype), then one per instruction (op, result dtype, argument registers, parameters); the last one is stored contiguously.
-        """
-    def fill(self, *, dtype: str, count: int, value: float, y: Slot) -> None:
-        """
-        Adds the filling of an array with one value.
-        """
-    def gather(
-        self,
-        *,
-        row_bytes: int,
-        rows: int,
-        table: Slot,
-        count: int,
-        indices: Slot,
-        y: Slot,
-        from_end: bool = False,
-    ) -> None:
-        """
-        Adds y[i] = table[indices[i]], negative indices counting from the end where asked; a run with an index outside [0, rows), or [-rows, rows), raises IndexError.
         """
     def guard(self, slot: Slot, nbytes: int) -> None:
         """
@@ -252,45 +251,6 @@ class ProgramBuilder:
         """
         The slot of an input.
         """
-    def layer_norm(
-        self,
-        *,
-        dtype: str,
-        rows: int,
-        cols: int,
-        x: Slot,
-        weight: Slot | None = None,
-        bias: Slot | None = None,
-        epsilon: float,
-        y: Slot,
-    ) -> None:
-        """
-        Adds (x - mean) / sqrt(var + epsilon) * weight + bias for each row.
-        """
-    def matmul(
-        self,
-        *,
-        dtype: str,
-        batch: collections.abc.Sequence[int],
-        m: int,
-        n: int,
-        k: int,
-        a: Slot,
-        a_batch: collections.abc.Sequence[int],
-        a_strides: tuple[int, int],
-        b: Slot,
-        b_batch: collections.abc.Sequence[int],
-        b_strides: tuple[int, int],
-        b_constant: bool,
-        bias: Slot | None = None,
-        residual: Slot | None = None,
-        activation: tuple[str, collections.abc.Sequence[float]] | None = None,
-        y: Slot,
-        scratch: Slot | None = None,
-    ) -> None:
-        """
-        Adds y = activation(a @ b + bias + residual). Strides count elements: a's are (row, k), b's (k, column). A constant b is packed ahead.
-        """
     def output(self, index: int) -> Slot:
         """
         The slot of an output.
@@ -299,7 +259,86 @@ class ProgramBuilder:
         """
         Makes an int64 constant (key, calls) the generator of this program's draws; each run that succeeds counts one call.
         """
-    def reduce(
+    @property
+    def step_count(self) -> int:
+        """
+        Steps added so far.
+        """
+
+class Spec:
+    """
+    The numbers of one step, without its arrays.
+    """
+
+class ElementwiseSpec(Spec):
+    """
+    A fused chain. Registers are the operands, each with a dtype and strides in elements, then one per instruction (op, result dtype, argument registers, parameters); the last one is stored contiguously.
+    """
+    def __eq__(self, other: object) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __init__(
+        self,
+        *,
+        shape: collections.abc.Sequence[int],
+        dtypes: collections.abc.Sequence[str],
+        strides: collections.abc.Sequence[collections.abc.Sequence[int]],
+        code: collections.abc.Sequence[
+            tuple[str, str, collections.abc.Sequence[int], collections.abc.Sequence[float]]
+        ],
+    ) -> None: ...
+    @property
+    def scratch_bytes(self) -> int:
+        """
+        Bytes of arena that the step wants while it runs.
+        """
+    @property
+    def work(self) -> float:
+        """
+        Multiply-adds; of steps that have none, elements.
+        """
+
+class MatMulSpec(Spec):
+    """
+    y = activation(a @ b + bias + residual). Strides count elements. A constant b is packed ahead.
+    """
+    def __eq__(self, other: object) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __init__(
+        self,
+        *,
+        dtype: str,
+        batch: collections.abc.Sequence[int],
+        m: int,
+        n: int,
+        k: int,
+        a_batch: collections.abc.Sequence[int],
+        a_row: int,
+        a_k: int,
+        b_batch: collections.abc.Sequence[int],
+        b_k: int,
+        b_col: int,
+        b_constant: bool,
+        activation: str = "",
+        activation_params: collections.abc.Sequence[float] = (),
+    ) -> None: ...
+    @property
+    def scratch_bytes(self) -> int:
+        """
+        Bytes of arena that the step wants while it runs.
+        """
+    @property
+    def work(self) -> float:
+        """
+        Multiply-adds; of steps that have none, elements.
+        """
+
+class ReduceSpec(Spec):
+    """
+    A reduction of contiguous (outer, size, inner) to (outer, inner). columns: by the order of columns even if inner is 1.
+    """
+    def __eq__(self, other: object) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __init__(
         self,
         *,
         kind: str,
@@ -308,70 +347,242 @@ class ProgramBuilder:
         size: int,
         inner: int,
         columns: bool = False,
-        x: Slot,
-        y: Slot,
         correction: float = 1.0,
-    ) -> None:
+    ) -> None: ...
+    @property
+    def scratch_bytes(self) -> int:
         """
-        Adds a reduction of contiguous (outer, size, inner) to (outer, inner). columns: by the order of columns even if inner is 1.
-        """
-    def rms_norm(
-        self,
-        *,
-        dtype: str,
-        rows: int,
-        cols: int,
-        x: Slot,
-        weight: Slot | None = None,
-        epsilon: float,
-        y: Slot,
-    ) -> None:
-        """
-        Adds x / sqrt(mean(x^2) + epsilon) * weight for each row.
-        """
-    def scatter_add(
-        self,
-        *,
-        dtype: str,
-        rows: int,
-        cols: int,
-        count: int,
-        indices: Slot,
-        x: Slot,
-        y: Slot,
-        skipped: int = -1,
-        from_end: bool = False,
-    ) -> None:
-        """
-        Adds y = 0, then y[indices[i]] += x[i] in increasing i but for the index `skipped`; negative indices count from the end where asked, and a run with one outside [0, rows), or [-rows, rows), raises IndexError.
-        """
-    def softmax(self, *, dtype: str, rows: int, cols: int, log: bool, x: Slot, y: Slot) -> None:
-        """
-        Adds the softmax of each row, or its logarithm.
-        """
-    def update(
-        self,
-        *,
-        rule: str,
-        dtype: str,
-        count: int,
-        x: collections.abc.Sequence[Slot],
-        scalars: Slot,
-        y: collections.abc.Sequence[Slot],
-    ) -> None:
-        """
-        Adds an optimiser's update of one parameter: from the parameter, its gradient and state to the new parameter and state. Each result may be exactly any operand.
-        """
-    def update_scalars(
-        self, *, rule: str, step: Slot, count: int, hyper: Slot, next: Slot, scalars: Slot
-    ) -> None:
-        """
-        Adds the numbers of an optimiser's step, float64: next = step + 1 and the rule's scalars, from `count` hyper-parameters.
+        Bytes of arena that the step wants while it runs.
         """
     @property
-    def step_count(self) -> int:
+    def work(self) -> float:
         """
-        Steps added so far.
+        Multiply-adds; of steps that have none, elements.
+        """
+
+class SoftmaxSpec(Spec):
+    """
+    The softmax of each row, or its logarithm.
+    """
+    def __eq__(self, other: object) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __init__(self, *, dtype: str, rows: int, cols: int, log: bool) -> None: ...
+    @property
+    def scratch_bytes(self) -> int:
+        """
+        Bytes of arena that the step wants while it runs.
+        """
+    @property
+    def work(self) -> float:
+        """
+        Multiply-adds; of steps that have none, elements.
+        """
+
+class LayerNormSpec(Spec):
+    """
+    (x - mean) / sqrt(var + epsilon) * weight + bias for each row.
+    """
+    def __eq__(self, other: object) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __init__(self, *, dtype: str, rows: int, cols: int, epsilon: float) -> None: ...
+    @property
+    def scratch_bytes(self) -> int:
+        """
+        Bytes of arena that the step wants while it runs.
+        """
+    @property
+    def work(self) -> float:
+        """
+        Multiply-adds; of steps that have none, elements.
+        """
+
+class RmsNormSpec(Spec):
+    """
+    x / sqrt(mean(x^2) + epsilon) * weight for each row.
+    """
+    def __eq__(self, other: object) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __init__(self, *, dtype: str, rows: int, cols: int, epsilon: float) -> None: ...
+    @property
+    def scratch_bytes(self) -> int:
+        """
+        Bytes of arena that the step wants while it runs.
+        """
+    @property
+    def work(self) -> float:
+        """
+        Multiply-adds; of steps that have none, elements.
+        """
+
+class CopySpec(Spec):
+    """
+    A strided copy; strides count items.
+    """
+    def __eq__(self, other: object) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __init__(
+        self,
+        *,
+        item_bytes: int,
+        shape: collections.abc.Sequence[int],
+        x_strides: collections.abc.Sequence[int],
+        y_strides: collections.abc.Sequence[int],
+    ) -> None: ...
+    @property
+    def scratch_bytes(self) -> int:
+        """
+        Bytes of arena that the step wants while it runs.
+        """
+    @property
+    def work(self) -> float:
+        """
+        Multiply-adds; of steps that have none, elements.
+        """
+
+class FillSpec(Spec):
+    """
+    The filling of an array with one value.
+    """
+    def __eq__(self, other: object) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __init__(self, *, dtype: str, count: int, value: float) -> None: ...
+    @property
+    def scratch_bytes(self) -> int:
+        """
+        Bytes of arena that the step wants while it runs.
+        """
+    @property
+    def work(self) -> float:
+        """
+        Multiply-adds; of steps that have none, elements.
+        """
+
+class GatherSpec(Spec):
+    """
+    y[i] = table[indices[i]], negative indices counting from the end where asked; a run with an index outside [0, rows), or [-rows, rows), raises IndexError.
+    """
+    def __eq__(self, other: object) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __init__(
+        self, *, row_bytes: int, rows: int, count: int, from_end: bool = False
+    ) -> None: ...
+    @property
+    def scratch_bytes(self) -> int:
+        """
+        Bytes of arena that the step wants while it runs.
+        """
+    @property
+    def work(self) -> float:
+        """
+        Multiply-adds; of steps that have none, elements.
+        """
+
+class ScatterAddSpec(Spec):
+    """
+    y = 0, then y[indices[i]] += x[i] in increasing i but for the index `skipped`; negative indices count from the end where asked, and a run with one outside [0, rows), or [-rows, rows), raises IndexError.
+    """
+    def __eq__(self, other: object) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __init__(
+        self,
+        *,
+        dtype: str,
+        rows: int,
+        cols: int,
+        count: int,
+        skipped: int = -1,
+        from_end: bool = False,
+    ) -> None: ...
+    @property
+    def scratch_bytes(self) -> int:
+        """
+        Bytes of arena that the step wants while it runs.
+        """
+    @property
+    def work(self) -> float:
+        """
+        Multiply-adds; of steps that have none, elements.
+        """
+
+class DropoutSpec(Spec):
+    """
+    y = x * keep / (1 - p); each run draws a new mask.
+    """
+    def __eq__(self, other: object) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __init__(self, *, dtype: str, count: int, p: float, stream: int) -> None: ...
+    @property
+    def scratch_bytes(self) -> int:
+        """
+        Bytes of arena that the step wants while it runs.
+        """
+    @property
+    def work(self) -> float:
+        """
+        Multiply-adds; of steps that have none, elements.
+        """
+
+class ClassLossSpec(Spec):
+    """
+    Where there are slots, the cross-entropy of each row and the class that target names, its slopes and the class's weight; a run with a target outside [0, cols) that is not the ignored one raises IndexError.
+    """
+    def __eq__(self, other: object) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __init__(
+        self,
+        *,
+        dtype: str,
+        rows: int,
+        cols: int,
+        log_probabilities: bool,
+        ignored: int,
+        smoothing: float,
+    ) -> None: ...
+    @property
+    def scratch_bytes(self) -> int:
+        """
+        Bytes of arena that the step wants while it runs.
+        """
+    @property
+    def work(self) -> float:
+        """
+        Multiply-adds; of steps that have none, elements.
+        """
+
+class UpdateScalarsSpec(Spec):
+    """
+    The numbers of an optimiser's step, float64: next = step + 1 and the rule's scalars, from `count` hyper-parameters.
+    """
+    def __eq__(self, other: object) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __init__(self, *, rule: str, count: int) -> None: ...
+    @property
+    def scratch_bytes(self) -> int:
+        """
+        Bytes of arena that the step wants while it runs.
+        """
+    @property
+    def work(self) -> float:
+        """
+        Multiply-adds; of steps that have none, elements.
+        """
+
+class UpdateSpec(Spec):
+    """
+    An optimiser's update of one parameter: from the parameter, its gradient and state to the new parameter and state. Each result may be exactly any operand.
+    """
+    def __eq__(self, other: object) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __init__(self, *, rule: str, dtype: str, count: int) -> None: ...
+    @property
+    def scratch_bytes(self) -> int:
+        """
+        Bytes of arena that the step wants while it runs.
+        """
+    @property
+    def work(self) -> float:
+        """
+        Multiply-adds; of steps that have none, elements.
         """
 
 class Callable:

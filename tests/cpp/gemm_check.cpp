@@ -383,7 +383,7 @@ void check_step(const IsaRow& isa, const Case<T>& one, size_t m, size_t n, size_
   for (size_t j = 0; j < n; ++j) bias[j] = static_cast<T>(j % 5);
   spec.b_constant = variant & 4;
   std::vector<T> packed(lamella::steps::packed_bytes(spec) / sizeof(T) + 1);
-  std::vector<T> scratch(lamella::steps::matmul_scratch_bytes(spec) / sizeof(T) + 1);
+  std::vector<T> scratch(lamella::steps::scratch_bytes(spec) / sizeof(T) + 1);
   std::byte* buffers[] = {
       reinterpret_cast<std::byte*>(scratch.data()), reinterpret_cast<std::byte*>(a.data()),
       reinterpret_cast<std::byte*>(b.data()),       reinterpret_cast<std::byte*>(y.data()),
@@ -391,18 +391,21 @@ void check_step(const IsaRow& isa, const Case<T>& one, size_t m, size_t n, size_
       reinterpret_cast<std::byte*>(residual.data())};
   lamella::steps::Failure failure;
   const lamella::steps::Frame frame{buffers, &failure, 0, 0};
-  spec.scratch = Slot{0, 0};
-  spec.a = Slot{1, 0};
-  spec.b = Slot{2, 0};
-  spec.y = Slot{3, 0};
-  if (variant & 8) spec.bias = Slot{5, 0};
-  if (variant & 16) spec.residual = Slot{6, 0};
+  lamella::steps::MatMulSpec::Slots slots;
+  slots.scratch = Slot{0, 0};
+  slots.a = Slot{1, 0};
+  slots.b = Slot{2, 0};
+  slots.y = Slot{3, 0};
+  if (variant & 8) slots.bias = Slot{5, 0};
+  if (variant & 16) slots.residual = Slot{6, 0};
   if (variant & 32) spec.activation = "neg";
-  if (lamella::steps::packed_bytes(spec) > 0) {
-    spec.packed = Slot{4, 0};
-    run_step(*lamella::steps::make_pack_b(*isa.table, spec, Slot{4, 0}), frame, 1 + variant % 3);
+  if (const auto ahead = lamella::steps::preparation(*isa.table, spec, slots)) {
+    slots.packed = Slot{4, 0};
+    std::byte* from_and_to[] = {buffers[2], buffers[4]};
+    const lamella::steps::Frame packing{from_and_to, &failure, 0, 0};
+    run_step(*ahead->step, packing, 1 + variant % 3);
   }
-  const auto step = lamella::steps::make_matmul(*isa.table, spec);
+  const auto step = lamella::steps::make_step(*isa.table, spec, slots);
   const bool lanes = n < kPanel && (k > 32 || k > 4 * n);
   for (const int members : {1, 2, 3, 5}) {
     std::fill(y.begin(), y.end(), std::numeric_limits<T>::quiet_NaN());

@@ -163,14 +163,8 @@ def program() -> _core.Program:
     builder = _core.ProgramBuilder(
         inputs=[("float32", (5, 6))], outputs=[("float32", (5, 6))], arena_bytes=0
     )
-    builder.copy(
-        item_bytes=4,
-        shape=(5, 6),
-        x=builder.input(0),
-        x_strides=(6, 1),
-        y=builder.output(0),
-        y_strides=(6, 1),
-    )
+    spec = _core.CopySpec(item_bytes=4, shape=(5, 6), x_strides=(6, 1), y_strides=(6, 1))
+    builder.add(spec, x=builder.input(0), y=builder.output(0))
     return builder.build()
 
 
@@ -219,12 +213,13 @@ def test_steps_outside_their_buffers_are_refused(change):
         inputs=[("float32", (5, 6))], outputs=[("float32", (5, 6))], arena_bytes=64
     )
     step = {"item_bytes": 4, "shape": (5, 6), "x_strides": (6, 1), "y_strides": (6, 1)}
+    spec = _core.CopySpec(**{**step, **BAD_STEPS[change]})
     with pytest.raises((ValueError, IndexError, OverflowError, MemoryError)):
-        builder.copy(x=builder.input(0), y=builder.output(0), **{**step, **BAD_STEPS[change]})
+        builder.add(spec, x=builder.input(0), y=builder.output(0))
     with pytest.raises((ValueError, IndexError)):
-        builder.copy(x=builder.input(0), y=builder.arena(0), **step)
+        builder.add(_core.CopySpec(**step), x=builder.input(0), y=builder.arena(0))
     with pytest.raises((ValueError, IndexError)):
-        builder.copy(x=builder.input(0), y=builder.input(0), **step)
+        builder.add(_core.CopySpec(**step), x=builder.input(0), y=builder.input(0))
     for slot in (builder.input, builder.output):
         with pytest.raises((ValueError, IndexError, TypeError, OverflowError)):
             slot(1)

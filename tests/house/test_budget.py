@@ -29,7 +29,8 @@ BUDGETS = {
     # transposed matrices; then loops for the limits of memory.
     "cpp/kernels": 5200,
     "cpp/dispatch": 300,
-    "cpp/steps": 3500,
+    # Each kind of step names its numbers and arrays there, and tells what it touches.
+    "cpp/steps": 4000,
     # Which steps a team shares is planned there, and what programs share is kept and prepared.
     "cpp/program": 1900,
     # What programs have taken of Python is compared there at every call; attributes that go back.

@@ -14,7 +14,7 @@ import lamella.functional as F
 import programs
 from cases import matmul as cases
 from comparators import UNIT, product_chain, same_bits, within_product_bound
-from lamella import _core, nn
+from lamella import nn
 
 DTYPES = ("float32", "float64")
 
@@ -169,7 +169,6 @@ def test_a_random_product_errs_far_less_than_the_bound(k, isa, rng):
 
 
 def test_a_far_matrix_stored_by_columns_leaves_no_copy_behind():
-    sizes = {"dtype": "float32", "batch": (), "n": 2048, "k": 2048, "b_strides": (1, 2048)}
-    scratch = _core.ProgramBuilder.matmul_scratch
-    assert scratch(**sizes, m=8, b_constant=False) == 0
-    assert scratch(**sizes, m=4096, b_constant=False) == 4 * 2048 * 2048
+    for m, copied in ((8, 0), (4096, 4 * 2048 * 2048)):
+        spec = programs.product("float32", m, 2048, 2048, transpose_b=True)
+        assert spec.scratch_bytes == copied

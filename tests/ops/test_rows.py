@@ -80,10 +80,12 @@ def softmax_of_negated(dtype: str, rows: int, cols: int, *, log: bool) -> _core.
     """softmax(-x), written over the -x that it reads."""
     shape = (rows, cols)
     builder = _core.ProgramBuilder(inputs=[(dtype, shape)], outputs=[(dtype, shape)], arena_bytes=0)
-    operand, out = (builder.input(0), (cols, 1), dtype), builder.output(0)
-    negate = [("neg", dtype, (0,), ())]
-    builder.elementwise(shape=shape, inputs=[operand], code=negate, output=out)
-    builder.softmax(dtype=dtype, rows=rows, cols=cols, log=log, x=out, y=out)
+    out = builder.output(0)
+    negate = _core.ElementwiseSpec(
+        shape=shape, dtypes=[dtype], strides=[(cols, 1)], code=[("neg", dtype, (0,), ())]
+    )
+    builder.add(negate, x=[builder.input(0)], y=out)
+    builder.add(_core.SoftmaxSpec(dtype=dtype, rows=rows, cols=cols, log=log), x=out, y=out)
     return builder.build()
 
 

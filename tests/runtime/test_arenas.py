@@ -31,8 +31,8 @@ def program(megabytes):
     builder = _core.ProgramBuilder(
         inputs=[("float32", (1,))], outputs=[("float32", (1,))], arena_bytes=count * 4
     )
-    copy = lambda n, x, step, y: builder.copy(
-        item_bytes=4, shape=(n,), x=x, x_strides=(step,), y=y, y_strides=(1,)
+    copy = lambda n, x, step, y: builder.add(
+        _core.CopySpec(item_bytes=4, shape=(n,), x_strides=(step,), y_strides=(1,)), x=x, y=y
     )
     copy(count, builder.input(0), 0, builder.arena(0))
     copy(1, builder.arena(count * 4 - 4), 1, builder.output(0))

@@ -235,15 +235,14 @@ class TestOut:
         builder = _core.ProgramBuilder(
             inputs=[("float32", (2, 3))], outputs=[("float32", (2, 3))], arena_bytes=0
         )
-        builder.elementwise(
+        spec = _core.ElementwiseSpec(
             shape=(2, 3),
-            inputs=[
-                (builder.input(0), (3, 1), "float32"),
-                (builder.constant(memory[:2]), (3, 1), "float32"),
-            ],
+            dtypes=["float32"] * 2,
+            strides=[(3, 1)] * 2,
             code=[("add", "float32", (0, 1), ())],
-            output=builder.output(0),
         )
+        slots = [builder.input(0), builder.constant(memory[:2])]
+        builder.add(spec, x=slots, y=builder.output(0))
         f = Recorder()
         assert f._remember((x,), (), builder.build(), None)
         assert f(x, out=memory[1:3]) == "dispatched"
@@ -317,7 +316,8 @@ class TestReturns:
             inputs=[("float32", (3,))], outputs=[("float32", (3,))] * 6, arena_bytes=0
         )
         for index in range(6):
-            builder.fill(dtype="float32", count=3, value=float(index), y=builder.output(index))
+            fill = _core.FillSpec(dtype="float32", count=3, value=float(index))
+            builder.add(fill, y=builder.output(index))
         return builder.build()
 
     def test_tuple(self):

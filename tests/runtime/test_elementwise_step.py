@@ -99,13 +99,14 @@ class Chain:
             outputs=[(result, self.shape)],
             arena_bytes=0,
         )
-        inputs = [
-            (builder.input(i).shifted(offset), strides, dtype)
-            for i, (offset, strides, dtype) in enumerate(self.operands)
-        ]
-        builder.elementwise(
-            shape=self.shape, inputs=inputs, code=list(code), output=builder.output(0)
+        spec = _core.ElementwiseSpec(
+            shape=self.shape,
+            dtypes=[dtype for _, _, dtype in self.operands],
+            strides=[strides for _, strides, _ in self.operands],
+            code=list(code),
         )
+        x = [builder.input(i).shifted(first) for i, (first, _, _) in enumerate(self.operands)]
+        builder.add(spec, x=x, y=builder.output(0))
         (y,) = builder.build().run(self.flats)
         return np.asarray(y)
 
@@ -270,8 +271,8 @@ def test_in_place(
 
     def step(source: _core.Slot, target: _core.Slot, count: int) -> None:
         code = [("add", "float32", (i, 0), ()) for i in range(count)]
-        inputs = [(source, dense, "float32")]
-        builder.elementwise(shape=shape, inputs=inputs, code=code, output=target)
+        spec = _core.ElementwiseSpec(shape=shape, dtypes=["float32"], strides=[dense], code=code)
+        builder.add(spec, x=[source], y=target)
 
     step(builder.input(0), cell, 1)
     step(cell, cell, length)
@@ -344,7 +345,8 @@ def test_refused_arrays() -> None:
     def add(
         slot: _core.Slot, shape: tuple[int, ...], strides: tuple[int, ...], to: _core.Slot
     ) -> None:
-        builder.elementwise(shape=shape, inputs=[(slot, strides, "float32")], code=code, output=to)
+        spec = _core.ElementwiseSpec(shape=shape, dtypes=["float32"], strides=[strides], code=code)
+        builder.add(spec, x=[slot], y=to)
 
     for slot, shape, strides, to in [
         (x, (9,), (1,), y),  # more than there is
@@ -362,5 +364,11 @@ def test_refused_arrays() -> None:
             add(slot, shape, strides, to)
     with pytest.raises((ValueError, OverflowError)):
         add(x, (2**62, 2**62), (0, 0), y)
-    with pytest.raises(ValueError, match="code is empty"):
-        builder.elementwise(shape=(8,), inputs=[(x, (1,), "float32")], code=[], output=y)
+    for dtypes, strides, code, text in [
+        (["float32"], [(1,)], [], "no instruction"),
+        ([], [(1,)], [("relu", "float32", (0,), ())], "1 operands; got 0 types"),
+        (["float32"], [], [("relu", "float32", (0,), ())], "and 0 lists of strides"),
+    ]:
+        spec = _core.ElementwiseSpec(shape=(8,), dtypes=dtypes, strides=strides, code=code)
+        with pytest.raises(ValueError, match=text):
+            builder.add(spec, x=[x], y=y)

@@ -25,22 +25,13 @@ def product(w, version=None, m=4):
     """x @ w with w packed ahead."""
     k, n = w.shape
     build = builder(inputs=[("float32", (m, k))], outputs=[("float32", (m, n))])
-    build.matmul(
-        dtype="float32",
-        batch=(),
-        m=m,
-        n=n,
-        k=k,
-        a=build.input(0),
-        a_batch=(),
-        a_strides=(k, 1),
-        b=build.constant(w, version),
-        b_batch=(),
-        b_strides=(n, 1),
-        b_constant=True,
-        y=build.output(0),
-    )
+    spec = programs.product("float32", m, n, k, constant=True)
+    build.add(spec, a=build.input(0), b=build.constant(w, version), y=build.output(0))
     return build.build()
+
+
+def fill(count):
+    return _core.FillSpec(dtype="float32", count=count, value=1.0)
 
 
 class TestBuilder:
@@ -62,10 +53,10 @@ class TestBuilder:
             lambda b: b.arena(257),
             lambda b: b.input(1),
             lambda b: b.output(1),
-            lambda b: b.fill(dtype="float32", count=5, value=1.0, y=b.output(0)),
-            lambda b: b.fill(dtype="float32", count=1, value=1.0, y=b.output(0).shifted(16)),
-            lambda b: b.fill(dtype="float32", count=1, value=1.0, y=b.input(0)),
-            lambda b: b.fill(dtype="float32", count=65, value=1.0, y=b.arena(0)),
+            lambda b: b.add(fill(5), y=b.output(0)),
+            lambda b: b.add(fill(1), y=b.output(0).shifted(16)),
+            lambda b: b.add(fill(1), y=b.input(0)),
+            lambda b: b.add(fill(65), y=b.arena(0)),
             lambda b: b.guard(b.input(0), 4),
             lambda b: b.guard(b.arena(0), 257),
         ],
@@ -79,7 +70,7 @@ class TestBuilder:
         for _ in range(3):
             slot = other.constant(np.zeros(4, np.float32))
         with pytest.raises(ValueError, match="no buffer"):
-            builder().fill(dtype="float32", count=1, value=0.0, y=slot)
+            builder().add(fill(1), y=slot)
 
     @pytest.mark.parametrize("shape", [(2**31, 2**33), (2**62, 2**62), (2**61,), (0, 2**62, 4)])
     def test_sizes_that_do_not_fit(self, shape):
@@ -117,7 +108,7 @@ class TestBuilder:
 
     def test_builds_once(self):
         build = builder()
-        build.fill(dtype="float32", count=4, value=1.0, y=build.output(0))
+        build.add(fill(4), y=build.output(0))
         program = build.build()
         assert program.steps == ["fill"]
         assert program.inputs == program.outputs == [("float32", (4,))]
@@ -195,10 +186,14 @@ class TestConstants:
     def test_are_read_where_they_are_and_kept_alive(self):
         constant = np.arange(4, dtype=np.float32)
         build = builder()
-        slots = [(build.input(0), (1,), "float32"), (build.constant(constant), (1,), "float32")]
-        build.elementwise(
-            shape=(4,), inputs=slots, code=[("add", "float32", (0, 1), ())], output=build.output(0)
+        slots = [build.input(0), build.constant(constant)]
+        spec = _core.ElementwiseSpec(
+            shape=(4,),
+            dtypes=["float32"] * 2,
+            strides=[(1,)] * 2,
+            code=[("add", "float32", (0, 1), ())],
         )
+        build.add(spec, x=slots, y=build.output(0))
         program = build.build()
         del build
         x = np.ones(4, np.float32)
@@ -336,8 +331,9 @@ assert _core.guard_bytes() == 64
 b = _core.ProgramBuilder(inputs=[], outputs=[("float32", (16,))], arena_bytes=512)
 b.guard(b.arena(64), 64)
 b.guard(b.arena(320), 64)
-b.fill(dtype="float32", count={count}, value=2.0, y=b.arena({offset}))
-b.copy(item_bytes=4, shape=(16,), x=b.arena(64), x_strides=(1,), y=b.output(0), y_strides=(1,))
+b.add(_core.FillSpec(dtype="float32", count={count}, value=2.0), y=b.arena({offset}))
+copy = _core.CopySpec(item_bytes=4, shape=(16,), x_strides=(1,), y_strides=(1,))
+b.add(copy, x=b.arena(64), y=b.output(0))
 p = b.build()
 for _ in range(2):
     try:

@@ -108,14 +108,13 @@ def test_copy_into_a_part(rng: np.random.Generator) -> None:
         arena_bytes=0,
     )
     for index, (part, column) in enumerate([(a, 0), (b, 5)]):
-        builder.copy(
+        spec = _core.CopySpec(
             item_bytes=4,
             shape=part.shape,
-            x=builder.input(index),
             x_strides=programs.strides_of(part.shape),
-            y=builder.output(0).shifted(4 * column),
             y_strides=(8, 1),
         )
+        builder.add(spec, x=builder.input(index), y=builder.output(0).shifted(4 * column))
     (y,) = builder.build().run([a, b])
     np.testing.assert_array_equal(y, np.concatenate([a, b], axis=1))
 
@@ -136,12 +135,14 @@ def test_copy_refusals() -> None:
         (4, (2, 2), (2, 1), (1, 1)),
         (4, (2,), (1, 1), (1,)),
     ]:
+        spec = _core.CopySpec(
+            item_bytes=item, shape=shape, x_strides=x_strides, y_strides=y_strides
+        )
         with pytest.raises(ValueError):
-            builder.copy(
-                item_bytes=item, shape=shape, x=x, x_strides=x_strides, y=y, y_strides=y_strides
-            )
+            builder.add(spec, x=x, y=y)
+    spec = _core.CopySpec(item_bytes=4, shape=(4,), x_strides=(1,), y_strides=(1,))
     with pytest.raises(ValueError, match=r"overlaps|must not write"):
-        builder.copy(item_bytes=4, shape=(4,), x=y, x_strides=(1,), y=y.shifted(4), y_strides=(1,))
+        builder.add(spec, x=y, y=y.shifted(4))
 
 
 @pytest.mark.parametrize(
@@ -406,20 +407,22 @@ def test_class_loss_refuses() -> None:
     builder = _core.ProgramBuilder(
         inputs=[("float32", (4, 3)), ("int64", (4,))], outputs=[], arena_bytes=256
     )
-    fitting = {
+    numbers = {
         "dtype": "float32",
         "rows": 4,
         "cols": 3,
         "log_probabilities": False,
         "ignored": -100,
         "smoothing": 0.5,
+    }
+    slots = {
         "x": builder.input(0),
         "target": builder.input(1),
         "losses": builder.arena(0),
         "slopes": builder.arena(64),
         "weights": builder.arena(128),
     }
-    builder.class_loss(**fitting)
+    builder.add(_core.ClassLossSpec(**numbers), **slots)
     for wrong in (
         {"smoothing": 1.5},
         {"smoothing": float("nan")},
@@ -432,8 +435,10 @@ def test_class_loss_refuses() -> None:
         {"weights": builder.arena(64)},
         {"weights": builder.arena(256)},
     ):
+        spec = {name: wrong.get(name, value) for name, value in numbers.items()}
+        arrays = {name: wrong.get(name, value) for name, value in slots.items()}
         with pytest.raises(ValueError, match=r"slot|buffer|class_loss|range"):
-            builder.class_loss(**{**fitting, **wrong})
+            builder.add(_core.ClassLossSpec(**spec), **arrays)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

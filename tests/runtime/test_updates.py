@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+import programs
 from graphs import Weight, traced
 from lamella import _core, nn
 from lamella.functional import dropout, embedding
@@ -77,15 +78,11 @@ class TestFailure:
             arena_bytes=0,
         )
         for number in range(2):
-            builder.gather(
-                row_bytes=4 * LARGE,
-                rows=2,
-                table=builder.input(1),
-                count=1,
-                indices=builder.input(0),
-                y=builder.output(number),
-            )
-            builder.fill(dtype="float32", count=LARGE, value=1.0, y=builder.output(1))
+            gather = _core.GatherSpec(row_bytes=4 * LARGE, rows=2, count=1)
+            table, indices = builder.input(1), builder.input(0)
+            builder.add(gather, table=table, indices=indices, y=builder.output(number))
+            fill = _core.FillSpec(dtype="float32", count=LARGE, value=1.0)
+            builder.add(fill, y=builder.output(1))
         program = builder.build()
         outs = [np.zeros(LARGE, np.float32) for _ in range(2)]
         for index, failed in [(2, True), (1, False), (-3, True)]:
@@ -146,14 +143,15 @@ class TestBuilder:
 
     def test_only_declared_constants_are_written(self):
         builder = self.builder()
+        fill = _core.FillSpec(dtype="float32", count=4, value=1.0)
         slot = builder.constant(np.zeros(4, np.float32), np.zeros(1, np.int64))
         with pytest.raises(ValueError, match="no update was declared"):
-            builder.fill(dtype="float32", count=4, value=1.0, y=slot)
+            builder.add(fill, y=slot)
         builder.hold(slot)
         with pytest.raises(ValueError, match="no update was declared"):
-            builder.fill(dtype="float32", count=4, value=1.0, y=slot)
+            builder.add(fill, y=slot)
         builder.changes(slot)
-        builder.fill(dtype="float32", count=4, value=1.0, y=slot)
+        builder.add(fill, y=slot)
 
     @pytest.mark.parametrize("declare", ["changes", "hold", "random_source"])
     def test_what_can_be_declared(self, declare):
@@ -179,21 +177,8 @@ class TestBuilder:
         w = builder.constant(np.zeros((32, 32), np.float32), np.zeros(1, np.int64))
 
         def product():
-            builder.matmul(
-                dtype="float32",
-                batch=(),
-                m=2,
-                n=32,
-                k=32,
-                a=builder.input(0),
-                a_batch=(),
-                a_strides=(32, 1),
-                b=w,
-                b_batch=(),
-                b_strides=(32, 1),
-                b_constant=True,
-                y=builder.output(0),
-            )
+            spec = programs.product("float32", 2, 32, 32, constant=True)
+            builder.add(spec, a=builder.input(0), b=w, y=builder.output(0))
 
         first, second = (product, lambda: builder.changes(w))[:: 1 if ahead else -1]
         first()

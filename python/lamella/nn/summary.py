@@ -20,7 +20,7 @@ from lamella.nn import inline
 from lamella.nn.parameter import Parameter
 from lamella.nn.saved import saved_bytes
 from lamella.nn.structure import dtype_of
-from lamella.ops.matmul import MatMul
+from lamella.ops.base import Op
 
 if TYPE_CHECKING:
     from lamella.nn.module import Module
@@ -307,11 +307,11 @@ def _charge(
         for node in call.nodes
     }
     for node in graph.nodes:
-        if isinstance(node.op, MatMul):
-            x = node.inputs[0].shape
-            terms = x[-2] if node.op.transpose_a and len(x) > 1 else x[-1]
+        op: Op = node.op
+        work = op.work([v.type for v in node.inputs], [v.type for v in node.outputs])
+        if work:
             row = owners.get(node) or places[node.path]
-            row.macs += math.prod(node.outputs[0].shape) * terms
+            row.macs += work
 
 
 def _size(count: int) -> str:

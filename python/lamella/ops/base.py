@@ -3,8 +3,8 @@
 
 An op is a frozen dataclass whose fields are plain values, so that equal ops compare equal. `infer`
 is the only place where shapes and dtypes are judged; `reference` is the meaning, in NumPy float64;
-`lower` turns the op into steps of a program; `grad` is its gradient as more nodes of the graph. Ops
-import no C++: the builder comes as an argument.
+`lower` turns the op into steps of a program; `grad` is its gradient as more nodes of the graph. Of
+the core, ops name the specs of their steps alone: the builder comes as an argument.
 """
 
 from __future__ import annotations
@@ -132,6 +132,10 @@ class Op:
     ) -> None:
         """Appends this op's steps. `scratch` has the bytes that `scratch_bytes` asked for."""
         raise NotImplementedError
+
+    def work(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType], /) -> int:
+        """Multiply-adds of the products that it consists of."""
+        return 0
 
     def scratch_bytes(
         self, builder: type[ProgramBuilder], inputs: Sequence[TensorType], constant: Sequence[bool]

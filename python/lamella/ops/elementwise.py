@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lamella._core import CopySpec, ElementwiseSpec
 from lamella.errors import DTypeError, ShapeError, UnsupportedError, message
 from lamella.ir.graph import Constant, Place, Value
 from lamella.ir.types import (
@@ -90,18 +91,16 @@ class Elementwise(Op):
         /,
     ) -> None:
         shape = outputs[0].type.shape
-        program.elementwise(
+        spec = ElementwiseSpec(
             shape=shape,
-            inputs=[
-                (item.slot, broadcast_strides(item.type.shape, shape), item.type.dtype.value)
-                for item in inputs
-            ],
+            dtypes=[item.type.dtype.value for item in inputs],
+            strides=[broadcast_strides(item.type.shape, shape) for item in inputs],
             code=[
                 (op, dtype.value, args, params)
                 for op, dtype, args, params in self.code([item.type for item in inputs])
             ],
-            output=outputs[0].slot,
         )
+        program.add(spec, x=[item.slot for item in inputs], y=outputs[0].slot)
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,14 +328,10 @@ class Cast(Elementwise):
             Elementwise.lower(self, program, inputs, outputs, scratch)
         else:
             size = (inputs[0].type.size,)
-            program.copy(
-                item_bytes=self.dtype.itemsize,
-                shape=size,
-                x=inputs[0].slot,
-                x_strides=(1,),
-                y=outputs[0].slot,
-                y_strides=(1,),
+            spec = CopySpec(
+                item_bytes=self.dtype.itemsize, shape=size, x_strides=(1,), y_strides=(1,)
             )
+            program.add(spec, x=inputs[0].slot, y=outputs[0].slot)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lamella._core import GatherSpec, ScatterAddSpec
 from lamella.errors import DTypeError, ShapeError, message
 from lamella.ir.graph import Constant, Place, Value
 from lamella.ir.types import Array, DType, TensorType
@@ -95,15 +96,13 @@ class Embedding(Op):
         /,
     ) -> None:
         indices, weight = inputs
-        program.gather(
+        spec = GatherSpec(
             row_bytes=prod(weight.type.shape[1:]) * weight.type.dtype.itemsize,
             rows=weight.type.shape[0],
-            table=weight.slot,
             count=indices.type.size,
-            indices=indices.slot,
-            y=outputs[0].slot,
             from_end=self.from_end,
         )
+        program.add(spec, table=weight.slot, indices=indices.slot, y=outputs[0].slot)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,14 +183,12 @@ class ScatterAdd(Op):
         /,
     ) -> None:
         indices, x = inputs
-        program.scatter_add(
+        spec = ScatterAddSpec(
             dtype=x.type.dtype.value,
             rows=self.rows,
             cols=x.type.shape[1],
             count=indices.type.size,
-            indices=indices.slot,
-            x=x.slot,
-            y=outputs[0].slot,
             skipped=-1 if self.padding_idx is None else self.padding_idx,
             from_end=self.from_end,
         )
+        program.add(spec, indices=indices.slot, x=x.slot, y=outputs[0].slot)

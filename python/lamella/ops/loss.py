@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lamella._core import ClassLossSpec
 from lamella.errors import DTypeError, ShapeError, message
 from lamella.ir.graph import Place, Value
 from lamella.ir.types import Array, DType, TensorType
@@ -166,13 +167,16 @@ class CrossEntropy(Op):
         x, target, *weight = inputs
         losses, slopes, weights = outputs
         rows, cols = x.type.shape
-        program.class_loss(
+        spec = ClassLossSpec(
             dtype=x.type.dtype.value,
             rows=rows,
             cols=cols,
             log_probabilities=self.log_probabilities,
             ignored=self.ignore_index,
             smoothing=self.label_smoothing,
+        )
+        program.add(
+            spec,
             x=x.slot,
             target=target.slot,
             weight=weight[0].slot if weight else None,

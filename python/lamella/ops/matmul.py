@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lamella._core import MatMulSpec
 from lamella.errors import ShapeError, message
 from lamella.ir.graph import Place, Value
 from lamella.ir.types import (
@@ -50,6 +51,11 @@ class _Product:
     b_batch: Shape
     b_strides: tuple[int, int]
     shape: Shape
+
+    @property
+    def work(self) -> int:
+        """Multiply-adds."""
+        return prod(self.batch) * self.m * self.n * self.k
 
 
 def _matrix(shape: Shape, transpose: bool) -> tuple[int, int, tuple[int, int]]:
@@ -120,15 +126,24 @@ def _batch_strides(shape: Shape, leading: Shape) -> Shape:
     return tuple(matrix * stride for stride in broadcast_strides(shape[:-2], leading))
 
 
-def _scratch(builder: type[ProgramBuilder], product: _Product, dtype: DType, constant: bool) -> int:
-    return builder.matmul_scratch(
+def _spec(
+    product: _Product, dtype: DType, constant: bool, activation: Unary | None = None
+) -> MatMulSpec:
+    return MatMulSpec(
         dtype=dtype.value,
         batch=product.batch,
         m=product.m,
         n=product.n,
         k=product.k,
-        b_strides=product.b_strides,
+        a_batch=product.a_batch,
+        a_row=product.a_strides[0],
+        a_k=product.a_strides[1],
+        b_batch=product.b_batch,
+        b_k=product.b_strides[0],
+        b_col=product.b_strides[1],
         b_constant=constant and not product.batch,
+        activation="" if activation is None else activation.name,
+        activation_params=() if activation is None else activation.params,
     )
 
 
@@ -195,10 +210,13 @@ class MatMul(Op):
         with np.errstate(all="ignore"):
             return (_magnitude_bound(x, w),)
 
+    def work(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType], /) -> int:
+        return self.product(inputs).work
+
     def scratch_bytes(
         self, builder: type[ProgramBuilder], inputs: Sequence[TensorType], constant: Sequence[bool]
     ) -> int:
-        return _scratch(builder, self.product(inputs), inputs[0].dtype, constant[1])
+        return _spec(self.product(inputs), inputs[0].dtype, constant[1]).scratch_bytes
 
     def grad(
         self,
@@ -254,22 +272,12 @@ def _lower(
     activation: Unary | None = None,
 ) -> None:
     x, w = inputs[:2]
-    program.matmul(
-        dtype=x.type.dtype.value,
-        batch=product.batch,
-        m=product.m,
-        n=product.n,
-        k=product.k,
+    program.add(
+        _spec(product, x.type.dtype, w.constant, activation),
         a=x.slot,
-        a_batch=product.a_batch,
-        a_strides=product.a_strides,
         b=w.slot,
-        b_batch=product.b_batch,
-        b_strides=product.b_strides,
-        b_constant=w.constant and not product.batch,
         bias=bias,
         residual=residual,
-        activation=None if activation is None else (activation.name, activation.params),
         y=outputs[0].slot,
         scratch=scratch,
     )
@@ -345,11 +353,14 @@ class Dense(Op):
             code = self.activation.code([TensorType(total.shape, DType.of(arrays[0].dtype))])
             return (interpret(code, [total], [np.asarray(bound)])[1],)
 
+    def work(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType], /) -> int:
+        return _product("dense", inputs[0], inputs[1], False, self.transpose_b).work
+
     def scratch_bytes(
         self, builder: type[ProgramBuilder], inputs: Sequence[TensorType], constant: Sequence[bool]
     ) -> int:
         product = _product("dense", inputs[0], inputs[1], False, self.transpose_b)
-        return _scratch(builder, product, inputs[0].dtype, constant[1])
+        return _spec(product, inputs[0].dtype, constant[1]).scratch_bytes
 
     def lower(
         self,

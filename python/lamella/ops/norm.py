@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lamella._core import LayerNormSpec, RmsNormSpec
 from lamella.errors import ShapeError, message
 from lamella.ir.graph import Place, Value
 from lamella.ir.types import Array, TensorType
@@ -174,16 +175,13 @@ class LayerNorm(Op):
         shape = inputs[0].type.shape
         split = len(shape) - self.axes
         extras = dict(zip(self._extras(), (item.slot for item in inputs[1:]), strict=True))
-        program.layer_norm(
+        spec = LayerNormSpec(
             dtype=inputs[0].type.dtype.value,
             rows=prod(shape[:split]),
             cols=prod(shape[split:]),
-            x=inputs[0].slot,
-            weight=extras.get("weight"),
-            bias=extras.get("bias"),
             epsilon=self.epsilon,
-            y=outputs[0].slot,
         )
+        program.add(spec, x=inputs[0].slot, y=outputs[0].slot, **extras)
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,12 +252,11 @@ class RmsNorm(Op):
     ) -> None:
         shape = inputs[0].type.shape
         split = len(shape) - self.axes
-        program.rms_norm(
+        spec = RmsNormSpec(
             dtype=inputs[0].type.dtype.value,
             rows=prod(shape[:split]),
             cols=prod(shape[split:]),
-            x=inputs[0].slot,
-            weight=inputs[1].slot if self.weight else None,
             epsilon=self.epsilon,
-            y=outputs[0].slot,
         )
+        weight = inputs[1].slot if self.weight else None
+        program.add(spec, x=inputs[0].slot, weight=weight, y=outputs[0].slot)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from lamella._core import UpdateScalarsSpec, UpdateSpec
 from lamella.errors import DTypeError, ShapeError, message
 from lamella.ir.types import Array, DType, TensorType
 from lamella.ops.base import Lowered, Op, require_count, require_floating, unit
@@ -133,10 +134,9 @@ class UpdateScalars(Op):
         scratch: Slot | None,
         /,
     ) -> None:
-        program.update_scalars(
-            rule=self.rule,
+        program.add(
+            UpdateScalarsSpec(rule=self.rule, count=inputs[1].type.size),
             step=inputs[0].slot,
-            count=inputs[1].type.size,
             hyper=inputs[1].slot,
             next=outputs[0].slot,
             scalars=outputs[1].slot,
@@ -232,10 +232,11 @@ class Update(Op):
         scratch: Slot | None,
         /,
     ) -> None:
-        program.update(
-            rule=self.kernel,
-            dtype=inputs[0].type.dtype.value,
-            count=inputs[0].type.size,
+        spec = UpdateSpec(
+            rule=self.kernel, dtype=inputs[0].type.dtype.value, count=inputs[0].type.size
+        )
+        program.add(
+            spec,
             x=[item.slot for item in inputs[:-1]],
             scalars=inputs[-1].slot,
             y=[item.slot for item in outputs],

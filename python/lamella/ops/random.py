@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lamella._core import DropoutSpec
 from lamella.errors import message
 from lamella.ir.graph import Place, Value
 from lamella.ir.types import Array, TensorType
@@ -68,11 +69,10 @@ class Dropout(Op):
         scratch: Slot | None,
         /,
     ) -> None:
-        program.dropout(
+        spec = DropoutSpec(
             dtype=inputs[0].type.dtype.value,
             count=inputs[0].type.size,
             p=self.p,
             stream=self.stream,
-            x=inputs[0].slot,
-            y=outputs[0].slot,
         )
+        program.add(spec, x=inputs[0].slot, y=outputs[0].slot)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lamella._core import ReduceSpec
 from lamella.errors import ShapeError, message
 from lamella.ir.graph import Constant, Place, Value
 from lamella.ir.types import Array, DType, Shape, TensorType
@@ -273,7 +274,7 @@ class Reduce(Op):
         /,
     ) -> None:
         outer, size, inner = self.extents(inputs[0].type.shape)
-        program.reduce(
+        spec = ReduceSpec(
             kind=self.kind,
             dtype=inputs[0].type.dtype.value,
             outer=outer,
@@ -281,7 +282,6 @@ class Reduce(Op):
             inner=inner,
             # By rank, not by extent: a batch of one column is summed like a column of many.
             columns=REDUCE[self.kind].columns and self.last + 1 < len(inputs[0].type.shape),
-            x=inputs[0].slot,
-            y=outputs[0].slot,
             correction=self.correction,
         )
+        program.add(spec, x=inputs[0].slot, y=outputs[0].slot)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lamella._core import CopySpec, FillSpec
 from lamella.errors import DTypeError, ShapeError, message
 from lamella.ir.graph import Place, Value
 from lamella.ir.types import (
@@ -37,14 +38,13 @@ def _copy(
     program: ProgramBuilder, source: Lowered, shape: Shape, strides: Shape, target: Lowered
 ) -> None:
     """A copy of a strided view of `source`, as `shape`, onto the whole of `target`."""
-    program.copy(
+    spec = CopySpec(
         item_bytes=source.type.dtype.itemsize,
         shape=shape,
-        x=source.slot,
         x_strides=strides,
-        y=target.slot,
         y_strides=contiguous_strides(shape),
     )
+    program.add(spec, x=source.slot, y=target.slot)
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,24 +353,22 @@ class Pad(Op):
         /,
     ) -> None:
         source, target = inputs[0], outputs[0]
-        program.fill(
-            dtype=target.type.dtype.value,
-            count=target.type.size,
-            value=float(self.value),
-            y=target.slot,
+        fill = FillSpec(
+            dtype=target.type.dtype.value, count=target.type.size, value=float(self.value)
         )
+        program.add(fill, y=target.slot)
         strides = contiguous_strides(target.type.shape)
         if source.type.size == 0:
             return
         first = sum(start * stride for start, stride in zip(self.before, strides, strict=True))
-        program.copy(
+        copy = CopySpec(
             item_bytes=source.type.dtype.itemsize,
             shape=source.type.shape,
-            x=source.slot,
             x_strides=contiguous_strides(source.type.shape),
-            y=target.slot.shifted(first * source.type.dtype.itemsize),
             y_strides=strides,
         )
+        offset = first * source.type.dtype.itemsize
+        program.add(copy, x=source.slot, y=target.slot.shifted(offset))
 
 
 @dataclass(frozen=True, slots=True)
@@ -458,12 +456,11 @@ class Concat(Op):
         for item in inputs:
             width = item.type.shape[self.axis] * inner
             if outer and width:
-                program.copy(
+                spec = CopySpec(
                     item_bytes=itemsize,
                     shape=(outer, width),
-                    x=item.slot,
                     x_strides=(width, 1),
-                    y=target.slot.shifted(column * itemsize),
                     y_strides=(row, 1),
                 )
+                program.add(spec, x=item.slot, y=target.slot.shifted(column * itemsize))
             column += width

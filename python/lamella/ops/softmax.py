@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lamella._core import SoftmaxSpec
 from lamella.errors import ShapeError, message
 from lamella.ir.graph import Place, Value
 from lamella.ir.types import Array, TensorType
@@ -98,11 +99,10 @@ class Softmax(Op):
         /,
     ) -> None:
         shape = inputs[0].type.shape
-        program.softmax(
+        spec = SoftmaxSpec(
             dtype=inputs[0].type.dtype.value,
             rows=prod(shape[:-1]),
             cols=shape[-1],
             log=self.log,
-            x=inputs[0].slot,
-            y=outputs[0].slot,
         )
+        program.add(spec, x=inputs[0].slot, y=outputs[0].slot)

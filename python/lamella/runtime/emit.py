@@ -124,14 +124,13 @@ class _Emitter:
                 self._copy(origin, target)
 
     def _copy(self, source: Lowered, target: _core.Slot) -> None:
-        self._builder.copy(
+        spec = _core.CopySpec(
             item_bytes=source.type.dtype.itemsize,
             shape=(source.type.size,),
-            x=source.slot,
             x_strides=(1,),
-            y=target,
             y_strides=(1,),
         )
+        self._builder.add(spec, x=source.slot, y=target)
 
     def _lowered(self, value: Value) -> Lowered:
         place = self._memory.places.get(value)

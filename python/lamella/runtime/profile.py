@@ -14,15 +14,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby, repeat
-from math import prod
 from typing import Any
 
 from lamella import _core
 from lamella.errors import message
 from lamella.ir.graph import Constant, Graph, Node, Parameter, Result, Value
 from lamella.ir.types import Array
+from lamella.ops.base import Op
 from lamella.ops.gather import Embedding
-from lamella.ops.matmul import Dense, MatMul
 from lamella.ops.shape import Slice
 from lamella.runtime.session import Compiled, Session
 
@@ -227,11 +226,8 @@ def weights_read(graph: Graph) -> float:
 
 def _work(node: Node) -> tuple[float, float, float, float]:
     """Operations of a product, bytes of constants, of all else it touches, and of its results."""
-    flops = 0.0
-    if isinstance(node.op, MatMul | Dense):
-        x = node.inputs[0].shape
-        turned = isinstance(node.op, MatMul) and node.op.transpose_a and len(x) > 1
-        flops = 2.0 * prod(node.outputs[0].shape) * (x[-2] if turned else x[-1])
+    op: Op = node.op
+    flops = 2.0 * op.work([v.type for v in node.inputs], [v.type for v in node.outputs])
     read = streamed = 0
     written = sum(value.type.nbytes for value in node.outputs)
     for value in dict.fromkeys(node.inputs):

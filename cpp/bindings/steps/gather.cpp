@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// Specs of gathering and scattering rows for Python.
+#include "steps/gather.h"
+
+#include "bindings/steps/spec.h"
+
+namespace lamella::bindings {
+
+void register_gather(SpecRegister& to) {
+  register_spec<steps::GatherSpec>(
+      to, "GatherSpec",
+      "y[i] = table[indices[i]], negative indices counting from the end where asked; a run with an "
+      "index outside [0, rows), or [-rows, rows), raises IndexError.");
+  register_spec<steps::ScatterAddSpec>(
+      to, "ScatterAddSpec",
+      "y = 0, then y[indices[i]] += x[i] in increasing i but for the index `skipped`; negative "
+      "indices count from the end where asked, and a run with one outside [0, rows), or [-rows, "
+      "rows), raises IndexError.");
+}
+
+}  // namespace lamella::bindings
