@@ -56,7 +56,7 @@ inline constexpr size_t kDotRows = 256;
 // Sums of lanes of neighbouring rows, before the tree.
 inline constexpr size_t kLaneBytes = 64 * 1024;
 // Strided rows copied at a time: as many as stay in L1, or as are read from lines of a together.
-inline constexpr size_t kNearTerms = 4096, kRowsOfLine = 16;
+inline constexpr size_t kL1Terms = 4096, kRowsOfLine = 16;
 inline constexpr size_t kStridedBytes = 128 * 1024;
 
 // bias: args.bias again and again, as the sums of a tile's rows lie in a register, or null.
@@ -301,7 +301,7 @@ static void dot_rows(const GemmArgs<T>& args, size_t first, size_t last) {
 template <class T>
 [[gnu::noinline]] static void dot_strided(const GemmArgs<T>& args, size_t first, size_t last) {
   alignas(64) T room[kStridedBytes / sizeof(T)];
-  const size_t near = kNearTerms / args.k;
+  const size_t near = kL1Terms / args.k;
   const size_t fit = smaller(kStridedBytes / sizeof(T) / args.k, kRowsOfLine);
   const size_t height = near < fit ? fit : near;
   for (size_t row = first; row < last;) {
@@ -373,17 +373,17 @@ template <class T>
 // What sums of lanes cost grows with n, the more so the fewer a tile holds; what copying the rows costs
 // grows with k, and a small a is copied in one go.
 template <class T>
-static bool worth_turning(const GemmArgs<T>& args) {
+static bool transposing_pays(const GemmArgs<T>& args) {
   constexpr size_t kMostColumns = kAccumulators >= 24 ? kPanel : kAccumulators >= 12 ? 4 : 2;
   const bool neighbours = args.a_row == 1 && args.a_k != 1 && args.m >= kPanel;
-  return neighbours && args.m * args.k > 2 * kNearTerms && args.k >= 2 * kReduceLanes &&
+  return neighbours && args.m * args.k > 2 * kL1Terms && args.k >= 2 * kReduceLanes &&
          args.k >= 12 * args.n && args.n <= kMostColumns;
 }
 
 // One superblock.
 template <class T>
 static void dot_products(const GemmArgs<T>& args) {
-  if (worth_turning(args)) {
+  if (transposing_pays(args)) {
     const size_t whole = args.m / kPanel * kPanel;
     dot_neighbours(args, 0, whole);
     if (whole < args.m) dot_neighbours(args, args.m - kPanel, kPanel);

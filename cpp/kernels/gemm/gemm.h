@@ -31,10 +31,10 @@ template <class T>
 inline constexpr size_t kCopiedTiles = kCopiedBytes / (kTileRows<T> * kBlockK * sizeof(T));
 // Panels of a column-major b that are packed at a time: more for many rows, that read all of a for each
 // piece; for few rows b's columns are the streams to count.
-inline constexpr size_t kPieceBytes = 96 * 1024, kFewPanels = 3, kFewRows = 24;
+inline constexpr size_t kPieceBytes = 96 * 1024, kPiecePanels = 3, kPieceRows = 24;
 // A y beyond this is not expected in the second-level cache, and fetched while so many terms or more are
 // added up (4096 x 256 x 256 3 % sooner, 256 x 1024 x 1024 4 %, Zen 4; a near one 1 % later).
-inline constexpr size_t kNearBytes = 512 * 1024, kFetchTerms = 64;
+inline constexpr size_t kSmallestL2 = 512 * 1024, kFetchTerms = 64;
 // Rows from which on a narrow last panel has tiles of its own: with fewer, too few chains are under way.
 inline constexpr size_t kNarrowRows = 8;
 // Fewest panels for which copying an a whose terms are not neighbours pays. Rows of neighbouring terms
@@ -115,7 +115,7 @@ static void group_of_panels(const RowBlock<T>& block, size_t panel, size_t panel
   }
   tile.k = k;
   tile.resume = k_first > 0;
-  tile.far_y = k >= kFetchTerms && args.m * args.n * sizeof(T) > kNearBytes;
+  tile.far_y = k >= kFetchTerms && args.m * args.n * sizeof(T) > kSmallestL2;
   tile.columns = smaller(args.n - j, panels * kPanel);
   const size_t vecs = (tile.columns + V::lanes - 1) / V::lanes;
   tile.y_row = args.y_row;
@@ -300,7 +300,7 @@ template <class T>
   alignas(64) T packed[room];
   const Even tiles(args.m, kTileRows<T>), blocks(tiles.count, kBlockTiles);
   const size_t panels = (args.n + kPanel - 1) / kPanel;
-  const Even pieces(panels, args.m <= kFewRows ? kFewPanels : most);
+  const Even pieces(panels, args.m <= kPieceRows ? kPiecePanels : most);
   const ptrdiff_t column = args.b_panel / static_cast<ptrdiff_t>(kPanel);
   for (size_t piece = 0; piece < pieces.count; ++piece) {
     const size_t first = pieces.start(piece), end = first + pieces.length(piece);
@@ -333,7 +333,7 @@ static bool worth_copying(const GemmArgs<T>& args) {
 
 // How one superblock of args is multiplied.
 template <class T>
-static SuperblockWay<T> way_of(const GemmArgs<T>& args) {
+static SuperblockWay<T> superblock_way(const GemmArgs<T>& args) {
   if (worth_sweeping(args)) return {sweep<T>, kWaitingRows};
   if (!is_plain(args) && args.b_k == 1 && args.k > 0) {
     if (worth_transposing(args)) return {columns_in_place<T>, kWaitingRows};
@@ -346,7 +346,7 @@ static SuperblockWay<T> way_of(const GemmArgs<T>& args) {
 template <class T>
 static void gemm(const GemmArgs<T>& args) {
   if (args.m == 0 || args.n == 0) return;
-  const SuperblockWay<T> way = way_of(args);
+  const SuperblockWay<T> way = superblock_way(args);
   if (args.k > kSuperblockK) return multiply_long(args, args.b_k, way);
   way.multiply(args);
 }
