@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from lamella.runtime import families, programs
-from lamella.runtime.families import Families
+from lamella.runtime.families import Families, Made
 from lamella.runtime.variants import Recompilations
 
 
@@ -91,9 +91,9 @@ class Net:
                                   self.odd)  # fmt: skip
                 return Compiled(program, free, Watched(self))
 
-            compiled = (compile(()) if exact else
-                        self.families.compile("key", shapes, compile))  # fmt: skip
-            found = self.families.add("key", shapes, compiled, self.count, self)
+            made = (Made(compile(())) if exact else
+                    self.families.compile("key", shapes, compile))  # fmt: skip
+            found = self.families.add("key", shapes, made, self.count, self)
         compiled = found.compiled
         assert compiled.program.sizes == shapes
         assert compiled.program.rule == self.value
@@ -140,11 +140,12 @@ def test_sizes_of_0_and_1_are_compiled():
         assert not net((size, 8)).is_sized
     # 0 and 1 confirm nothing.
     assert net.family.texts == []
-    assert net.calls == [(), (), BATCH]
+    # What is not confirmed is not believed at its own size either.
+    assert net.calls == [(), (), BATCH, ()]
     assert not net((9, 8)).is_sized
     assert net((7, 8)).is_sized
     assert not net((1, 8)).is_sized
-    assert net.calls == [(), (), BATCH, BATCH]
+    assert net.calls == [(), (), BATCH, (), BATCH]
 
 
 def test_axes_that_were_equal_are_one():
@@ -183,8 +184,8 @@ def test_what_fails_is_given_up(how):
     net.raises = how == "exception"
     for size in range(2, 12):
         assert not net((size, 8)).is_sized
-    # An exception costs one more call without free axes.
     assert net.calls.count(BATCH) == 3
+    assert net.calls.count(()) == 10
     assert net.family.is_static
     assert net.family.reasons == [net.reasons[0] if net.reasons else "TypeError: no int"]
 
@@ -284,6 +285,6 @@ def test_tiny_budgets(limit):
         found = net.families.find("key", ((size, 8),), net.count)
         if found is None:
             compiled = Compiled(Program("rule", ((size, 8),)), (), Watched(net))
-            found = net.families.add("key", ((size, 8),), compiled, net.count)
+            found = net.families.add("key", ((size, 8),), Made(compiled), net.count)
         assert found.compiled.program.sizes == ((size, 8),)
         assert programs.held()[1] <= limit

@@ -23,7 +23,7 @@ from lamella.ir.types import Array, DType
 from lamella.nn.arguments import Signature, signature
 from lamella.nn.inline import inline
 from lamella.nn.structure import Fingerprint, difference, dtype_of, fingerprint
-from lamella.runtime.families import Families, Found, Sizes
+from lamella.runtime.families import Families, Found, Made, Sizes
 from lamella.runtime.programs import Entry
 from lamella.runtime.session import Compiled, Free, compile_call
 from lamella.runtime.taken import Taken
@@ -211,17 +211,17 @@ class Cache:
             taken = Taken(module)
             self._reach(module, taken.reads.modules)
             families = self.current.families
-            compiled = compile(()) if exact else families.compile(key, shapes, compile)
+            made = Made(compile(())) if exact else families.compile(key, shapes, compile)
             # forward may have set attributes: the program belongs to the structure behind it.
             self._refresh(module)
             # What other threads have set meanwhile it may have read before or behind that.
             if not module._was_disturbed():
                 families = self.current.families
-                return families.add(key, shapes, compiled, count, given.keep)
+                return families.add(key, shapes, made, count, given.keep)
         # Right for this call, which those changes were made during, and for no other.
         passing = Entry(families.programs, key, None, 0)
         passing.kept = False
-        return Found(compiled, passing)
+        return Found(made.compiled, passing)
 
     def _count(self, module: Module) -> Recompilations:
         if self.recompilations is None:

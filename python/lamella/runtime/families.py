@@ -18,7 +18,7 @@ from lamella.runtime.programs import Entry, Programs
 from lamella.runtime.session import Compiled, Free
 from lamella.runtime.variants import Recompilations, Variants
 
-__all__ = ["Families", "Family", "Found", "Shapes", "Sizes", "Text"]
+__all__ = ["Families", "Family", "Found", "Made", "Shapes", "Sizes", "Text"]
 
 Shapes: TypeAlias = tuple[tuple[int, ...], ...]
 
@@ -170,21 +170,23 @@ class Family:
     def _note(self, reason: str) -> None:
         self.reasons = [*(one for one in self.reasons if one != reason), reason][-_FAILURES:]
 
-    def learn(self, compiled: Compiled, shapes: Shapes, known: Callable[[Shapes], Any]) -> None:
-        """Makes a text of a trace with free axes, and keeps it when it is confirmed.
+    def text(
+        self, compiled: Compiled, shapes: Shapes, known: Callable[[Shapes], Compiled | None]
+    ) -> Text | None:
+        """The text of a trace with free axes, if other sizes confirm it.
 
-        known: the program of other sizes, None where there is none that holds.
+        known: the program of another size, None where there is none that holds.
         """
         extents = compiled.extents
         assert extents is not None
         if extents.reasons:
             self.fail(extents.reasons[0])
-            return
+            return None
         try:
             text = Text(compiled, shapes, compiled.free)
         except ValueError as error:
             self.fail(str(error))
-            return
+            return None
         # First those that differ in most: they confirm most.
         others = [other for other in reversed(self.sizes) if other != shapes]
         judged = 0
@@ -197,13 +199,19 @@ class Family:
             difference = core.difference(made.program, judge.program)
             if difference is not None:
                 self.fail(f"programs of two sizes differ: {difference}")
-                return
+                return None
             judged += 1
-        if judged:
-            self.texts = [*self.texts, text]
-            return
-        self.lonely += 1
-        self._note("no other size so far takes the same branches")
+        if not judged:
+            self.lonely += 1
+            self._note("no other size so far takes the same branches")
+        return text if judged else None
+
+
+class Made(NamedTuple):
+    """A program that was compiled, not yet kept, and its text where it has one."""
+
+    compiled: Compiled
+    text: Text | None = None
 
 
 class Families:
@@ -273,29 +281,37 @@ class Families:
         entry = self.programs.get((key, shapes))
         return () if entry is None else tuple(entry.value.programs)
 
-    def compile(
-        self, key: Hashable, shapes: Shapes, compile: Callable[[Free], Compiled]
-    ) -> Compiled:
-        """The program of a size that has none, not yet kept. compile: takes what shall be free."""
+    def compile(self, key: Hashable, shapes: Shapes, compile: Callable[[Free], Compiled]) -> Made:
+        """The program of a size that has none, not yet kept. compile: takes what shall be free.
+
+        A trace with free axes is believed with its text only: code that asks for the type of a size
+        sees no int there.
+        """
         family = self.family(key)
         free = () if family is None else family.free(shapes)
         if family is None or not free:
-            return compile(())
+            return Made(compile(()))
+        failure = ""
         try:
-            return compile(free)
+            compiled = compile(free)
+            text = family.text(compiled, shapes, lambda other: self._known(key, other))
+            if text is not None:
+                return Made(compiled, text)
         except MemoryError:
             raise
         except Exception as error:
             # Without free axes it is right, or raises what the user shall be told.
-            compiled = compile(())
-            family.fail(f"{type(error).__name__}: {error}")
-            return compiled
+            failure = f"{type(error).__name__}: {error}"
+        made = Made(compile(()))
+        if failure:
+            family.fail(failure)
+        return made
 
     def add(
         self,
         key: Hashable,
         shapes: Shapes,
-        compiled: Compiled,
+        made: Made,
         count: Recompilations,
         keep: Any = None,
         kept_bytes: int = 0,
@@ -303,15 +319,15 @@ class Families:
         """Keeps a program that was compiled. keep, kept_bytes: see Family."""
         family = self.family(key) or Family(keep, kept_bytes)
         family.see(shapes)
-        entry = self._put(key, shapes, compiled, count)
-        if compiled.extents is not None:
-            family.learn(compiled, shapes, lambda other: self._known(key, other))
+        entry = self._put(key, shapes, made.compiled, count)
+        if made.text is not None:
+            family.texts = [*family.texts, made.text]
         family.sizes[shapes] = None
         family.sizes.move_to_end(shapes)
         while len(family.sizes) > _SIZES:
             family.sizes.popitem(last=False)
         self.programs.put(key, family, family.nbytes, again=False)
-        return Found(compiled, entry)
+        return Found(made.compiled, entry)
 
     def _put(
         self, key: Hashable, shapes: Shapes, compiled: Compiled, count: Recompilations

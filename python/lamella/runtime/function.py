@@ -185,9 +185,9 @@ class Function(_core.Callable):
                 body, bound.args, bound.kwargs, call.names, self._body, earlier=earlier, free=free
             )
 
-        compiled = self._families.compile(key, shapes, compile)
+        made = self._families.compile(key, shapes, compile)
         count = self._recompilations
-        return self._families.add(key, shapes, compiled, count, call.keep, call.kept_bytes)
+        return self._families.add(key, shapes, made, count, call.keep, call.kept_bytes)
 
     def _turning(self, names: Sequence[str]) -> Callable[..., Any]:
         """The body, for the transposed of some of its arguments."""
