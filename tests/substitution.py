@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from lamella.ir.extent import Extents
-from lamella.ir.graph import Constant, Graph, Parameter, Value, sized
+from lamella.ir.graph import Constant, Graph, Parameter, Value, array_of, sized
 from lamella.passes import optimize
 from lamella.runtime.session import Free, trace
 
@@ -31,9 +31,8 @@ class Evaluation:
     def constant(self, value: Constant) -> np.ndarray:
         if value.extent is None:
             return value.array
-        kind, extent = value.extent
-        n = float(self.tree(extent))
-        return np.array(n if kind == "value" else 1.0 / n).astype(value.dtype.numpy)
+        made, factors = self.tree((value.extent, value.factors))
+        return array_of(made, value.dtype, value.array.ndim, factors)
 
 
 def listing(graph: Graph, at: Evaluation) -> list[str]:

@@ -14,8 +14,9 @@ from lamella import functional as F
 from lamella import nn, optim
 from lamella.ir.extent import plain
 from lamella.ir.types import DType, TensorType
+from lamella.ops.base import number
+from lamella.ops.elementwise import unary
 from lamella.passes import optimize
-from lamella.passes.differentiate import differentiate
 from lamella.runtime.session import trace
 from lamella.runtime.tensor import Tensor
 from lamella.runtime.trace import current
@@ -314,17 +315,34 @@ def test_a_constant_of_an_extent_is_no_equal_number() -> None:
 
 def test_numbers_computed_of_an_extent_are_a_reason() -> None:
     def body(x):
-        # The gradient of 3 mean(x) is 3 / n, a number that simplify computes.
-        place = current().place
-        value = (x.mean() * 3.0)._value(current())
-        (dx,) = differentiate(place, value, [x.value])
-        return Tensor(dx, current())
+        size = current().place(unary("exp"), number(x.shape[0], FLOAT))
+        return x * Tensor(size, current())
 
     graph, _ = trace(body, [floats(12, 4)], free=BATCH)
     assert graph.extents is not None
     assert graph.extents.reasons == []
     optimize(graph)
-    assert "computed of an extent" in graph.extents.reasons[0]
+    assert "computed of an extent: exp" in graph.extents.reasons[0]
+
+
+WEIGHTED = {
+    "two losses": lambda output, y: 0.1 * F.mse_loss(output, y) + F.l1_loss(output, y) / 3.0,
+    "less one": lambda output, y: F.mse_loss(output, y) * 0.3 - 0.7 * output.mean(),
+    "twice": lambda output, y: 0.1 * (0.7 * F.mse_loss(output, y)),
+    "not ours": lambda output, y: (output - y).square().mean(),
+}
+
+
+@pytest.mark.parametrize("kind", [Update, Hold])
+@pytest.mark.parametrize("name", WEIGHTED)
+def test_steps_with_weighted_losses(name: str, kind: type) -> None:
+    model = net()
+    step = lm.TrainStep(model, WEIGHTED[name], optim.SGD(model.parameters(), lr=0.1), accumulate=2)
+    arguments = lambda n: [floats(n, 6), floats(n, 4), None]  # noqa: E731
+    # Sizes at which the rounded products are no powers of two.
+    sizes = [(3,), (7,), (49,), (1000,)]
+    extents = check(part(kind, step), arguments, [[(0, 0), (1, 0)]], (12,), sizes)
+    assert told(extents) == ["a ne 2"]
 
 
 def test_a_hidden_number_is_found() -> None:

@@ -54,10 +54,10 @@ def digest(
         elif isinstance(value, Constant):
             array = value.array
             if value.extent is not None and symbols is not None:
-                kind, extent = value.extent
-                array = array_of(kind, plain(extent), value.dtype, array.ndim)
+                made, factors = plain((value.extent, value.factors))
+                array = array_of(made, value.dtype, array.ndim, factors)
             elif value.extent is not None:
-                add(value.extent[0], value.extent[1].number)
+                add(value.extent[0], formulas((value.extent, value.factors)), value.factors)
             if value not in constants:
                 constants[value] = hashlib.blake2b(array.tobytes()).hexdigest()
             add("constant", value.dtype.value, value.shape, constants[value])

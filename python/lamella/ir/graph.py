@@ -10,18 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, cast
 
 import numpy as np
 
-from lamella.ir.extent import Extent, Extents
+from lamella.ir.extent import Extent, Extents, plain
 from lamella.ir.types import Array, DType, TensorType
 
 __all__ = [
     "Constant",
+    "Factor",
     "Graph",
     "GraphBuilder",
     "Input",
+    "Made",
     "Node",
     "Operation",
     "Parameter",
@@ -29,9 +31,15 @@ __all__ = [
     "Result",
     "Source",
     "Value",
+    "array_of",
     "formulas",
     "made_of",
 ]
+
+# An extent, or its reciprocal, as a number.
+Made: TypeAlias = tuple[Literal["value", "reciprocal"], int]
+# What such a number is multiplied by, or divided: a number of its dtype, or an extent again.
+Factor: TypeAlias = Made | tuple[Literal["times", "over"], float]
 
 # Constants up to this many bytes are compared by content, so that equal scalars are one leaf.
 _SHARED_CONSTANT_BYTES = 1024
@@ -100,17 +108,17 @@ class Constant(Value):
     """An array known when the graph is built; C-contiguous and read-only.
 
     extent: of an array of one element that is made of an extent: ("value", n) for n, or
-    ("reciprocal", n) for 1 / n, in double and then cast; the array is the example's.
+    ("reciprocal", n) for 1 / n, in double and then cast; the array is the example's. factors: what
+    it is multiplied by or divided, one after the other, each time in double and then cast.
     """
 
-    __slots__ = ("array", "extent")
+    __slots__ = ("array", "extent", "factors")
 
     def __init__(
-        self,
-        array: Array,
-        extent: tuple[Literal["value", "reciprocal"], Extent] | None = None,
+        self, array: Array, extent: Made | None = None, factors: tuple[Factor, ...] = ()
     ) -> None:
         self.extent = extent
+        self.factors = factors
         # ascontiguousarray would make a 0-d array 1-d.
         array = np.array(array, order="C", copy=None if array.flags.c_contiguous else True)
         self.array = array.view()
@@ -118,23 +126,28 @@ class Constant(Value):
         self.type = TensorType(array.shape, DType.of(array.dtype))
 
 
-def array_of(kind: Literal["value", "reciprocal"], size: int, dtype: DType, rank: int) -> Array:
-    """The array of a constant that is made of an extent of this size."""
-    value = float(size) if kind == "value" else 1.0 / size
-    array = np.array(size if dtype is DType.int64 else value, dtype.numpy)
+def array_of(made: Made, dtype: DType, rank: int, factors: Sequence[Factor] = ()) -> Array:
+    """The array of a constant that is made of these sizes."""
+    kind, size = made
+    array = np.array(plain(size) if kind == "value" else 1.0 / plain(size), dtype.numpy)
+    with np.errstate(all="ignore"):
+        for how, number in factors:
+            if how == "value" or how == "reciprocal":
+                number = array_of((how, plain(cast(int, number))), dtype, 0).item()
+            x, y = np.float64(array), np.float64(number)
+            array = np.array(x / y if how == "over" else x * y, dtype.numpy)
     return array.reshape((1,) * rank)
 
 
-def made_of(
-    kind: Literal["value", "reciprocal"], extent: Extent, dtype: DType, rank: int = 0
-) -> Constant:
+def made_of(made: Made, dtype: DType, rank: int = 0, factors: tuple[Factor, ...] = ()) -> Constant:
     """The constant of an extent, or of its reciprocal; one for each formula and type."""
+    kind, extent = made
+    assert type(extent) is Extent
     leaves = extent.extents.leaves
-    key = (kind, extent.number, dtype, rank)
+    key = (kind, extent.number, dtype, rank, repr(factors), formulas(factors))
     found = leaves.get(key)
     if found is None:
-        array = array_of(kind, extent.value, dtype, rank)
-        found = leaves[key] = Constant(array, (kind, extent))
+        found = leaves[key] = Constant(array_of(made, dtype, rank, factors), made, factors)
     assert isinstance(found, Constant)
     return found
 

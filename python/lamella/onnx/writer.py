@@ -226,8 +226,9 @@ def _operand(out: Out, known: dict[Value, str], names: dict[int, str], value: Va
         out.initializers.append(encoding.tensor(name, value.source.array))
     else:
         assert isinstance(value, Constant)
-        if value.extent is not None:
-            value.extent[1].extents.reason("a number made of an extent")
+        size = None if value.extent is None else value.extent[1]
+        if type(size) is Extent:
+            size.extents.reason("a number made of an extent")
         name = out.constant(value.array)
     known[value] = name
     return name

@@ -182,9 +182,9 @@ def number(value: float, dtype: DType) -> Constant:
     Of an extent, or of its reciprocal, it is made of that at every size.
     """
     if type(value) is Extent:
-        return made_of("value", value, dtype)
+        return made_of(("value", value), dtype)
     if type(value) is Reciprocal:
-        return made_of("reciprocal", value.extent, dtype)
+        return made_of(("reciprocal", value.extent), dtype)
     # By digits: 0.0 and -0.0 are equal keys.
     return _number(float(value).hex(), dtype)
 

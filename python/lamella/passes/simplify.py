@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from lamella.ir.graph import Constant, Graph, GraphBuilder, Node, Result, Value, made_of
+from lamella.ir.extent import Extent
+from lamella.ir.graph import Constant, Factor, Graph, GraphBuilder, Node, Result, Value, made_of
 from lamella.ir.types import DType, TensorType, same_shape
 from lamella.ops.base import Op
 from lamella.ops.elementwise import Binary, Cast, Compare, Unary, Where, unary
@@ -99,25 +100,43 @@ _EXACT = {DType.float32: 2**24, DType.float64: 2**53}
 
 
 def _fold_extent(op: Op, inputs: tuple[Value, ...], type: TensorType) -> Sequence[Value]:
-    """A constant that is an extent, or its reciprocal, again; computed otherwise it is not kept."""
-    (x, extent), *others = [
+    """A constant that is made of an extent again; computed otherwise it is not kept."""
+    (x, made), *others = [
         (value, value.extent)
         for value in inputs
         if isinstance(value, Constant) and value.extent is not None
     ]
-    kind, number = extent
+    kind, number = made
     rank = len(type.shape)
     if isinstance(op, Reshape | Permute):
-        return (made_of(kind, number, type.dtype, rank),)
-    if isinstance(op, Binary | Unary) and not others and type.size == 1:
-        ones = all(value is x or _is(value, 1.0) for value in inputs)
+        return (made_of(made, type.dtype, rank, x.factors),)
+    if isinstance(op, Binary | Unary) and type.size == 1:
+        ones = not others and all(value is x or _is(value, 1.0) for value in inputs)
         if ones and (op.name == "mul" or (op.name == "div" and x is inputs[0])):
-            return (made_of(kind, number, type.dtype, rank),)
+            return (made_of(made, type.dtype, rank, x.factors),)
         turned = op.name == "reciprocal" or (op.name == "div" and ones)
-        if turned and kind == "value" and number <= _EXACT[type.dtype]:
-            return (made_of("reciprocal", number, type.dtype, rank),)
+        if turned and kind == "value" and not x.factors and number <= _EXACT[type.dtype]:
+            return (made_of(("reciprocal", number), type.dtype, rank),)
+        factor = _factor(op, inputs, x)
+        if factor is not None:
+            return (made_of(made, type.dtype, rank, (*x.factors, factor)),)
+    assert isinstance(number, Extent)
     number.extents.reason(f"a number computed of an extent: {op}")
     return ()
+
+
+def _factor(op: Binary | Unary, inputs: tuple[Value, ...], x: Constant) -> Factor | None:
+    """What a constant is multiplied by or divided; None where something else is done with it."""
+    if op.name == "neg":
+        return "times", -1.0
+    (other,) = [value for value in inputs if value is not x] or [x]
+    if not isinstance(other, Constant) or other.factors:
+        return None
+    if op.name == "mul" and other.extent is not None:
+        return other.extent
+    if other.extent is None and (op.name == "mul" or (op.name == "div" and inputs[0] is x)):
+        return "times" if op.name == "mul" else "over", float(other.array.reshape(())[()])
+    return None
 
 
 def _producer(value: Value, kind: type[Op]) -> Node | None:
@@ -135,6 +154,9 @@ def _is(value: Value, wanted: float) -> bool:
     if type(value) is not Constant or value.array.size != 1 or not value.dtype.is_floating:
         return False
     if value.extent is not None:
+        # A product is computed with, whatever it is.
+        if value.factors:
+            return False
         # 1 / n is 1 where n is; 0 is +0, and no reciprocal.
         kind, extent = value.extent
         whole = int(wanted) if wanted == 1.0 or kind == "value" else None
