@@ -107,6 +107,34 @@ def test_a_transformer_of_any_batch_and_length() -> None:
     check(net, lambda n, t: [floats(n, t, 16)], free, (3, 11), sizes)
 
 
+class Decoder(nn.Module):
+    def __init__(self, width: int = 16, capacity: int = 64) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(11, width)
+        self.positions = nn.Parameter(np.zeros((capacity, width), np.float32))
+        self.mask = nn.Buffer(np.triu(np.full((capacity, capacity), -np.inf, np.float32), 1))
+        self.inner, self.head = Attention(width), nn.Linear(width, 11)
+
+    def forward(self, ids, targets):
+        t = ids.shape[1]
+        x = self.inner(self.tokens(ids) + self.positions[:t])
+        scores = ((x @ x.mT) * 0.25 + self.mask[:t, :t]).softmax(-1)
+        logits = self.head(scores @ x)[:, :-1]
+        return logits[:, -1], F.cross_entropy(logits.reshape(-1, 11), targets[:, 1:].reshape(-1))
+
+
+def test_a_decoder_whose_positions_and_mask_are_slices() -> None:
+    free = [[(0, 0), (1, 0)], [(0, 1), (1, 1)]]
+    check(
+        Decoder(),
+        lambda n, t: [integers(n, t), integers(n, t)],
+        free,
+        (3, 16),
+        [(2, 3), (9, 63), (40, 5)],
+        refused=[(2, 65), (2, 2)],
+    )
+
+
 ROWS: dict[str, Any] = {
     "every part": lambda x: (x[0], x[-1], x[1:], x[:-1], x[::-1], x[2:2], x[None, ..., 1]),
     "a quarter": lambda x: x[: x.shape[0] // 4],
@@ -128,6 +156,13 @@ ROWS: dict[str, Any] = {
     "softmax over it": lambda x: (x.softmax(0), x.log_softmax(1)),
     "asked": lambda x: x * 2.0 if x.shape[0] > 1 and len(x.shape) == 2 else x,
     "position": lambda x: x.argmax(0),
+    "narrowed": lambda x: F.narrow(x, 0, 1, x.shape[0] - 1) + x.select(0, -1),
+    "cut in two": lambda x: x.split([2, x.shape[0] - 2]),
+    "unflattened": lambda x: F.unflatten(x, 0, (2, -1)),
+    "doubled": lambda x: F.pad(x, (0, 0, 0, x.shape[0])),
+    "every second": lambda x: (x[::2], x[1::2], x[::-2], x[:-3:-1]),
+    "rolled": lambda x: F.cat([x[x.shape[0] // 2 :], x[: x.shape[0] // 2]]),
+    "turned": lambda x: x.T.reshape(2, 2, -1).permute(2, 0, 1),
 }
 
 
@@ -145,6 +180,11 @@ def test_conditions_say_where_a_trace_holds() -> None:
 
     check(body, lambda n: [floats(n, 4)], BATCH, (12,), [(9,), (16,)], refused=[(17,), (7,), (1,)])
     check(body, lambda n: [floats(n, 4)], BATCH, (20,), [(17,), (99,)], refused=[(16,)])
+
+    def bounded(x):
+        return x[: min(x.shape[0], 100)] * np.minimum(x.shape[0], 1000)
+
+    check(bounded, lambda n: [floats(n, 4)], BATCH, (12,), [(100,)], refused=[(101,)])
 
     def pieces(x):
         return x.split(4)
