@@ -3,7 +3,8 @@
 # Python >= 3.11 with venv, a C++20 compiler, make.
 #
 #   make demo       a net trained beside scikit-learn, one taken over, measured; writes demo.png
-#   make test       the whole suite, on every instruction set of this machine
+#   make test       the whole suite, on every instruction set of this machine. With WHOLE=1 all cases
+#                   also in the passes of older instruction sets and under sanitizers (a quarter else)
 #   make bench      all tasks against all rivals that can be installed; writes build/bench.json
 #   make ulp        errors of the float32 functions over all inputs (half an hour on two cores);
 #                   writes tests/cpp/ulp.md. With STRIDE=257 every 257th input, writing nothing
@@ -33,21 +34,27 @@ SOURCES := CMakeLists.txt pyproject.toml README.md LICENSE \
 demo: .venv/with-demo
 	$(BIN)/lamella demo --plot demo.png
 
-# The best instruction set with two threads, then every older one with one thread, side by side.
-# Tests that go through instruction sets by themselves, and rooms without a kernel, need no second pass;
-# parity tests have a run of their own, as they set OpenMP's threads, PyTorch's, for the whole process.
-AGAIN := --again $(addprefix --ignore=tests/,house cli parity storage test_comparators.py \
-  onnx/test_hostile.py onnx/test_limits.py onnx/test_reader.py sizes/test_forwards.py \
-  sizes/test_hostile.py)
+# The best instruction set with two threads, its tests side by side but for those that judge times;
+# then every older one with one thread, side by side. Tests that go through instruction sets by
+# themselves, and rooms without a kernel, need no second pass, and many cases of one test are sampled
+# there (WHOLE=1: all of them); parity tests have a run of their own, as they set OpenMP's threads,
+# PyTorch's, for the whole process.
+JOBS ?= $(shell nproc)
+BESIDE = -n $(JOBS) --dist worksteal --max-worker-restart 0 --benchmark-disable
+SAMPLED := $(if $(WHOLE),,--sampled)
+AGAIN := --again $(SAMPLED) $(addprefix --ignore=tests/,house cli parity storage test_comparators.py \
+  onnx/test_hostile.py onnx/test_limits.py onnx/test_reader.py)
 test: .venv/with-test
 	mkdir -p build
 	isas=($$($(BIN)/python -c 'from lamella import _core; print(*reversed(_core.isas()))')); \
-	echo "== pytest: LAMELLA_ISA=$${isas[0]} LAMELLA_NUM_THREADS=2"; \
-	LAMELLA_ISA=$${isas[0]} LAMELLA_NUM_THREADS=2 $(PYTEST) --ignore=tests/parity; \
-	older=("$${isas[@]:1}"); runs=(); status=0; \
+	export LAMELLA_ISA=$${isas[0]} LAMELLA_NUM_THREADS=2; \
+	echo "== pytest: LAMELLA_ISA=$$LAMELLA_ISA LAMELLA_NUM_THREADS=2"; \
+	$(PYTEST) $(BESIDE) --ignore=tests/parity -m "not alone"; \
+	$(PYTEST) -m alone $$(grep -rl --include='test_*.py' 'pytest\.mark\.alone' tests); \
+	older=("$${isas[@]:1}"); runs=(); status=0; export LAMELLA_NUM_THREADS=1; \
 	trap 'kill "$${runs[@]}" 2> /dev/null || true' EXIT; \
 	for isa in "$${older[@]}"; do \
-	  LAMELLA_ISA=$$isa LAMELLA_NUM_THREADS=1 $(PYTEST) $(AGAIN) > build/test-$$isa.log 2>&1 & runs+=($$!); \
+	  LAMELLA_ISA=$$isa $(PYTEST) $(AGAIN) > build/test-$$isa.log 2>&1 & runs+=($$!); \
 	done; \
 	for i in "$${!older[@]}"; do \
 	  wait "$${runs[i]}" || status=1; \
@@ -57,25 +64,25 @@ test: .venv/with-test
 
 # Against PyTorch. Not part of `test`: its default wheel brings CUDA along.
 parity: .venv/with-test,parity
-	$(PYTEST) tests/parity
+	$(PYTEST) $(BESIDE) tests/parity
 
 bench: .venv/with-bench
 	mkdir -p build
 	$(BIN)/python benchmarks/run.py --all --json build/bench.json
 
 STRIDE ?= 1
-ulp: .venv/ready
+ulp: .venv/with-test
 	$(call check_program,ulp_sweep)
-	build/checks/tests/cpp/ulp_sweep --stride $(STRIDE) --threads $$(nproc) \
+	$(BUILT)/tests/cpp/ulp_sweep --stride $(STRIDE) --threads $$(nproc) \
 	  $(if $(filter 1,$(STRIDE)),--table tests/cpp/ulp.md)
 
-products: .venv/ready
+products: .venv/with-test
 	$(call check_program,gemm_check)
-	build/checks/tests/cpp/gemm_check
+	$(BUILT)/tests/cpp/gemm_check
 
-costs: .venv/ready
+costs: .venv/with-test
 	$(call check_program,cost_check)
-	build/checks/tests/cpp/cost_check
+	$(BUILT)/tests/cpp/cost_check
 
 # The same cases at every run; FIRST=200 draws others. tests/onnx/test_corners.py takes the first 20.
 CASES ?= 200
@@ -118,8 +125,9 @@ fuzz: .venv/with-test .venv/fuzzer
 
 sanitize: asan tsan
 
-# Files are read and written in Python alone: tests/storage has nothing to show here, nor has
-# tests/onnx/test_limits.py, whose times are those of plain builds.
+# Left out is what runs no C++ of its own: files are read and written in Python, scikit-learn's
+# door trains as tests/train does, and tests/ops/test_product_error.py judges the rounding of products
+# whose memory tests/ops/test_product.py goes through. Of the rest tests that take no `isa` are sampled.
 # A sanitizer's run-time library has to come first in an uninstrumented python; libstdc++ comes
 # with it, or the interceptor of exceptions would find none.
 PRELOAD = LD_PRELOAD="$$(gcc -print-file-name=$(1)) $$(gcc -print-file-name=libstdc++.so.6)"
@@ -131,8 +139,9 @@ asan: .venv/with-test
 	PYTHONPATH=$$PWD/build/asan/site PYTHONMALLOC=malloc $(call PRELOAD,libasan.so) \
 	  ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:log_path=$$PWD/build/asan/report \
 	  UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1:log_path=$$PWD/build/asan/report \
-	  $(PYTEST) -n $$(nproc) --max-worker-restart=0 --benchmark-disable --ignore=tests/house \
-	  --ignore=tests/cli --ignore=tests/storage --ignore=tests/parity --ignore=tests/onnx/test_limits.py \
+	  $(PYTEST) $(BESIDE) $(SAMPLED) $(addprefix --ignore=tests/,house cli parity storage sklearn \
+	  test_comparators.py test_habits.py ops/test_product_error.py \
+	  onnx/test_limits.py onnx/test_reader.py) \
 	  || { cat build/asan/report* 2> /dev/null; exit 1; }
 
 # Left out: forks (this sanitizer follows no threads started after one), and parameters that are
@@ -176,17 +185,22 @@ clean:
 
 comma := ,
 
+# Where pip builds the core, as pyproject.toml says.
+BUILT = build/$(shell $(BIN)/python -c 'import sys, sysconfig; \
+  tag = "cp%d%d" % sys.version_info[:2]; \
+  print(tag, tag, sysconfig.get_platform().translate({45: 95, 46: 95}), sep="-")')
+
 # configure,FOLDER,OPTIONS: one more build of the core, beside the installed one.
 configure = PATH="$$PWD/$(BIN):$$PATH" cmake -S . -B $(1) -G Ninja $(2) \
   -DPython_EXECUTABLE="$$PWD/$(BIN)/python" \
   -Dpybind11_DIR="$$($(BIN)/python -m pybind11 --cmakedir)" > $(1).log 2>&1 \
   || { cat $(1).log; exit 1; }
 
-# check_program,NAME: builds a program of tests/cpp.
+# check_program,NAME: builds a program of tests/cpp in the folder and out of the objects of
+# the installed core.
 define check_program
-mkdir -p build
-$(call configure,build/checks,-DLAMELLA_CHECKS=ON)
-PATH="$$PWD/$(BIN):$$PATH" cmake --build build/checks --target $(1)
+PATH="$$PWD/$(BIN):$$PATH" cmake -DLAMELLA_CHECKS=ON $(BUILT) > build/checks.log || { cat build/checks.log; exit 1; }
+PATH="$$PWD/$(BIN):$$PATH" cmake --build $(BUILT) --target $(1)
 endef
 
 # site,FOLDER: builds it and lays an importable package into FOLDER/site.

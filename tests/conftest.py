@@ -10,6 +10,8 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import zlib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,19 +28,43 @@ from lamella import _core
 sys.path.append(str(Path(__file__).parent))
 
 
+# Of a test with more cases than FEW a sampled pass takes every PART-th.
+FEW, PART = 16, 4
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--again",
         action="store_true",
         help="one more pass, under another LAMELLA_ISA: without the tests that take `isa`",
     )
+    parser.addoption(
+        "--sampled",
+        action="store_true",
+        help=f"of more than {FEW} cases of a test that does not take `isa` every {PART}th",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "alone: judges times, so nothing may run beside it")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.getoption("--again"):
-        seen = [item for item in items if "isa" in getattr(item, "fixturenames", ())]
-        config.hook.pytest_deselected(items=seen)
-        items[:] = [item for item in items if "isa" not in getattr(item, "fixturenames", ())]
+    again, sampled = config.getoption("--again"), config.getoption("--sampled")
+    cases = Counter(item.nodeid.partition("[")[0] for item in items)
+    # By name, so that a case stays in or out whatever is added; each instruction set has its own.
+    place = _core.isas().index(_core.isa())
+
+    def taken(item: pytest.Item) -> bool:
+        if "isa" in getattr(item, "fixturenames", ()):
+            return not again
+        few = cases[item.nodeid.partition("[")[0]] <= FEW
+        return few or not sampled or (zlib.crc32(item.nodeid.encode()) + place) % PART == 0
+
+    left = [item for item in items if not taken(item)]
+    if left:
+        config.hook.pytest_deselected(items=left)
+        items[:] = [item for item in items if taken(item)]
 
 
 def pytest_collection_finish() -> None:

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
 REPORT = """
@@ -53,6 +55,7 @@ def test_a_choice_of_the_user_stays() -> None:
     assert run(REPORT, OMP_WAIT_POLICY="passive") == "None passive"
 
 
+@pytest.mark.alone
 def test_idle_threads_go_to_sleep() -> None:
     """The worker's patience ends long before the 8 ms that libgomp would give it."""
     assert float(run(IDLE)) < 1e-3

@@ -437,6 +437,7 @@ def test_failed_allocation_is_a_memory_error(x):
     assert len(held) == 2
 
 
+@pytest.mark.alone
 def test_long_calls_leave_the_gil():
     n = 1 << 22
     x = np.full(n, 0.5, np.float32)

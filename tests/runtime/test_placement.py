@@ -12,9 +12,12 @@ import pytest
 
 TESTS = Path(__file__).parent.parent
 
-pytestmark = pytest.mark.skipif(
-    len(os.sched_getaffinity(0)) < 2, reason="one processor has no other to move to"
-)
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(
+        len(os.sched_getaffinity(0)) < 2, reason="one processor has no other to move to"
+    ),
+]
 
 # A program for two members, its caller pinned to the first processor, and where Linux last ran the
 # other member.
