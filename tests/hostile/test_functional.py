@@ -16,6 +16,7 @@ import lamella.functional as F
 from cases.functional import CALLS, arrays_in, replaced
 from comparators import Mismatch, same_bits
 from hostile.arrays import HUGE, OTHERS, SAME_VALUES, huge, read_only
+from hostile.every import every
 from hostile.refusals import REFUSALS, check_refusal
 from lamella.errors import DTypeError, UnsupportedError
 from lamella.runtime.signature import flatten, unflatten
@@ -56,8 +57,8 @@ def test_the_call_itself(name, dtype):
         same_bits(after, before)
 
 
-@pytest.mark.parametrize("form", SAME_VALUES)
 @pytest.mark.parametrize("name", NAMES)
+@every(form=SAME_VALUES)
 def test_other_forms_of_the_same_array(name, form):
     for dtype in DTYPES:
         call = CALLS[name](dtype)
@@ -89,8 +90,8 @@ def test_halves_are_computed_as_float32(name, dtype):
         same_bits(a, b)
 
 
-@pytest.mark.parametrize("form", ["masked", "longdouble"])
 @pytest.mark.parametrize("name", NAMES)
+@every(form=["masked", "longdouble"])
 def test_what_would_lose_a_meaning_is_refused(name, form):
     """A mask that would be forgotten; digits that would be dropped."""
     call = CALLS[name]("float32")
@@ -120,9 +121,9 @@ def test_out_of_another_kind_is_refused(name):
         check_refusal(error.value)
 
 
-@pytest.mark.parametrize("form", OTHERS)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@every(form=OTHERS)
 def test_other_things(name, form):
     call = CALLS[name]("float32")
     for place, value in arrays_in(call):
@@ -157,8 +158,8 @@ def equal(got: list[np.ndarray], name: str, call) -> bool:
     return True
 
 
-@pytest.mark.parametrize("form", ["rank up", "one row", "no rows", "broadcast", "not finite"])
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "dropout"])
+@every(form=["rank up", "one row", "no rows", "broadcast", "not finite"])
 def test_accepted_shapes_mean_what_the_references_say(name, form):
     call = CALLS[name]("float32")
     for place, value in arrays_in(call):
@@ -171,8 +172,8 @@ def test_accepted_shapes_mean_what_the_references_say(name, form):
             same_bits(a, b)
 
 
-@pytest.mark.parametrize("form", HUGE)
 @pytest.mark.parametrize("name", NAMES)
+@every(form=HUGE)
 def test_products_of_sizes_do_not_wrap(name, form):
     call = CALLS[name]("float32")
     for place, value in arrays_in(call):
@@ -198,9 +199,9 @@ def test_wrong_arguments(name):
         function(*args, *[np.ones(3, np.float32)] * 20, **kwargs)
 
 
-@pytest.mark.parametrize("static", [None, "x", 1.5, (), [], {}, -100, 10**30, np.nan, (1, 2, 3, 4)])
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@every(static=[None, "x", 1.5, (), [], {}, -100, 10**30, np.nan, (1, 2, 3, 4)])
 def test_other_static_arguments(name, static):
     """Sizes, axes, numbers: a result of a documented type or a documented refusal."""
     args, kwargs = CALLS[name]("float32")
@@ -253,8 +254,8 @@ def test_out(name, dtype):
         assert np.array_equal(np.array(out), kept), form
 
 
-@pytest.mark.parametrize("form", ["spread", "backwards", "fortran", "misaligned", "byte-swapped"])
 @pytest.mark.parametrize("name", NAMES)
+@every(form=["spread", "backwards", "fortran", "misaligned", "byte-swapped"])
 def test_out_in_other_forms(name, form):
     """A writeable `out` of another layout is filled rightly or refused, never half written."""
     args, kwargs = CALLS[name]("float32")
@@ -274,8 +275,8 @@ def test_out_in_other_forms(name, form):
             assert np.array_equal(out, good)
 
 
-@pytest.mark.parametrize("shift", [0, 1, 2, 5, 8, 29])
 @pytest.mark.parametrize("name", NAMES)
+@every(shift=[0, 1, 2, 5, 8, 29])
 def test_out_over_an_input(name, shift):
     """Overlap of `out` with an input, whole or partial, changes no result."""
     call = CALLS[name]("float32")

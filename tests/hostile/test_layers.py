@@ -13,6 +13,7 @@ import pytest
 
 from comparators import same_bits
 from hostile.arrays import HUGE, OTHERS, SAME_VALUES, huge
+from hostile.every import every
 from hostile.refusals import REFUSALS, check_refusal
 from lamella import nn
 from lamella.errors import DTypeError, ShapeError
@@ -61,8 +62,8 @@ def make(name: str) -> tuple[nn.Module, tuple[np.ndarray, ...]]:
     return getattr(nn, name)(*arguments).eval(), inputs
 
 
-@pytest.mark.parametrize("form", SAME_VALUES)
 @pytest.mark.parametrize("name", NAMES)
+@every(form=SAME_VALUES)
 def test_other_forms_of_the_same_array(name, form):
     layer, inputs = make(name)
     want = layer(*inputs).copy()
@@ -87,9 +88,9 @@ def test_floating_inputs_are_cast(name):
             np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
-@pytest.mark.parametrize("form", OTHERS)
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@every(form=OTHERS)
 def test_other_things(name, form):
     layer, inputs = make(name)
     want = layer(*inputs).copy()
@@ -118,8 +119,8 @@ def test_only_floating_inputs(name, dtype):
         layer(*[x.astype(dtype) for x in inputs])
 
 
-@pytest.mark.parametrize("form", HUGE)
 @pytest.mark.parametrize("name", NAMES)
+@every(form=HUGE)
 def test_products_of_sizes_do_not_wrap(name, form):
     layer, inputs = make(name)
     with pytest.raises((*REFUSALS, MemoryError)):
@@ -220,8 +221,8 @@ def test_load_state_dict_of_something_else(bad):
         same_bits(np.array(value), kept[name])
 
 
-@pytest.mark.parametrize("form", [f for f in OTHERS if f not in ("other float", "list")])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@every(form=[f for f in OTHERS if f not in ("other float", "list")])
 def test_load_state_dict_of_other_arrays(form):
     """A bad array is refused and nothing changes, though the other entries are good."""
     net = nn.Linear(6, 3)

@@ -26,7 +26,10 @@ MODULES = sources("benchmarks", "tests", "python", suffixes=(".py",))
 
 # A command stands in a line that is indented, or between backticks; what follows it in the line,
 # and in the next one behind a backslash, are its arguments.
-BEGIN = r"(?:^ {4}|`|^(?:  )?(?:stage|beside) \"[^\"]*\" |^#   )(?:[A-Z_]+=\S+ )*(?:[^\s`]*/)?(?:python -m )?"
+BEGIN = (
+    r"(?:^ {4}|`|^(?:  )?(?:stage|beside) \"[^\"]*\" |^#   )"
+    r"(?:[A-Z_]+=\S+ )*(?:[^\s`]*/)?(?:python -m )?"
+)
 REST = r"((?:[^\n`\\]|\\\n)*)"
 FLAG = re.compile(r"(?<=[\s\[(|])--[a-z][a-z-]*")
 
