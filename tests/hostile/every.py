@@ -11,6 +11,8 @@ import inspect
 from collections.abc import Callable, Iterable
 from functools import wraps
 
+import pytest
+
 
 def every(**given: Iterable[object]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Calls the test with each value of the one parameter that is named."""
@@ -22,7 +24,7 @@ def every(**given: Iterable[object]) -> Callable[[Callable[..., None]], Callable
             for value in values:
                 try:
                     test(**others, **{name: value})
-                except BaseException as error:
+                except (Exception, pytest.fail.Exception) as error:
                     error.add_note(f"{name} = {value!r}")
                     raise
 
