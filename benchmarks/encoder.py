@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from lamella import functional as F
 from lamella import nn
 
-__all__ = ["Attention", "Block", "Encoder"]
+__all__ = ["Attention", "Block", "Decoder", "Encoder"]
 
 
 class Attention(nn.Module):
@@ -54,3 +57,31 @@ class Encoder(nn.Module):
 
     def forward(self, x: Any) -> Any:
         return self.blocks(x)
+
+
+class Decoder(nn.Module):
+    """Attention of one token (D,) to those before it, whose keys and values the buffers hold.
+
+    length, an integer (): how many there are; theirs are the first places of the buffers.
+    """
+
+    keys: Any
+    values: Any
+
+    def __init__(self, width: int, heads: int, capacity: int) -> None:
+        super().__init__()
+        self.heads, self.scale = heads, (width // heads) ** -0.5
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        for name in ("keys", "values"):
+            empty = np.zeros((heads, capacity, width // heads), np.float32)
+            self.register_buffer(name, empty)
+        self.places = np.arange(capacity, dtype=np.float32)
+
+    def forward(self, x: Any, length: Any) -> Any:
+        parts = self.qkv(x).chunk(3, dim=-1)
+        q, k, v = (part.unflatten(-1, (self.heads, 1, -1)) for part in parts)
+        self.keys = self.keys.index_copy(1, length, k)
+        self.values = self.values.index_copy(1, length, v)
+        scores = q @ self.keys.mT * self.scale
+        seen = F.where(self.places <= length.float(), scores, -np.inf)
+        return self.out((seen.softmax(-1) @ self.values).flatten())

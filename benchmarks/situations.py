@@ -28,7 +28,7 @@ import numpy as np
 from lamella import nn, onnx
 
 from . import rivals
-from .encoder import Encoder
+from .encoder import Decoder, Encoder
 from .measure import time_call
 
 Call = Callable[[np.ndarray], Any]
@@ -77,6 +77,13 @@ TRANSFORMER = Task(
 TASKS = (MLP, TRANSFORMER)
 
 
+def require_same(name: str, want: Any, got: Any) -> None:
+    """Raises ValueError where a library's answer is another than lamella's."""
+    error = np.max(np.abs(np.asarray(want) - got))
+    if not error <= TOLERANCE * max(1.0, float(np.max(np.abs(want)))):
+        raise ValueError(f"{name}: another answer")
+
+
 class Library:
     """lamella or ONNX Runtime: `new` gives a net that nobody has called."""
 
@@ -91,10 +98,7 @@ class Library:
             return net
         call = self.opened(onnx.encode(net, task.rows(3)))
         for size in (2, 7):
-            want = np.asarray(net(task.rows(size)))
-            error = np.max(np.abs(want - call(task.rows(size))))
-            if not error <= TOLERANCE * max(1.0, float(np.max(np.abs(want)))):
-                raise ValueError(f"{task.name}: another answer")
+            require_same(task.name, net(task.rows(size)), call(task.rows(size)))
         return self.opened(onnx.encode(net, task.rows(3)))
 
     def opened(self, file: bytes | str) -> Call:
@@ -145,6 +149,26 @@ def never_seen(library: Library, scale: Scale) -> Found:
                     beyond.append(times[0] - min(times[1:]))
         found[task.name] = max(0.0, statistics.median(beyond))
     return found
+
+
+def decoding(library: Library, scale: Scale) -> Found:
+    """Seconds of a token, the same layer being asked for one after the other."""
+    width, heads, capacity = 128, 4, 256
+    net = Decoder(width, heads, capacity).eval()
+    tokens = np.random.default_rng(0).standard_normal((capacity, width), np.float32)
+    lengths = [np.array(length) for length in range(capacity)]
+    call: Callable[..., Any] = net
+    if not library.ours:
+        call = library.rival.decoder(net.state_dict(), heads, capacity)
+        for x, length in zip(tokens[:20], lengths, strict=False):
+            require_same("decoding", net(x, length), call(x, length))
+    best = float("inf")
+    for _ in range(scale.rounds + 1):
+        start = time.perf_counter()
+        for x, length in zip(tokens, lengths, strict=True):
+            call(x, length)
+        best = min(best, time.perf_counter() - start)
+    return {"token": best / capacity}
 
 
 def resident() -> int:
@@ -265,6 +289,7 @@ SITUATIONS: dict[str, Callable[[Library, Scale], Found]] = {
     "in turn": in_turn,
     "never seen": never_seen,
     "one more size": one_more_size,
+    "decoding": decoding,
     "large": large,
     "modes": modes,
 }

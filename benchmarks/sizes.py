@@ -60,6 +60,8 @@ def rows(scale: Scale) -> list[Row]:
             lambda _: 20e3, own),
         Row("one more size", TRANSFORMER.name, f"{encoder}: memory of one more length", _bytes,
             lambda _: 60e3, own),
+        Row("decoding", "token", "a token, attention 128 with 256 keys and values kept", time,
+            lambda _: 15e-6, own),
         Row("large", "first", f"{large}: first call", time, lambda found: 1.2 * found["copy"],
             "1.2 x a copy of the weights"),
         Row("large", "stop", f"{large}: another Python thread stops meanwhile", time,

@@ -187,6 +187,33 @@ def gather(dtype: str, rows: int, cols: int, count: int, from_end: bool = False)
     return builder.build()
 
 
+def index(rows: int, count: int, from_end: bool = False) -> _core.Program:
+    """Inputs: indices (count,) int64."""
+    builder = _core.ProgramBuilder(
+        inputs=[("int64", (count,))], outputs=[("int64", (count,))], arena_bytes=0
+    )
+    spec = _core.IndexSpec(rows=rows, count=count, from_end=from_end)
+    builder.add(spec, indices=builder.input(0), y=builder.output(0))
+    return builder.build()
+
+
+def index_copy(dtype: str, outer: int, rows: int, cols: int, count: int) -> _core.Program:
+    """Inputs: x (outer, rows, cols), indices (count,) int64, source (outer, count, cols)."""
+    builder = _core.ProgramBuilder(
+        inputs=[
+            (dtype, (outer, rows, cols)), ("int64", (count,)), (dtype, (outer, count, cols)),
+        ],
+        outputs=[(dtype, (outer, rows, cols))],
+        arena_bytes=0,
+    )  # fmt: skip
+    spec = _core.IndexCopySpec(
+        outer=outer, rows=rows, count=count, row_bytes=cols * np.dtype(dtype).itemsize
+    )
+    x, indices, source = (builder.input(number) for number in range(3))
+    builder.add(spec, x=x, indices=indices, source=source, y=builder.output(0))
+    return builder.build()
+
+
 def scatter_add(dtype: str, rows: int, cols: int, count: int, skipped: int = -1) -> _core.Program:
     """Inputs: indices (count,) int64, x (count, cols)."""
     builder = _core.ProgramBuilder(

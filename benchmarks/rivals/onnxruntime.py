@@ -150,6 +150,68 @@ class OnnxRuntime:
             shape = (task.rows, task.cols)[1 - axis :][:1]
         return self._ready([one], weights, x, shape, kind)
 
+    def decoder(self, weights: dict[str, Any], heads: int, capacity: int) -> Callable[..., Any]:
+        """One layer of attention that writes the keys and values bound to it where they lie.
+
+        weights: of `encoder.Decoder`. The call takes a token (D,) and the number of those before.
+        """
+        node, value = self.onnx.helper.make_node, self.onnx.helper.make_tensor_value_info
+        width = len(weights["out.bias"])
+        split, cache = [1, heads, 1, width // heads], [1, heads, capacity, width // heads]
+        constants = {
+            **weights,
+            "places": np.arange(capacity),
+            "scale": np.float32((width // heads) ** -0.5),
+            "none": np.float32(-np.inf),
+            "split": np.array(split),
+            "row": np.array([1, width]),
+        }
+        nodes = [
+            node("Gemm", ["x", "qkv.weight", "qkv.bias"], ["p"], transB=1),
+            node("Split", ["p"], ["p0", "p1", "p2"], axis=1, num_outputs=3),
+            *(node("Reshape", [f"p{i}", "split"], [name]) for i, name in enumerate("qkv")),
+            node("TensorScatter", ["keys", "k", "length"], ["new keys"]),
+            node("TensorScatter", ["values", "v", "length"], ["new values"]),
+            node("Transpose", ["new keys"], ["turned"], perm=[0, 1, 3, 2]),
+            node("MatMul", ["q", "turned"], ["scores"]),
+            node("Mul", ["scores", "scale"], ["scaled"]),
+            node("LessOrEqual", ["places", "length"], ["seen"]),
+            node("Where", ["seen", "scaled", "none"], ["masked"]),
+            node("Softmax", ["masked"], ["weights"]),
+            node("MatMul", ["weights", "new values"], ["mixed"]),
+            node("Reshape", ["mixed", "row"], ["joined"]),
+            node("Gemm", ["joined", "out.weight", "out.bias"], ["y"], transB=1),
+        ]
+        floats, integers = self.onnx.TensorProto.FLOAT, self.onnx.TensorProto.INT64
+        shapes = {"x": [1, width], "keys": cache, "values": cache}
+        results = {"y": [1, width], "new keys": cache, "new values": cache}
+        graph = self.onnx.helper.make_graph(
+            nodes,
+            "decoder",
+            [*(value(k, floats, s) for k, s in shapes.items()), value("length", integers, [1])],
+            [value(k, floats, s) for k, s in results.items()],
+            [self.onnx.numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
+        )
+        opsets = [self.onnx.helper.make_opsetid("", 24)]
+        model = self.onnx.helper.make_model(graph, opset_imports=opsets, ir_version=11)
+        session = self._load(model.SerializeToString())
+        wrap, binding = self.ort.OrtValue.ortvalue_from_numpy, session.io_binding()
+        held = {name: wrap(np.zeros(shape, np.float32)) for name, shape in shapes.items()}
+        held |= {"length": wrap(np.zeros(1, np.int64)), "y": wrap(np.zeros((1, width), np.float32))}
+        for name in ("x", "length", "keys", "values"):
+            binding.bind_ortvalue_input(name, held[name])
+        for name in results:
+            binding.bind_ortvalue_output(name, held[name.removeprefix("new ")])
+
+        def call(x: np.ndarray, length: np.ndarray) -> np.ndarray:
+            held["x"].update_inplace(x[None])
+            held["length"].update_inplace(length[None])
+            session.run_with_iobinding(binding)
+            y: np.ndarray = held["y"].numpy()[0]
+            return y
+
+        return call
+
 
 class OnnxRuntimeBound(OnnxRuntime):
     """The same with input and output bound once: its fastest call."""

@@ -204,12 +204,14 @@ void ProgramBuilder::add(steps::Recipe& recipe) {
 
 Slot ProgramBuilder::add_prepared(steps::Preparation preparation) {
   const Slot source = preparation.source;
-  if (constants_[constant_index(source)].access != Access::read) {
+  if (constants_[constant_index(source)].access == Access::update) {
     throw std::invalid_argument("slot: buffer " + std::to_string(source.buffer) +
                                 " changes while the program runs; it cannot be prepared ahead");
   }
-  prepared_.push_back({std::move(preparation.kind), base::checked_add(preparation.bytes, 0),
-                       {source}, std::move(preparation.step)});
+  prepared_.push_back({std::move(preparation.kind),
+                       base::checked_add(preparation.bytes, 0),
+                       {source},
+                       std::move(preparation.step)});
   return add_extra({true, prepared_.size() - 1});
 }
 
@@ -222,6 +224,10 @@ void ProgramBuilder::guard(Slot slot, std::size_t bytes) {
 std::shared_ptr<Program> ProgramBuilder::build() {
   refuse_if_built();
   built_ = true;
+  // Steps read a copy that was made ahead: nobody has to wait for its source.
+  for (ConstantArray& constant : constants_) {
+    if (constant.access == Access::hold && !constant.read_by_steps) constant.access = Access::read;
+  }
   return std::make_shared<Program>(std::move(*this));
 }
 

@@ -179,7 +179,8 @@ bool Run::attempt_claimed(bool insist) {
 bool Program::attempt_update(Workspace& workspace, bool insist) const {
   const std::vector<Cell>& cells = insist ? all_cells_ : cells_;
   if (!try_hold(cells)) return false;
-  if (insist && !workspaces_.unchanged_while_held(workspace)) {
+  const bool apart = insist && !workspaces_.unchanged_while_held(workspace);
+  if (apart || !workspaces_.held_unchanged(workspace)) {
     give_back(cells, false);
     workspace.discard();
     return false;

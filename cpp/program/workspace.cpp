@@ -10,13 +10,13 @@
 namespace lamella::program {
 namespace {
 
-std::vector<const std::int64_t*> versions_read(const std::vector<ConstantArray>& constants) {
+// Of what steps read themselves, and access so.
+std::vector<const std::int64_t*> versions_of(const std::vector<ConstantArray>& constants,
+                                             Access access) {
   std::vector<const std::int64_t*> versions;
   for (const ConstantArray& constant : constants) {
-    const bool only_read = constant.access == Access::read && constant.read_by_steps;
-    if (constant.version != nullptr && only_read) {
-      versions.push_back(constant.version);
-    }
+    const bool wanted = constant.access == access && constant.read_by_steps;
+    if (constant.version != nullptr && wanted) versions.push_back(constant.version);
   }
   return versions;
 }
@@ -33,7 +33,8 @@ WorkspacePool::WorkspacePool(std::size_t arena_bytes, std::vector<base::ArenaRan
       constants_(std::move(constants)),
       prepared_(std::move(prepared)),
       extras_(std::move(extras)),
-      reads_(versions_read(constants_)) {
+      reads_(versions_of(constants_, Access::read)),
+      holds_(versions_of(constants_, Access::hold)) {
   shares_.reserve(prepared_.size());
   for (const PreparedArray& item : prepared_) {
     PreparedKey key{item.kind, {}};
@@ -50,6 +51,7 @@ Workspace* WorkspacePool::make() {
   base::count_allocation();
   auto workspace = std::make_unique<Workspace>(first_extra_ + extras_.size());
   workspace->versions.resize(reads_.size());
+  workspace->held_counts.resize(holds_.size());
   workspace->prepared.resize(prepared_.size());
   workspace->renewed.resize(prepared_.size());
   workspace->claims.reserve(prepared_.size());
@@ -70,6 +72,13 @@ bool WorkspacePool::unchanged(const Workspace& workspace) const {
 bool WorkspacePool::unchanged_while_held(const Workspace& workspace) const {
   for (std::size_t i = 0; i < reads_.size(); ++i) {
     if (count_of(read_version(reads_[i])) != workspace.versions[i]) return false;
+  }
+  return true;
+}
+
+bool WorkspacePool::held_unchanged(const Workspace& workspace) const {
+  for (std::size_t i = 0; i < holds_.size(); ++i) {
+    if (count_of(read_version(holds_[i])) != workspace.held_counts[i]) return false;
   }
   return true;
 }
@@ -224,6 +233,9 @@ bool WorkspacePool::make_ready(Workspace& workspace) const noexcept {
   for (std::size_t i = 0; i < reads_.size(); ++i) {
     workspace.versions[i] = read_version(reads_[i]);
     if (is_held(workspace.versions[i])) return false;
+  }
+  for (std::size_t i = 0; i < holds_.size(); ++i) {
+    workspace.held_counts[i] = count_of(read_version(holds_[i]));
   }
   if (!prepared_.empty()) {
     const PreparedLock lock;

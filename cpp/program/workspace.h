@@ -43,7 +43,8 @@ struct Workspace {
   // The parameter epoch it was made ready in; 0 while it is not, since a constant is being changed or
   // something has to be prepared.
   std::uint64_t epoch = 0;
-  std::vector<std::int64_t> versions;  // of the constants its steps only read, as they were then
+  std::vector<std::int64_t> versions;     // of the constants its steps only read, as they were then
+  std::vector<std::int64_t> held_counts;  // of the changes of those it holds while it runs
   RandomState random;
   steps::Failure failure;
   std::atomic<int> failed_step{-1};
@@ -102,6 +103,8 @@ class WorkspacePool {
   bool unchanged(const Workspace& workspace) const;
   // The same while the caller holds them all.
   bool unchanged_while_held(const Workspace& workspace) const;
+  // Whether those that a run holds, and now does, are what they were then: prepared ones are.
+  bool held_unchanged(const Workspace& workspace) const;
   // Whether somebody holds the version of a constant.
   bool any_held() const;
   // Whether there are any that may change.
@@ -135,7 +138,8 @@ class WorkspacePool {
   const std::vector<ConstantArray> constants_;
   const std::vector<PreparedArray> prepared_;
   const std::vector<ExtraBuffer> extras_;
-  const std::vector<const std::int64_t*> reads_;  // versions of the constants steps only read
+  // Versions of the constants that steps only read, and of those held for them.
+  const std::vector<const std::int64_t*> reads_, holds_;
 
   std::vector<std::unique_ptr<Workspace>> all_;
   std::vector<Workspace*> idle_;       // capacity for all of them, so that giving back cannot fail

@@ -56,6 +56,83 @@ class Gather final : public Step {
   GatherSpec::Slots slots_;
 };
 
+class Index final : public Step {
+ public:
+  Index(const IndexSpec& spec, const IndexSpec::Slots& slots) : spec_(spec), slots_(slots) {
+    base::checked_mul(spec.count, sizeof(std::int64_t));
+  }
+
+  void run(const Frame& frame, const base::Team& team) const override {
+    const auto [begin, end] = team.share(spec_.count, 64);
+    const auto* const indices = frame.at<std::int64_t>(slots_.indices);
+    auto* const y = frame.at<std::int64_t>(slots_.y);
+    const std::int64_t shifted = shift(spec_.from_end, spec_.rows);
+    for (std::size_t i = begin; i < end; ++i) {
+      const std::int64_t given = indices[i];
+      const std::int64_t index = given < 0 ? given + shifted : given;
+      if (static_cast<std::size_t>(index) >= spec_.rows) {  // a negative one has become huge
+        frame.failure->raise(given, -shifted, static_cast<std::int64_t>(spec_.rows));
+        return;
+      }
+      y[i] = index;
+    }
+  }
+
+  double cost() const override { return 20.0 + static_cast<double>(spec_.count); }
+  const char* name() const override { return "index"; }
+
+ private:
+  IndexSpec spec_;
+  IndexSpec::Slots slots_;
+};
+
+// Members share the rows of y: each copies those of x, and then writes what is new among its own.
+class IndexCopy final : public Step {
+ public:
+  IndexCopy(const IndexCopySpec& spec, const IndexCopySpec::Slots& slots)
+      : spec_(spec), slots_(slots), in_place_(slots.x == slots.y) {
+    const std::size_t entry = base::checked_mul(spec.outer, spec.row_bytes);
+    base::checked_mul(entry, spec.rows);
+    base::checked_mul(entry, spec.count);
+    base::checked_mul(spec.count, sizeof(std::int64_t));
+  }
+
+  void run(const Frame& frame, const base::Team& team) const override {
+    const std::size_t bytes = spec_.row_bytes;
+    const auto [begin, end] = team.share(spec_.outer * spec_.rows);
+    if (begin == end || bytes == 0) return;
+    const auto* const indices = frame.at<std::int64_t>(slots_.indices);
+    const std::byte* const source = frame.at<std::byte>(slots_.source);
+    std::byte* const y = frame.at<std::byte>(slots_.y);
+    if (!in_place_) {
+      const std::byte* const x = frame.at<std::byte>(slots_.x);
+      std::memcpy(y + begin * bytes, x + begin * bytes, (end - begin) * bytes);
+    }
+    for (std::size_t outer = begin / spec_.rows; outer * spec_.rows < end; ++outer) {
+      for (std::size_t i = 0; i < spec_.count; ++i) {
+        const auto index = static_cast<std::size_t>(indices[i]);
+        const std::size_t row = outer * spec_.rows + index;
+        if (index >= spec_.rows || row < begin || row >= end) continue;
+        std::memcpy(y + row * bytes, source + (outer * spec_.count + i) * bytes, bytes);
+      }
+    }
+  }
+
+  // As a gather, and a copy of x where y is not x.
+  double cost() const override {
+    const auto rows = static_cast<double>(spec_.outer * spec_.count);
+    const auto bytes = static_cast<double>(spec_.row_bytes);
+    const double copied = static_cast<double>(spec_.outer * spec_.rows) * bytes;
+    return 20.0 + rows * (4.0 + 0.05 * bytes) + (in_place_ ? 0.0 : 0.05 * copied);
+  }
+  const char* name() const override { return "index_copy"; }
+
+ private:
+  IndexCopySpec spec_;
+  IndexCopySpec::Slots slots_;
+  bool in_place_;
+};
+
 // Columns that a member takes at least, so that no cache line has two writers.
 constexpr std::size_t kColumnGrain = 16;
 
@@ -148,6 +225,36 @@ void arrays(const ScatterAddSpec& spec, const ScatterAddSpec::Slots& slots, Arra
 
 double work(const ScatterAddSpec& spec) {
   return static_cast<double>(spec.count) * static_cast<double>(spec.cols);
+}
+
+std::unique_ptr<Step> make_step(const kernels::KernelTable&, const IndexSpec& spec,
+                                const IndexSpec::Slots& slots) {
+  return std::make_unique<Index>(spec, slots);
+}
+
+void arrays(const IndexSpec& spec, const IndexSpec::Slots& slots, ArrayList& list) {
+  list = {contiguous(slots.indices, spec.count, sizeof(std::int64_t), Use::replaced),
+          contiguous(slots.y, spec.count, sizeof(std::int64_t), Use::written)};
+}
+
+double work(const IndexSpec& spec) { return static_cast<double>(spec.count); }
+
+std::unique_ptr<Step> make_step(const kernels::KernelTable&, const IndexCopySpec& spec,
+                                const IndexCopySpec::Slots& slots) {
+  return std::make_unique<IndexCopy>(spec, slots);
+}
+
+void arrays(const IndexCopySpec& spec, const IndexCopySpec::Slots& slots, ArrayList& list) {
+  const std::size_t entry = base::checked_mul(spec.outer, spec.row_bytes);
+  const std::size_t whole = base::checked_mul(entry, spec.rows);
+  list = {contiguous(slots.x, whole, 1, Use::replaced),
+          contiguous(slots.indices, spec.count, sizeof(std::int64_t)),
+          contiguous(slots.source, base::checked_mul(entry, spec.count), 1),
+          contiguous(slots.y, whole, 1, Use::written)};
+}
+
+double work(const IndexCopySpec& spec) {
+  return static_cast<double>(spec.outer) * static_cast<double>(spec.count);
 }
 
 }  // namespace lamella::steps

@@ -17,6 +17,8 @@ __all__: list[str] = [
     "ElementwiseSpec",
     "FillSpec",
     "GatherSpec",
+    "IndexCopySpec",
+    "IndexSpec",
     "LayerNormSpec",
     "MatMulSpec",
     "Program",
@@ -192,6 +194,12 @@ class ProgramBuilder:
     def add(self, spec: GatherSpec, *, table: Slot, indices: Slot, y: Slot) -> None: ...
     @typing.overload
     def add(self, spec: ScatterAddSpec, *, indices: Slot, x: Slot, y: Slot) -> None: ...
+    @typing.overload
+    def add(self, spec: IndexSpec, *, indices: Slot, y: Slot) -> None: ...
+    @typing.overload
+    def add(
+        self, spec: IndexCopySpec, *, x: Slot, indices: Slot, source: Slot, y: Slot
+    ) -> None: ...
     @typing.overload
     def add(self, spec: DropoutSpec, *, x: Slot, y: Slot) -> None: ...
     @typing.overload
@@ -493,6 +501,42 @@ class ScatterAddSpec(Spec):
         skipped: int = -1,
         from_end: bool = False,
     ) -> None: ...
+    @property
+    def scratch_bytes(self) -> int:
+        """
+        Bytes of arena that the step wants while it runs.
+        """
+    @property
+    def work(self) -> float:
+        """
+        Multiply-adds; of steps that have none, elements.
+        """
+
+class IndexSpec(Spec):
+    """
+    y = indices, negative ones counted from the end where asked; a run with an index outside [0, rows), or [-rows, rows), raises IndexError.
+    """
+    def __eq__(self, other: object) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __init__(self, *, rows: int, count: int, from_end: bool = False) -> None: ...
+    @property
+    def scratch_bytes(self) -> int:
+        """
+        Bytes of arena that the step wants while it runs.
+        """
+    @property
+    def work(self) -> float:
+        """
+        Multiply-adds; of steps that have none, elements.
+        """
+
+class IndexCopySpec(Spec):
+    """
+    y = x, then y[:, indices[i]] = source[:, i] in increasing i; an index outside [0, rows) writes nothing. y may be x.
+    """
+    def __eq__(self, other: object) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __init__(self, *, outer: int, rows: int, count: int, row_bytes: int) -> None: ...
     @property
     def scratch_bytes(self) -> int:
         """

@@ -190,6 +190,10 @@ CALLS: dict[str, Callable[[str], Call]] = {
     "narrow": _with(1, 2, 3),
     "select": _with(1, 2),
     "pad": _with((1, 2)),
+    "index_copy": lambda dtype: (
+        (array(5, 6, dtype=dtype), 1, np.array([4, 0]), array(5, 2, dtype=dtype)),
+        {},
+    ),
     "cat": _pieces,
     "concat": _pieces,
     "stack": _pieces,

@@ -122,6 +122,13 @@ def _flatten(x, start_dim=0, end_dim=-1):
     return x.reshape(*x.shape[:start_dim], -1, *x.shape[end:])
 
 
+def _index_copy(x, dim, index, source):
+    y = np.moveaxis(x.copy(), dim, 0)
+    for row, entry in zip(np.ravel(index), np.moveaxis(source, dim, 0), strict=True):
+        y[row] = entry
+    return np.moveaxis(y, 0, dim)
+
+
 def _expand(x, size):
     sizes = [x.shape[i - len(size)] if n == -1 else n for i, n in enumerate(size)]
     return np.broadcast_to(x, sizes)
@@ -218,6 +225,12 @@ FORMULAS: dict[str, Formula] = {
         call(CUBE[:1], 1),
     ),
     "unsqueeze": formula(np.expand_dims, call(X, 0), call(X, 1), call(X, -1)),
+    "index_copy": formula(
+        _index_copy,
+        *(call(X, 0, np.array([2, 0]), W[:2]), call(X, -1, np.array([5]), R[:, :1])),
+        *(call(CUBE, 1, np.array(2), CUBE[:, :1] * 2), call(X, 0, np.array([1, 3, 1]), W[:3])),
+        call(X, 0, np.zeros(0, np.int64), W[:0]),
+    ),
     "expand": formula(_expand, call(X[:, :1], (4, 3)), call(X[:1], (2, 5, -1))),
     "broadcast_to": formula(_expand, call(X[:, :1], (4, 3)), call(X[:1], (2, 5, 6))),
     "cat": formula(

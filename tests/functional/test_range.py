@@ -24,8 +24,8 @@ Function = Callable[..., np.ndarray]
 
 # Elements are moved, chosen or masked: tests of values and of bits are elsewhere.
 _EXACT = """amax amin argmax argmin max min maxout where prelu dropout embedding nll_loss
-    broadcast_to cat chunk concat expand flatten narrow pad permute reshape select split squeeze
-    stack transpose unflatten unsqueeze"""
+    broadcast_to cat chunk concat expand flatten index_copy narrow pad permute reshape select split
+    squeeze stack transpose unflatten unsqueeze"""
 EXACT = set(_EXACT.split())
 KERNELS = {*UNARY, *BINARY, *COMPARE, *LOGICAL} & set(F.__all__)
 

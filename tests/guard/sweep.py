@@ -166,6 +166,9 @@ def move_runs(dtype: str) -> Iterator[Run]:
             program = programs.scatter_add(dtype, rows, n, 4)
             x = numbers((4, n), dtype)
             yield f"scatter_add {dtype} ({rows}, {n})", program, [indices, x]
+            program, put = programs.index_copy(dtype, 2, rows, n, 4), numbers((2, 4, n), dtype)
+            whole = numbers((2, rows, n), dtype)
+            yield f"index_copy {dtype} ({rows}, {n})", program, [whole, indices, put]
 
 
 def matmul_runs(dtype: str) -> Iterator[Run]:

@@ -118,6 +118,50 @@ def test_embedding_and_maxout() -> None:
     check(nn.Embedding(10, 4), np.array([[1, 9, 0], [3, 3, 2]]))
 
 
+@pytest.mark.parametrize("dim", [0, 1])
+def test_entries_replaced_are_one_program(dim: int) -> None:
+    """Where they are is known when it runs, what they are and the whole too."""
+    index, source = np.array([2, 0]), RNG.normal(size=X.shape).astype(np.float32)
+    source = source.take([0, 1], dim)
+    data = check(
+        Functional(lambda x, i, s: F.index_copy(x * 2, dim, i, s).tanh()), X, index, source
+    )
+    loaded = lm.onnx.load(data)
+    assert loaded.summary(X, index, source).total_macs == 0  # of stages no summary is known
+    with pytest.raises(IndexError, match="got 8"):
+        loaded(X, np.array([0, 8]), source)
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_a_token_written_into_a_cache(batch: int) -> None:
+    """TensorScatter with the position as an input: of one sequence in a program, else in stages."""
+    helper, kinds = onnx.helper, onnx.TensorProto
+    cache, one = (batch, 2, 6, 4), (batch, 2, 1, 4)
+    infos = [
+        helper.make_tensor_value_info("past", kinds.FLOAT, cache),
+        helper.make_tensor_value_info("update", kinds.FLOAT, one),
+        helper.make_tensor_value_info("where", kinds.INT64, (batch,)),
+    ]
+    nodes = [
+        helper.make_node("TensorScatter", ["past", "update", "where"], ["y"]),
+        helper.make_node("Neg", ["y"], ["z"]),
+    ]
+    result = helper.make_tensor_value_info("z", kinds.FLOAT, cache)
+    graph = helper.make_graph(nodes, "cache", infos, [result])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 24)], ir_version=11)
+    net = lm.onnx.load(model.SerializeToString())
+    past, update = (RNG.normal(size=shape).astype(np.float32) for shape in (cache, one))
+    for position in (3, 0, 5):
+        where, want = np.arange(position, position - batch, -1) % 6, past.copy()
+        for row, place in enumerate(where):
+            want[row, :, place] = update[row, :, 0]
+        np.testing.assert_array_equal(net(past, update, where), -want)
+    if batch == 1:
+        assert net.summary(past, update, where).total_macs == 0  # of stages no summary is known
+    with pytest.raises((IndexError, ValueError), match=r"got 6|outside"):
+        net(past, update, np.full(batch, 6))
+
+
 CLASSES = np.array([2, 0, 5])
 SIGNS = np.where(RNG.random((3, 8)) > 0.5, 1, -1).astype(np.float32)
 PROBABILITIES = F.softmax(X, -1)

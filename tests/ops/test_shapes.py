@@ -14,7 +14,7 @@ from cases import broadcast, matmul, norm, reduce, shape, softmax
 from lamella.errors import DTypeError, ShapeError
 from lamella.ir.types import DType, TensorType
 from lamella.ops.elementwise import Binary, Cast, Chain, Compare, Logical, Where, unary
-from lamella.ops.gather import Embedding
+from lamella.ops.gather import Embedding, Index, IndexCopy
 from lamella.ops.loss import ClampedLog, CrossEntropy
 from lamella.ops.matmul import Dense, MatMul
 from lamella.ops.norm import LayerNorm, RmsNorm
@@ -108,6 +108,11 @@ SHAPE_ERRORS = [
     (Concat(0), (f32(2, 3), f32(2, 4)), ("(2, 3)", "(2, 4)")),
     (Concat(0), (f32(2, 3), f32(3)), ("(2, 3)", "(3,)")),
     (Embedding(), (i64(3), f32()), ("()",)),
+    (Index(4), (), ()),
+    (IndexCopy(0), (f32(4, 5), i64(2), f32(3, 5)), ("(4, 5)", "(2,)", "(3, 5)")),
+    (IndexCopy(0), (f32(4, 5), i64(1, 2), f32(2, 5)), ("(1, 2)",)),
+    (IndexCopy(2), (f32(4, 5), i64(2), f32(4, 2)), ("(4, 5)",)),
+    (IndexCopy(0), (f32(), i64(), f32()), ("()",)),
 ]
 
 DTYPE_ERRORS = [
@@ -134,6 +139,9 @@ DTYPE_ERRORS = [
     (RmsNorm(1), (i64(3),), ("int64",)),
     (Concat(0), (f32(3), f64(3)), ("float32", "float64")),
     (Embedding(), (f32(3), f32(4, 5)), ("float32", "int64")),
+    (Index(4), (f32(3),), ("float32", "int64")),
+    (IndexCopy(0), (f32(4, 5), f32(2), f32(2, 5)), ("float32", "int64")),
+    (IndexCopy(0), (f32(4, 5), i64(2), f64(2, 5)), ("float32", "float64")),
     (Dropout(0.5, 0), (i64(3),), ("int64",)),
 ]
 

@@ -291,6 +291,16 @@ SHAPE_CALLS = {
 }
 
 
+@pytest.mark.parametrize("dim", [0, 1, -1])
+def test_index_copy(dim):
+    x, source = draw(4, 3, 6), np.moveaxis(draw(2, *np.delete((4, 3, 6), dim), seed=2), 0, dim)
+    want = torch.from_numpy(x).index_copy(dim, torch.tensor([2, 0]), torch.from_numpy(source))
+    same_values(F.index_copy(x, dim, np.array([2, 0]), source), want.numpy())
+    one = want.index_copy(dim, torch.tensor(1), torch.from_numpy(source).narrow(dim, 0, 1))
+    got = F.index_copy(want.numpy(), dim, np.array(1), source.take([0], dim))
+    same_values(got, one.numpy())
+
+
 @pytest.mark.parametrize("case", SHAPE_CALLS)
 def test_shapes(case):
     arguments, function = SHAPE_CALLS[case]

@@ -17,7 +17,7 @@ from lamella.ir.types import DType, TensorType
 from lamella.ops.base import number
 from lamella.ops.composites import reduce, softmax
 from lamella.ops.elementwise import Binary, unary
-from lamella.ops.gather import Embedding
+from lamella.ops.gather import Embedding, IndexCopy
 from lamella.ops.matmul import MatMul
 from lamella.ops.norm import LayerNorm, RmsNorm
 from lamella.ops.reduce import Reduce
@@ -246,6 +246,17 @@ def test_embedding(padding, rng):
 def test_embedding_hands_its_padding_on(rng):
     table = rng.normal(size=(6, 5))
     assert F.embedding(np.array([1, 5]), table, -1).shape == (2, 5)
+
+
+@pytest.mark.parametrize("dim", [0, 1, 2])
+def test_index_copy(dim, rng):
+    shape, index = (5, 4, 6), np.array([3, 0])
+    x, c = rng.normal(size=shape), rng.normal(size=shape)
+    source = rng.normal(size=(*shape[:dim], 2, *shape[dim + 1 :]))
+    _, got = gradients(body_of(IndexCopy(dim)), [x, index, source], c)
+    want = autograd(lambda x, i, s: x.index_copy(dim, i, s), [x, index, source], c)
+    for mine, theirs in zip(got, want, strict=True):
+        assert mine.tobytes() == np.ascontiguousarray(theirs).tobytes()
 
 
 @pytest.mark.parametrize(

@@ -326,6 +326,24 @@ def a_step(body) -> tuple[Graph, Weight, Weight]:
         (lambda x, a, b: (a + x, a, x), []),
         # No operand of its node is the parameter itself, or the op reads more than its element.
         (lambda x, a, b: (x + 1, (b.reshape(2, 2) @ x.reshape(2, 2)).reshape(4), x), []),
+        # What is made of the new a reads more than its element, but cannot fail.
+        (
+            lambda x, a, b: (
+                (new := a + x),
+                b * (new.reshape(2, 2) @ new.reshape(2, 2)).reshape(4),
+                new.softmax(0),
+            ),
+            ["a", "b"],
+        ),
+        # Entries are put where a and b lie, the indices are judged before.
+        (
+            lambda x, a, b: (
+                (new := a.index_copy(0, np.array([1]), x[:1])),
+                (other := b.index_copy(0, np.array([2]), x[:1])),
+                new @ other,
+            ),
+            ["a", "b"],
+        ),
         # What is made of the new a could fail.
         (
             lambda x, a, b: (

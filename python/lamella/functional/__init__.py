@@ -73,7 +73,7 @@ settle("functional", __all__)
 _METHODS = ("lamella.functional.arithmetic", "lamella.functional.comparison",
             "lamella.functional.elementary")  # fmt: skip
 add_methods([globals()[name] for name in __all__ if globals()[name].__module__ in _METHODS])
-add_methods([broadcast_to, hardshrink, matmul, narrow, prelu, select, unflatten])
+add_methods([broadcast_to, hardshrink, index_copy, matmul, narrow, prelu, select, unflatten])
 
 if not TYPE_CHECKING:
 

@@ -62,6 +62,8 @@ class Op:
     overwrites: ClassVar[bool] = False
     # `lower` looks at the outputs' `wanted` and leaves out what nobody reads.
     optional_outputs: ClassVar[bool] = False
+    # A run may fail in it, by what the inputs hold: an index out of range.
+    raises: ClassVar[bool] = False
     # Truth values among the inputs count as 0 and 1 when another input is floating.
     arithmetic: ClassVar[bool] = False
     # False for ops whose outputs are not numbers on a line (masks, positions) and for updates: no

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looking rows of a table up by index, and the sums that lead back to the table."""
+"""Looking rows of a table up by index, sums that lead back to the table, and rows put elsewhere."""
 
 from __future__ import annotations
 
@@ -10,18 +10,27 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lamella._core import GatherSpec, ScatterAddSpec
+from lamella._core import GatherSpec, IndexCopySpec, IndexSpec, ScatterAddSpec
 from lamella.errors import DTypeError, ShapeError, message
 from lamella.ir.graph import Constant, Place, Value
 from lamella.ir.types import Array, DType, TensorType
-from lamella.ops.base import Lowered, Op, only, require_count, require_floating, unit, widened
-from lamella.ops.elementwise import Binary
-from lamella.ops.shape import Reshape
+from lamella.ops.base import (
+    Lowered,
+    Op,
+    number,
+    only,
+    require_count,
+    require_floating,
+    unit,
+    widened,
+)
+from lamella.ops.elementwise import Binary, Compare, Where
+from lamella.ops.shape import Expand, Permute, Reshape
 
 if TYPE_CHECKING:
     from lamella._core import ProgramBuilder, Slot
 
-__all__ = ["Embedding", "ScatterAdd"]
+__all__ = ["Embedding", "Index", "IndexCopy", "ScatterAdd"]
 
 
 def _judge_indices(op: str, indices: TensorType) -> None:
@@ -54,6 +63,7 @@ class Embedding(Op):
 
     padding_idx: int | None = None
     from_end: bool = False
+    raises = True
 
     def __str__(self) -> str:
         pad = [] if self.padding_idx is None else [f"pad {self.padding_idx}"]
@@ -117,6 +127,7 @@ class ScatterAdd(Op):
     rows: int
     padding_idx: int | None = None
     from_end: bool = False
+    raises = True
 
     @property
     def label(self) -> str:
@@ -192,3 +203,139 @@ class ScatterAdd(Op):
             from_end=self.from_end,
         )
         program.add(spec, indices=indices.slot, x=x.slot, y=outputs[0].slot)
+
+
+@dataclass(frozen=True, slots=True)
+class Index(Op):
+    """y = input, entries of an axis of so many rows, counted from the front.
+
+    An index outside [0, rows), or with from_end outside [-rows, rows), raises IndexError when the
+    program runs.
+    """
+
+    rows: int
+    from_end: bool = False
+    overwrites = True
+    differentiable = False
+    raises = True
+
+    def __str__(self) -> str:
+        return f"index({self.rows}{', from_end' if self.from_end else ''})"
+
+    def infer(self, inputs: Sequence[TensorType], /) -> tuple[TensorType, ...]:
+        require_count("index", inputs, 1)
+        _judge_indices("index", inputs[0])
+        return (inputs[0],)
+
+    def reference(self, arrays: Sequence[Array], /) -> tuple[Array, ...]:
+        return (_counted("index", arrays[0], self.rows, self.from_end),)
+
+    def lower(
+        self,
+        program: ProgramBuilder,
+        inputs: Sequence[Lowered],
+        outputs: Sequence[Lowered],
+        scratch: Slot | None,
+        /,
+    ) -> None:
+        spec = IndexSpec(rows=self.rows, count=inputs[0].type.size, from_end=self.from_end)
+        program.add(spec, indices=inputs[0].slot, y=outputs[0].slot)
+
+
+@dataclass(frozen=True, slots=True)
+class IndexCopy(Op):
+    """y = x with entry i of source as entry index[i] along an axis, in increasing i.
+
+    Operands x, index of int64, (count,) or (), and source, of x's shape but for `count` along the
+    axis. It writes nothing for an index outside the axis and so never fails: `Index` judges those.
+    """
+
+    axis: int
+
+    @property
+    def label(self) -> str:
+        return "index_copy"
+
+    def __str__(self) -> str:
+        return f"index_copy({self.axis})"
+
+    def infer(self, inputs: Sequence[TensorType], /) -> tuple[TensorType, ...]:
+        require_count("index_copy", inputs, 3)
+        x, index, source = inputs
+        _judge_indices("index_copy", index)
+        if source.dtype is not x.dtype:
+            raise DTypeError(
+                message(
+                    "index_copy",
+                    "element types differ",
+                    {"input": x.dtype, "source": source.dtype},
+                    "one dtype",
+                )
+            )
+        wanted = (*x.shape[: self.axis], index.size, *x.shape[self.axis + 1 :])
+        if len(index.shape) > 1 or not self.axis < len(x.shape) or source.shape != wanted:
+            raise ShapeError(
+                message(
+                    "index_copy",
+                    "not one index an entry",
+                    {"input": x.shape, "index": index.shape, "source": source.shape},
+                    f"index (N,) or (), source as input but for N along axis {self.axis}",
+                )
+            )
+        return (x,)
+
+    def overwrites_operand(self, output: int, /) -> int | None:
+        return 0
+
+    def reference(self, arrays: Sequence[Array], /) -> tuple[Array, ...]:
+        x, index, source = arrays
+        y = widened(x).copy()
+        rows, entries = np.moveaxis(y, self.axis, 0), np.moveaxis(source, self.axis, 0)
+        for i, row in enumerate(index.reshape(-1)):
+            if 0 <= row < len(rows):
+                rows[row] = entries[i]
+        return (y,)
+
+    def grad(
+        self,
+        place: Place,
+        inputs: Sequence[Value],
+        outputs: Sequence[Value],
+        dys: Sequence[Value | None],
+    ) -> tuple[Value | None, ...]:
+        (x, index, source), dy = inputs, only(dys)
+        zeros = place(Expand(source.shape), number(0.0, dy.dtype))
+        first = (self.axis, *(axis for axis in range(len(x.shape)) if axis != self.axis))
+        back = tuple(first.index(axis) for axis in range(len(first)))
+        rest = tuple(x.shape[axis] for axis in first[1:])
+        rows = place(Reshape((x.shape[self.axis], prod(rest))), place(Permute(first), dy))
+        index = place(Reshape((index.type.size,)), index)
+        taken = place(Embedding(), index, rows)
+        if index.type.size != 1:
+            # Of several entries with one index the last one counts: it finds its own number there.
+            numbers = Constant(np.arange(index.type.size, dtype=np.float64)[:, np.newaxis])
+            nobody = place(Expand((x.shape[self.axis], 1)), number(0.0, DType.float64))
+            met = place(Embedding(), index, place(IndexCopy(0), nobody, index, numbers))
+            last = place(Compare("eq"), met, numbers)
+            taken = place(Where(), last, taken, number(0.0, dy.dtype))
+        taken = place(Permute(back), place(Reshape((index.type.size, *rest)), taken))
+        return place(IndexCopy(self.axis), dy, index, zeros), None, taken
+
+    def lower(
+        self,
+        program: ProgramBuilder,
+        inputs: Sequence[Lowered],
+        outputs: Sequence[Lowered],
+        scratch: Slot | None,
+        /,
+    ) -> None:
+        x, index, source = inputs
+        shape = x.type.shape
+        spec = IndexCopySpec(
+            outer=prod(shape[: self.axis]),
+            rows=shape[self.axis],
+            count=index.type.size,
+            row_bytes=prod(shape[self.axis + 1 :]) * x.type.dtype.itemsize,
+        )
+        slots = {"x": x.slot, "indices": index.slot, "source": source.slot}
+        program.add(spec, **slots, y=outputs[0].slot)

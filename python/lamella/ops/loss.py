@@ -43,6 +43,7 @@ class CrossEntropy(Op):
     label_smoothing: float = 0.0
     log_probabilities: bool = False
     optional_outputs = True
+    raises = True
 
     @property
     def label(self) -> str:

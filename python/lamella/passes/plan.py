@@ -200,7 +200,7 @@ def _settle(
         if parameter is None:
             continue
         behind[value] = _descendants(value, readers)
-        if all(node.op.view or _may_overwrite(node) for node in behind[value]):
+        if not any(node.op.raises for node in behind[value]):
             stored[value] = parameter
     order = {node: position for position, node in enumerate(graph.nodes)}
     while True:
@@ -218,10 +218,6 @@ def _operands(node: Node, output: int) -> tuple[Value, ...]:
         return node.inputs
     number = node.op.overwrites_operand(output)
     return () if number is None else (node.inputs[number],)
-
-
-def _may_overwrite(node: Node) -> bool:
-    return any(_operands(node, value.index) for value in node.outputs)
 
 
 def _updated_operand(

@@ -22,7 +22,7 @@ from lamella.ir.types import Array, DType, broadcast_shapes
 from lamella.onnx.rules.call import Call, is_array, is_sizes
 from lamella.ops import elementwise
 from lamella.ops.elementwise import BINARY, COMPARE, LOGICAL, UNARY, Binary, Cast, Compare, Logical
-from lamella.ops.gather import Embedding
+from lamella.ops.gather import Embedding, Index, IndexCopy
 from lamella.ops.reduce import REDUCE
 from lamella.runtime import tensor
 from lamella.runtime.narrow import Narrow
@@ -40,6 +40,7 @@ __all__ = [
     "expand",
     "floating",
     "gather",
+    "index_copy",
     "is_floating",
     "like",
     "logical",
@@ -291,6 +292,21 @@ def rows(call: Call, table: Any, indices: Any) -> Any:
         raise call.unsupported("rows of nothing")
     picked = _moved(table, apply(Embedding(from_end=True), indices, flat))
     return reshape(picked, (*indices.shape, *rest))
+
+
+def index_copy(
+    call: Call, x: Any, axis: int, index: Any, source: Any, from_end: bool = False
+) -> Any:
+    """x with entries of an axis replaced; with a tensor among the operands."""
+    extent = x.shape[axis]
+    if is_array(index):
+        first = -extent if from_end else 0
+        if index.size and not first <= index.min() <= index.max() < extent:
+            raise call.malformed("an index is outside its axis")
+        index = np.where(index < 0, index + extent, index).astype(np.int64)
+    else:
+        index = apply(Index(extent, from_end), index)
+    return apply(IndexCopy(axis), x, index, source)
 
 
 def gather(call: Call, x: Any, indices: Any, axis: int) -> Any:

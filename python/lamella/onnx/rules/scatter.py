@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing elements into a copy: Scatter and its relatives, on arrays. Later writes win."""
+"""Writing elements into a copy: Scatter and its relatives, on arrays; whole rows in programs too.
+
+Later writes win.
+"""
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from lamella.ir.types import Array
-from lamella.onnx.rules.call import Call, Rule
-from lamella.onnx.rules.dual import axis_of
+from lamella.onnx.rules.call import Call, Rule, is_array
+from lamella.onnx.rules.dual import axis_of, index_copy, is_floating, reshape
 from lamella.onnx.rules.selection import only_arrays
 
 __all__ = ["RULES"]
@@ -45,6 +49,13 @@ def _elements(call: Call, x: Any, indices: Any, updates: Any) -> Any:
 
 
 def _nd(call: Call, x: Any, indices: Any, updates: Any) -> Any:
+    rows = len(indices.shape) > 0 and indices.shape[-1] == 1 and is_floating(x)
+    if rows and not is_array(x, indices, updates) and call.text("reduction", "none") == "none":
+        if tuple(updates.shape) != (*indices.shape[:-1], *x.shape[1:]):
+            raise call.malformed("indices and updates do not fit")
+        count = prod(indices.shape)
+        source = reshape(updates, (count, *x.shape[1:]))
+        return index_copy(call, x, 0, reshape(indices, (count,)), source, from_end=True)
     only_arrays(call, x, indices, updates)
     depth = indices.shape[-1] if indices.ndim else 0
     if not 1 <= depth <= x.ndim or updates.shape != indices.shape[:-1] + x.shape[depth:]:
@@ -57,9 +68,13 @@ def _nd(call: Call, x: Any, indices: Any, updates: Any) -> Any:
 
 
 def _tensor_scatter(call: Call, past: Any, update: Any, starts: Any = None) -> Any:
-    only_arrays(call, past, update, starts)
-    axis = axis_of(call, call.integer("axis", -2), past.ndim)
+    axis = axis_of(call, call.integer("axis", -2), len(past.shape))
     mode = call.text("mode", "linear")
+    # One sequence and one token.
+    single = past.shape[0] == 1 and axis > 0 and update.shape[axis] == 1 and is_floating(past)
+    if single and starts is not None and mode == "linear" and not is_array(past, update, starts):
+        return index_copy(call, past, axis, starts, update)
+    only_arrays(call, past, update, starts)
     y = past.copy()
     length = update.shape[axis]
     moved, source = np.moveaxis(y, axis, 1), np.moveaxis(update, axis, 1)
