@@ -153,13 +153,13 @@ class OnnxRuntime:
     def decoder(self, weights: dict[str, Any], heads: int, capacity: int) -> Callable[..., Any]:
         """One layer of attention that writes the keys and values bound to it where they lie.
 
-        weights: of `encoder.Decoder`. The call takes a token (D,) and the number of those before.
+        weights: the state dict of `encoder.Decoder`. The call takes a token (D,) and the number of those before.
         """
         node, value = self.onnx.helper.make_node, self.onnx.helper.make_tensor_value_info
         width = len(weights["out.bias"])
         split, cache = [1, heads, 1, width // heads], [1, heads, capacity, width // heads]
         constants = {
-            **weights,
+            **{name: value for name, value in weights.items() if "." in name},
             "places": np.arange(capacity),
             "scale": np.float32((width // heads) ** -0.5),
             "none": np.float32(-np.inf),

@@ -23,6 +23,11 @@ def test_every_row_is_printed(
     scale = situations.Scale(1, 9, 9, 32)
     assert [line.split(" | ")[0][2:] for line in lines] == [row.name for row in sizes.rows(scale)]
     assert all(len(line.split(" | ")) == len(sizes.HEADER) for line in lines)
+    pytest.importorskip("onnxruntime")
+    # Python's attributes and freeze() are lamella's alone.
+    alone = [line for line in lines if line.split(" | ")[3] == "-"]
+    assert len(alone) == 3
+    assert all("freeze" in line or "attribute" in line or "eval()" in line for line in alone)
 
 
 def test_rows_are_chosen_by_words(
