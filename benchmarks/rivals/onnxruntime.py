@@ -153,7 +153,8 @@ class OnnxRuntime:
     def decoder(self, weights: dict[str, Any], heads: int, capacity: int) -> Callable[..., Any]:
         """One layer of attention that writes the keys and values bound to it where they lie.
 
-        weights: the state dict of `encoder.Decoder`. The call takes a token (D,) and the number of those before.
+        weights: the state dict of `encoder.Decoder`. The call takes a token (D,) and the number of
+        those before.
         """
         node, value = self.onnx.helper.make_node, self.onnx.helper.make_tensor_value_info
         width = len(weights["out.bias"])
