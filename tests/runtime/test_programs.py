@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 import traceback
 import warnings
@@ -29,6 +30,10 @@ def _budget():
     yield
     programs.set_limit(before)
     programs.clear()
+
+
+class Interrupted(BaseException):
+    pass
 
 
 class Owner:
@@ -183,6 +188,41 @@ def test_threads():
     assert programs.held() == (len(entries), sum(entry.nbytes for entry in entries))
     assert programs.held()[1] <= 1000
     assert all(entry.kept for entry in entries)
+
+
+def test_an_interrupt_leaves_no_lock():
+    """Wherever one is raised between two lines, other threads go on."""
+    programs.set_limit(100)
+    owner, raised = Owner(), 0
+
+    for line in range(60):
+        count = 0
+
+        def trace(frame, event, argument):
+            nonlocal count
+            if frame.f_code.co_filename != programs.__file__:
+                return None
+            if event == "line":
+                count += 1
+                if count > line:  # noqa: B023
+                    sys.settrace(None)
+                    raise Interrupted
+            return trace
+
+        sys.settrace(trace)
+        try:
+            owner.table.put(line, object(), 30)
+        except Interrupted:
+            raised += 1
+        finally:
+            sys.settrace(None)
+        worker = threading.Thread(target=owner.table.put, args=("other", object(), 30))
+        worker.start()
+        worker.join(20)
+        assert not worker.is_alive()
+    assert raised > 20
+    programs.set_limit(90)
+    assert programs.held()[1] <= 90
 
 
 def in_a_child(check) -> None:

@@ -155,12 +155,13 @@ class Family:
         return tuple(map(tuple, found.values()))
 
     def free(self, shapes: Shapes) -> Free:
-        """What shall be free when these sizes are compiled."""
+        """What shall be free when these sizes are compiled; nothing where none could confirm it."""
         self.see(shapes)
         groups = self.groups(shapes) if _TEXTUAL else ()
-        if self.is_static or any(shapes[n][axis] < _LEAST for group in groups for n, axis in group):
+        if self.is_static or not _is_free(shapes, groups):
             return ()
-        return groups
+        known = (other for other in self.sizes if other != shapes)
+        return groups if any(_is_free(other, groups) for other in known) else ()
 
     def fail(self, reason: str) -> None:
         """A trace with free axes gave no text."""
@@ -272,7 +273,7 @@ class Families:
         if self.text(key, shapes) is not None:
             return Sizes(shapes, groups, "")
         reason = family.reasons[-1] if family.reasons else "this is the second one"
-        if any(shapes[number][axis] < _LEAST for group in groups for number, axis in group):
+        if not _is_free(shapes, groups):
             reason = "sizes of 0 and 1 broadcast"
         return Sizes(shapes, groups, reason)
 
@@ -341,6 +342,11 @@ class Families:
     def _known(self, key: Hashable, shapes: Shapes) -> Compiled | None:
         entry = self.programs.get((key, shapes))
         return None if entry is None else entry.value.find()
+
+
+def _is_free(shapes: Shapes, groups: Free) -> bool:
+    """Whether these axes are large enough to be free."""
+    return all(shapes[number][axis] >= _LEAST for group in groups for number, axis in group)
 
 
 def _agreements(a: Shapes, b: Shapes) -> int:

@@ -23,6 +23,7 @@ from typing import Any, Generic, TypeVar
 __all__ = ["Entry", "Programs", "clear", "held", "limit", "set_limit"]
 
 V = TypeVar("V")
+T = TypeVar("T")
 
 # Without packed weights and arenas, which programs share, one of a transformer of 12 blocks takes
 # some 300 kB, and one of a small net 10: room for nearly a thousand sizes of the first, and less
@@ -117,68 +118,85 @@ class _Budget:
         # References to entries that have died, whenever that was: maybe within the lock.
         self._dead: deque[_Reference] = deque()
 
+    def _locked(self, work: Callable[..., T], *arguments: Any) -> T:
+        # One line: whoever interrupts between two, as a debugger may, finds the lock free.
+        with self.lock: return work(*arguments)  # fmt: skip # noqa: E701
+
     def add(self, entry: Entry[Any]) -> None:
-        with self.lock:
-            self._count += 1
-            entry.number = self._count
-            reference = _Reference(entry, self._dead.append)
-            reference.number, reference.nbytes = entry.number, entry.nbytes
-            self._young.add(reference)
-            aged, gone = self._settle()
-        _tell(aged, gone)
+        _tell(*self._locked(self._add, entry))
+
+    def _add(self, entry: Entry[Any]) -> tuple[list[Entry[Any]], list[Entry[Any]]]:
+        self._count += 1
+        entry.number = self._count
+        reference = _Reference(entry, self._dead.append)
+        reference.number, reference.nbytes = entry.number, entry.nbytes
+        self._young.add(reference)
+        return self._settle()
 
     def touch(self, entry: Entry[Any]) -> None:
         """It is used now."""
-        with self.lock:
-            number = entry.number
-            if number in self._young.references:
-                self._young.references.move_to_end(number)
-                return
-            reference = self._old.take(number)
-            if reference is None:
-                return
-            self._young.add(reference)
-            aged, gone = self._settle()
-        _tell(aged, gone)
+        _tell(*self._locked(self._touch, entry))
+
+    def _touch(self, entry: Entry[Any]) -> tuple[list[Entry[Any]], list[Entry[Any]]]:
+        number = entry.number
+        if number in self._young.references:
+            self._young.references.move_to_end(number)
+            return [], []
+        reference = self._old.take(number)
+        if reference is None:
+            return [], []
+        self._young.add(reference)
+        return self._settle()
 
     def change(self, entry: Entry[Any], nbytes: int) -> None:
         """It holds so many bytes now, and is used."""
-        with self.lock:
-            reference = self._young.take(entry.number) or self._old.take(entry.number)
-            if reference is None:
-                return
-            entry.nbytes = reference.nbytes = nbytes
-            self._young.add(reference)
-            aged, gone = self._settle()
-        _tell(aged, gone)
+        _tell(*self._locked(self._change, entry, nbytes))
+
+    def _change(self, entry: Entry[Any], nbytes: int) -> tuple[list[Entry[Any]], list[Entry[Any]]]:
+        reference = self._young.take(entry.number) or self._old.take(entry.number)
+        if reference is None:
+            return [], []
+        entry.nbytes = reference.nbytes = nbytes
+        self._young.add(reference)
+        return self._settle()
 
     def drop(self, entries: Iterable[Entry[Any]]) -> None:
-        with self.lock:
-            for entry in entries:
-                entry.kept = False
-                self._young.take(entry.number)
-                self._old.take(entry.number)
+        self._locked(self._drop, entries)
+
+    def _drop(self, entries: Iterable[Entry[Any]]) -> None:
+        for entry in entries:
+            entry.kept = False
+            self._young.take(entry.number)
+            self._old.take(entry.number)
 
     def held(self) -> tuple[int, int]:
         """How many entries there are, and their bytes."""
-        with self.lock:
-            self._bury()
-            number = len(self._young.references) + len(self._old.references)
-            return number, self._young.nbytes + self._old.nbytes
+        return self._locked(self._held)
+
+    def _held(self) -> tuple[int, int]:
+        self._bury()
+        number = len(self._young.references) + len(self._old.references)
+        return number, self._young.nbytes + self._old.nbytes
 
     def resize(self, limit: int) -> None:
-        with self.lock:
-            self.limit = limit
-            self._warned = False
-            self._evicted.clear()
-            aged, gone = self._settle()
-        _tell(aged, gone)
+        _tell(*self._locked(self._resize, limit))
+
+    def _resize(self, limit: int) -> tuple[list[Entry[Any]], list[Entry[Any]]]:
+        self.limit = limit
+        self._warned = False
+        self._evicted.clear()
+        # What was interrupted half-way is set right.
+        for queue in (self._young, self._old):
+            queue.nbytes = sum(one.nbytes for one in queue.references.values())
+        return self._settle()
 
     def entries(self) -> list[Entry[Any]]:
         """All that live."""
-        with self.lock:
-            every = [*self._young.references.values(), *self._old.references.values()]
-            return [entry for entry in (one() for one in every) if entry is not None]
+        return self._locked(self._entries)
+
+    def _entries(self) -> list[Entry[Any]]:
+        every = [*self._young.references.values(), *self._old.references.values()]
+        return [entry for entry in (one() for one in every) if entry is not None]
 
     def _bury(self) -> None:
         while self._dead:
@@ -210,10 +228,12 @@ class _Budget:
 
     def returns(self, entry: Entry[Any]) -> bool:
         """Whether it had been evicted under this limit; true once, so that nobody warns twice."""
-        with self.lock:
-            found = not self._warned and entry.mark in self._evicted
-            self._warned = self._warned or found
-            return found
+        return self._locked(self._returns, entry)
+
+    def _returns(self, entry: Entry[Any]) -> bool:
+        found = not self._warned and entry.mark in self._evicted
+        self._warned = self._warned or found
+        return found
 
 
 def _living(reference: _Reference) -> list[Entry[Any]]:
