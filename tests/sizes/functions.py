@@ -126,6 +126,8 @@ def _moved(n: int, m: int) -> list[Call]:
         (F.squeeze, draw(n, 1, m)),
         (F.embedding, picked(5, n, m), draw(5, 6)),
         (F.embedding, picked(max(1, m), 4), draw(m, n)),
+        (F.index_copy, draw(n, m), 0, picked(max(1, n), 2), draw(2, m)),
+        (F.index_copy, draw(3, m), 1, picked(max(1, m), n), draw(3, n, seed=88)),
     ]
 
 
