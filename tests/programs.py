@@ -31,7 +31,7 @@ def chain(
 ) -> _core.Program:
     """An elementwise chain; inputs are (dtype, shape) and broadcast to the largest of them."""
     shape = np.broadcast_shapes(*[s for _, s in inputs])
-    builder = _core.ProgramBuilder(inputs=list(inputs), outputs=[(dtype, shape)], arena_bytes=0)
+    builder = _core.ProgramBuilder(inputs=list(inputs), outputs=[(dtype, shape)])
     strides = []
     for _, own in inputs:
         padded = (1,) * (len(shape) - len(own)) + tuple(own)
@@ -71,7 +71,7 @@ def reduce(
 ) -> _core.Program:
     result = "int64" if kind.startswith("arg") else dtype
     builder = _core.ProgramBuilder(
-        inputs=[(dtype, (outer, size, inner))], outputs=[(result, (outer, inner))], arena_bytes=0
+        inputs=[(dtype, (outer, size, inner))], outputs=[(result, (outer, inner))]
     )
     spec = _core.ReduceSpec(
         kind=kind, dtype=dtype, outer=outer, size=size, inner=inner, correction=correction
@@ -82,7 +82,7 @@ def reduce(
 
 def softmax(dtype: str, rows: int, cols: int, *, log: bool) -> _core.Program:
     shape = (rows, cols)
-    builder = _core.ProgramBuilder(inputs=[(dtype, shape)], outputs=[(dtype, shape)], arena_bytes=0)
+    builder = _core.ProgramBuilder(inputs=[(dtype, shape)], outputs=[(dtype, shape)])
     spec = _core.SoftmaxSpec(dtype=dtype, rows=rows, cols=cols, log=log)
     builder.add(spec, x=builder.input(0), y=builder.output(0))
     return builder.build()
@@ -93,7 +93,6 @@ def layer_norm(dtype: str, rows: int, cols: int, *, epsilon: float = 1e-5) -> _c
     builder = _core.ProgramBuilder(
         inputs=[(dtype, (rows, cols)), (dtype, (cols,)), (dtype, (cols,))],
         outputs=[(dtype, (rows, cols))],
-        arena_bytes=0,
     )
     spec = _core.LayerNormSpec(dtype=dtype, rows=rows, cols=cols, epsilon=epsilon)
     x, weight, bias = (builder.input(index) for index in range(3))
@@ -104,9 +103,7 @@ def layer_norm(dtype: str, rows: int, cols: int, *, epsilon: float = 1e-5) -> _c
 def rms_norm(dtype: str, rows: int, cols: int, *, epsilon: float = 1e-5) -> _core.Program:
     """Inputs: x, weight."""
     builder = _core.ProgramBuilder(
-        inputs=[(dtype, (rows, cols)), (dtype, (cols,))],
-        outputs=[(dtype, (rows, cols))],
-        arena_bytes=0,
+        inputs=[(dtype, (rows, cols)), (dtype, (cols,))], outputs=[(dtype, (rows, cols))]
     )
     spec = _core.RmsNormSpec(dtype=dtype, rows=rows, cols=cols, epsilon=epsilon)
     builder.add(spec, x=builder.input(0), weight=builder.input(1), y=builder.output(0))
@@ -129,7 +126,6 @@ def class_loss(
     builder = _core.ProgramBuilder(
         inputs=[(dtype, (rows, cols)), ("int64", (rows,)), *vectors],
         outputs=[(dtype, (rows,)), (dtype, (rows,)), *[(dtype, (rows, cols))] * slopes],
-        arena_bytes=0,
     )
     spec = _core.ClassLossSpec(
         dtype=dtype,
@@ -155,9 +151,7 @@ def copy(
     dtype: str, shape: tuple[int, ...], strides: tuple[int, ...], extent: int
 ) -> _core.Program:
     """Reads `shape` with `strides` from a flat input of `extent` elements."""
-    builder = _core.ProgramBuilder(
-        inputs=[(dtype, (extent,))], outputs=[(dtype, shape)], arena_bytes=0
-    )
+    builder = _core.ProgramBuilder(inputs=[(dtype, (extent,))], outputs=[(dtype, shape)])
     size = np.dtype(dtype).itemsize
     back = sum((n - 1) * -step for n, step in zip(shape, strides, strict=True) if step < 0)
     spec = _core.CopySpec(
@@ -168,7 +162,7 @@ def copy(
 
 
 def fill(dtype: str, count: int, value: float) -> _core.Program:
-    builder = _core.ProgramBuilder(inputs=[], outputs=[(dtype, (count,))], arena_bytes=0)
+    builder = _core.ProgramBuilder(inputs=[], outputs=[(dtype, (count,))])
     builder.add(_core.FillSpec(dtype=dtype, count=count, value=value), y=builder.output(0))
     return builder.build()
 
@@ -176,9 +170,7 @@ def fill(dtype: str, count: int, value: float) -> _core.Program:
 def gather(dtype: str, rows: int, cols: int, count: int, from_end: bool = False) -> _core.Program:
     """Inputs: table (rows, cols), indices (count,) int64."""
     builder = _core.ProgramBuilder(
-        inputs=[(dtype, (rows, cols)), ("int64", (count,))],
-        outputs=[(dtype, (count, cols))],
-        arena_bytes=0,
+        inputs=[(dtype, (rows, cols)), ("int64", (count,))], outputs=[(dtype, (count, cols))]
     )
     spec = _core.GatherSpec(
         row_bytes=cols * np.dtype(dtype).itemsize, rows=rows, count=count, from_end=from_end
@@ -189,9 +181,7 @@ def gather(dtype: str, rows: int, cols: int, count: int, from_end: bool = False)
 
 def index(rows: int, count: int, from_end: bool = False) -> _core.Program:
     """Inputs: indices (count,) int64."""
-    builder = _core.ProgramBuilder(
-        inputs=[("int64", (count,))], outputs=[("int64", (count,))], arena_bytes=0
-    )
+    builder = _core.ProgramBuilder(inputs=[("int64", (count,))], outputs=[("int64", (count,))])
     spec = _core.IndexSpec(rows=rows, count=count, from_end=from_end)
     builder.add(spec, indices=builder.input(0), y=builder.output(0))
     return builder.build()
@@ -203,8 +193,7 @@ def index_copy(dtype: str, outer: int, rows: int, cols: int, count: int) -> _cor
         inputs=[
             (dtype, (outer, rows, cols)), ("int64", (count,)), (dtype, (outer, count, cols)),
         ],
-        outputs=[(dtype, (outer, rows, cols))],
-        arena_bytes=0,
+        outputs=[(dtype, (outer, rows, cols))]
     )  # fmt: skip
     spec = _core.IndexCopySpec(
         outer=outer, rows=rows, count=count, row_bytes=cols * np.dtype(dtype).itemsize
@@ -217,9 +206,7 @@ def index_copy(dtype: str, outer: int, rows: int, cols: int, count: int) -> _cor
 def scatter_add(dtype: str, rows: int, cols: int, count: int, skipped: int = -1) -> _core.Program:
     """Inputs: indices (count,) int64, x (count, cols)."""
     builder = _core.ProgramBuilder(
-        inputs=[("int64", (count,)), (dtype, (count, cols))],
-        outputs=[(dtype, (rows, cols))],
-        arena_bytes=0,
+        inputs=[("int64", (count,)), (dtype, (count, cols))], outputs=[(dtype, (rows, cols))]
     )
     spec = _core.ScatterAddSpec(dtype=dtype, rows=rows, cols=cols, count=count, skipped=skipped)
     builder.add(spec, indices=builder.input(0), x=builder.input(1), y=builder.output(0))
@@ -227,9 +214,7 @@ def scatter_add(dtype: str, rows: int, cols: int, count: int, skipped: int = -1)
 
 
 def dropout(dtype: str, count: int, p: float, stream: int = 0) -> _core.Program:
-    builder = _core.ProgramBuilder(
-        inputs=[(dtype, (count,))], outputs=[(dtype, (count,))], arena_bytes=0
-    )
+    builder = _core.ProgramBuilder(inputs=[(dtype, (count,))], outputs=[(dtype, (count,))])
     spec = _core.DropoutSpec(dtype=dtype, count=count, p=p, stream=stream)
     builder.add(spec, x=builder.input(0), y=builder.output(0))
     return builder.build()
@@ -258,7 +243,6 @@ def update(rule: str, dtype: str, count: int) -> _core.Program:
     builder = _core.ProgramBuilder(
         inputs=[(dtype, (count,))] * (states + 2) + [("float64", (9,))],
         outputs=[(dtype, (count,))] * (states + 1),
-        arena_bytes=0,
     )
     builder.add(
         _core.UpdateSpec(rule=rule, dtype=dtype, count=count),
@@ -341,8 +325,7 @@ def matmul(
         constant=constant is not None,
         activation=activation,
     )
-    wanted = spec.scratch_bytes
-    builder = _core.ProgramBuilder(inputs=inputs, outputs=[(dtype, y_shape)], arena_bytes=wanted)
+    builder = _core.ProgramBuilder(inputs=inputs, outputs=[(dtype, y_shape)])
     rest = [builder.input(index) for index in range(1, len(inputs))]
     if constant is not None:
         if constant.shape != b_shape:
@@ -356,6 +339,5 @@ def matmul(
         bias=rest.pop(0) if bias else None,
         residual=rest.pop(0) if residual else None,
         y=builder.output(0),
-        scratch=builder.arena(0) if wanted else None,
     )
     return builder.build()

@@ -26,6 +26,9 @@ namespace {
 // Part of a signalling NaN in every float format, so that reading a zone shows as well.
 constexpr int kPattern = 0xFB;
 
+constexpr std::size_t kUndamaged = SIZE_MAX;
+std::size_t damaged = kUndamaged;
+
 // A new arena for a burst of calls costs its page faults, 0.1 ms a MB: seldom often enough. A very large
 // one is not left lying about: its runs take so long that its faults are a small part of them.
 constexpr std::int64_t kIdleNs = 5'000'000'000, kVeryLargeIdleNs = 1'000'000'000;
@@ -226,7 +229,11 @@ void fill_zones(std::byte* arena, std::span<const ArenaRange> zones) {
   for (const ArenaRange& zone : zones) std::memset(arena + zone.offset, kPattern, zone.bytes);
 }
 
+void damage_arena(std::size_t offset) { damaged = offset; }
+
 void verify_zones(const std::byte* arena, std::span<const ArenaRange> zones) {
+  const std::size_t damage = std::exchange(damaged, kUndamaged);
+  if (damage != kUndamaged) const_cast<std::byte*>(arena)[damage] ^= std::byte{1};
   for (const ArenaRange& zone : zones) {
     for (std::size_t i = zone.offset; i < zone.offset + zone.bytes; ++i) {
       if (arena[i] == static_cast<std::byte>(kPattern)) continue;

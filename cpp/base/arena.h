@@ -40,6 +40,8 @@ std::vector<ArenaRange> guard_zones(std::span<const ArenaRange> ranges, std::siz
 void fill_zones(std::byte* arena, std::span<const ArenaRange> zones);
 // Throws std::logic_error naming the first damaged byte.
 void verify_zones(const std::byte* arena, std::span<const ArenaRange> zones);
+// Test hook: this byte of the arena is changed before zones are verified the next time.
+void damage_arena(std::size_t offset);
 
 // Larger arenas are made to measure; it stays below the size of a huge page, which would be touched
 // as a whole.

@@ -89,6 +89,8 @@ void register_config(py::module_& module) {
   module.def("select_isa", &select_isa, "name"_a,
              "Chooses the instruction set of programs built from now on.");
 
+  module.def("damage_arena", &base::damage_arena, "offset"_a,
+             "Test hook: with guard bytes, the next run changes this byte of its arena.");
   module.def("fail_allocation", &base::fail_allocation, "n"_a,
              "Test hook: the n-th allocation from now fails; 0 switches it off.");
   module.def("mxcsr", &base::read_control, "Test hook: the floating-point control register.");

@@ -12,6 +12,7 @@ PYBIND11_MODULE(_core, module) {
   register_program(module);
   auto builder = register_builder(module);
   register_steps(module, builder);
+  register_text(module);
   register_callable(module);
   register_structure(module);
   register_watch(module);

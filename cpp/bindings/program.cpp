@@ -182,6 +182,20 @@ void register_program(py::module_& module) {
           "outputs", [](const Program& p) { return spec_list(p.outputs()); },
           "(dtype name, shape) of each output.")
       .def_property_readonly("arena_bytes", &Program::arena_bytes, "Scratch memory of one run.")
+      .def_property_readonly(
+          "ranges",
+          [](const Program& p) {
+            std::vector<std::pair<std::size_t, std::size_t>> ranges;
+            const program::Placement placement = p.placement();
+            const auto recorded = p.recorded();
+            for (std::size_t i = 0; i < placement.ranges.size(); ++i) {
+              ranges.emplace_back(placement.ranges[i], recorded->ranges[i].bytes);
+            }
+            return ranges;
+          },
+          "(offset, bytes) of each range of the arena.")
+      .def_property_readonly("nbytes", &Program::nbytes,
+                             "Its own memory, without packed weights and arenas.")
       .def_property_readonly("cost_ns", &Program::cost_ns,
                              "Estimated time of a run on one thread, in nanoseconds.")
       .def_property_readonly("team", &Program::team,

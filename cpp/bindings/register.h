@@ -8,11 +8,11 @@
 
 #include <pybind11/pybind11.h>
 
-#include "program/builder.h"
+#include "bindings/builder.h"
 
 namespace lamella::bindings {
 
-using BuilderClass = pybind11::class_<program::ProgramBuilder>;
+using BuilderClass = pybind11::class_<PythonBuilder>;
 
 // config.cpp: threads, caches, instruction sets, build facts, test hooks.
 void register_config(pybind11::module_& module);
@@ -26,6 +26,8 @@ void register_steps(pybind11::module_& module, BuilderClass& builder);
 void register_callable(pybind11::module_& module);
 // structure.cpp: Structure, the states of structures, the traces of a thread.
 void register_structure(pybind11::module_& module);
+// text.cpp: Text, and the comparison of two programs.
+void register_text(pybind11::module_& module);
 // watch.cpp: Watch, what a program has taken of Python.
 void register_watch(pybind11::module_& module);
 // limits.cpp: the measured limits of the machine.

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/fp_environment.h"
+#include "program/text.h"
 
 namespace lamella::program {
 namespace {
@@ -27,13 +28,6 @@ constexpr double kMeetNs = 800;
 constexpr double kCrowdNs = 20e6;
 // Releasing and taking the GIL costs 40 to 75 ns: nothing beside this.
 constexpr double kLongNs = 20e3;
-
-std::vector<base::ArenaRange> zones_of(const std::vector<GuardedRange>& guards,
-                                       std::size_t arena_bytes) {
-  std::vector<base::ArenaRange> ranges;
-  for (const GuardedRange& guard : guards) ranges.push_back({guard.offset, guard.bytes});
-  return base::guard_zones(ranges, arena_bytes);
-}
 
 // The cells of what is accessed so or more, each once; in one order, so that few collide half-way.
 std::vector<Cell> cells_of(const std::vector<ConstantArray>& constants, Access least) {
@@ -56,27 +50,54 @@ struct TeamContext {
 
 }  // namespace
 
-Program::Program(ProgramBuilder&& builder)
-    : inputs_(std::move(builder.inputs_)),
-      outputs_(std::move(builder.outputs_)),
-      arena_bytes_(builder.arena_bytes_),
-      isa_(builder.table_->isa),
-      steps_(std::move(builder.steps_)),
-      cells_(cells_of(builder.constants_, Access::hold)),
-      all_cells_(cells_of(builder.constants_, Access::read)),
-      random_(builder.random_ == kNever
+Program::Program(const Recording& recording, Made made)
+    : inputs_(recording.inputs),
+      outputs_(recording.outputs),
+      arena_bytes_(made.placement.bytes),
+      isa_(recording.table->isa),
+      steps_(std::move(made.steps)),
+      cells_(cells_of(recording.constants, Access::hold)),
+      all_cells_(cells_of(recording.constants, Access::read)),
+      random_(recording.random == kNever
                   ? nullptr
-                  : reinterpret_cast<std::int64_t*>(builder.constants_[builder.random_].data)),
-      workspaces_(arena_bytes_, zones_of(builder.guards_, arena_bytes_),
-                  1 + inputs_.size() + outputs_.size(), std::move(builder.constants_),
-                  std::move(builder.prepared_), std::move(builder.extras_)) {
+                  : reinterpret_cast<std::int64_t*>(recording.constants[recording.random].data)),
+      workspaces_(arena_bytes_, base::guard_zones(made.placement.guarded, arena_bytes_),
+                  recording.first_extra(), recording.constants, recording.prepared,
+                  recording.extras) {
   draws_ = random_ == nullptr &&
            std::any_of(steps_.begin(), steps_.end(), [](const auto& s) { return s->draws(); });
-  if (workspaces_.reads_versions() && builder.first_write_ < steps_.size()) {
-    check_at_ = static_cast<int>(builder.first_write_);
+  if (workspaces_.reads_versions() && recording.first_write < steps_.size()) {
+    check_at_ = static_cast<int>(recording.first_write);
   }
   plan_team();
   is_long_ = cost_ns_ > kLongNs;
+}
+
+Program::Program(Recording recording) : Program(recording, make_steps(recording)) {
+  recording_ = std::make_shared<Recording>(std::move(recording));
+}
+
+Program::Program(Recording& recording, std::shared_ptr<const Text> text,
+                 std::vector<std::int64_t> extents)
+    : Program(recording, make_steps(recording)) {
+  text_ = std::move(text);
+  extents_ = std::move(extents);
+}
+
+std::shared_ptr<const Recording> Program::recorded() const {
+  return recording_ ? recording_ : text_->recorded_at(extents_);
+}
+
+std::size_t Program::nbytes() const {
+  std::size_t bytes = sizeof(*this) + workspaces_.nbytes();
+  for (const auto& step : steps_) bytes += step->nbytes() + sizeof(step) + 2;
+  for (const auto* specs : {&inputs_, &outputs_}) {
+    for (const ArraySpec& spec : *specs) {
+      bytes += sizeof(spec) + spec.shape.size() * sizeof(std::size_t);
+    }
+  }
+  bytes += (cells_.size() + all_cells_.size()) * sizeof(Cell);
+  return bytes + extents_.size() * sizeof(std::int64_t) + (recording_ ? recording_->nbytes() : 0);
 }
 
 // Which steps the whole team shares, so that two members are done soonest, and behind which of them

@@ -15,15 +15,27 @@
 #include <vector>
 
 #include "base/parallel.h"
-#include "program/builder.h"
 #include "program/changes.h"
+#include "program/recording.h"
 #include "program/workspace.h"
 
 namespace lamella::program {
 
+class Text;
+
 class Program {
  public:
-  explicit Program(ProgramBuilder&& builder);
+  explicit Program(Recording recording);
+  // Made by a text for these extents; keeps no recording of its own.
+  Program(Recording& recording, std::shared_ptr<const Text> text,
+          std::vector<std::int64_t> extents);
+
+  // What it is made of, as it was recorded.
+  std::shared_ptr<const Recording> recorded() const;
+  // Where the ranges of its arena lie, computed again.
+  Placement placement() const { return place_ranges(*recorded()); }
+  // Its own memory, without packed weights and arenas; under the callers' common lock.
+  std::size_t nbytes() const;
 
   const std::vector<ArraySpec>& inputs() const { return inputs_; }
   const std::vector<ArraySpec>& outputs() const { return outputs_; }
@@ -43,6 +55,8 @@ class Program {
 
  private:
   friend class Run;
+
+  Program(const Recording& recording, Made made);
 
   bool attempt(Workspace& workspace, bool insist) const {
     if (workspace.epoch == 0) return false;
@@ -87,6 +101,10 @@ class Program {
   int sleeping_team_ = 1, awake_team_ = 1;
   bool is_long_ = false;
   bool draws_ = false;
+  // Where it comes from: a recording of its own, or a text.
+  std::shared_ptr<Recording> recording_;
+  std::shared_ptr<const Text> text_;
+  std::vector<std::int64_t> extents_;
 };
 
 // One run: set every input and output, then attempt() until it succeeds.

@@ -61,6 +61,18 @@ Workspace* WorkspacePool::make() {
   return idle_.back();
 }
 
+std::size_t WorkspacePool::nbytes() const {
+  std::size_t bytes = constants_.size() * sizeof(ConstantArray) +
+                      extras_.size() * sizeof(ExtraBuffer) + reads_.size() * sizeof(reads_[0]);
+  for (const PreparedArray& one : prepared_) {
+    bytes += sizeof(one) + one.kind.size() + sizeof(Slot) + sizeof(PreparedShare);
+  }
+  constexpr std::size_t kPrepared = 2 * sizeof(Workspace::prepared[0]) + sizeof(Claim);
+  const std::size_t one = sizeof(Workspace) + (first_extra_ + extras_.size()) * sizeof(void*) +
+                          reads_.size() * sizeof(std::int64_t) + prepared_.size() * kPrepared;
+  return bytes + all_.size() * one;
+}
+
 bool WorkspacePool::unchanged(const Workspace& workspace) const {
   std::atomic_thread_fence(std::memory_order_acquire);
   for (std::size_t i = 0; i < reads_.size(); ++i) {

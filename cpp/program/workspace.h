@@ -17,11 +17,11 @@
 #include <vector>
 
 #include "base/arena.h"
-#include "program/builder.h"
 #include "program/changes.h"
 #include "program/epochs.h"
 #include "program/prepared.h"
 #include "program/random_state.h"
+#include "program/recording.h"
 #include "steps/step.h"
 
 namespace lamella::program {
@@ -119,6 +119,9 @@ class WorkspacePool {
   }
 
   const std::vector<ConstantArray>& constants() const { return constants_; }
+
+  // What it holds beside itself, without arenas and prepared arrays; under the callers' common lock.
+  std::size_t nbytes() const;
 
  private:
   Workspace* make();

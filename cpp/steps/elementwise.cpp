@@ -285,6 +285,15 @@ void Elementwise::choose_block() {
   if (longest > 0) grain_ = block_ = block_ / longest * longest;
 }
 
+std::size_t Elementwise::nbytes() const {
+  std::size_t bytes = sizeof(*this) + heap_of(inputs_) + heap_of(types_) + heap_of(operations_) +
+                      heap_of(places_) + heap_of(rows_);
+  for (const Input& input : inputs_) {
+    bytes += heap_of(input.row_strides) + heap_of(input.shape) + heap_of(input.strides);
+  }
+  return bytes;
+}
+
 void Elementwise::gather(const Input& input, const std::byte* origin, std::size_t first,
                          std::size_t n, std::byte* block) const {
   switch (input.item) {

@@ -22,22 +22,24 @@
 namespace lamella::steps {
 
 struct ElementwiseSpec {
+  static constexpr const char* kKind = "ElementwiseSpec";
+
   Shape shape;
   // Of each operand: its type, and its strides in elements, where 0 repeats the value.
   std::vector<DType> dtypes;
   std::vector<Strides> strides;
   std::vector<Instruction> code;
 
-  static constexpr auto fields(auto& s) {
-    return std::tuple{field("shape", s.shape), field("dtypes", s.dtypes),
-                      field("strides", s.strides), field("code", s.code)};
+  auto fields() {
+    return std::array{field("shape", shape), field("dtypes", dtypes), field("strides", strides),
+                      field("code", code)};
   }
 
   struct Slots {
     std::vector<Slot> x;
     Slot y;
 
-    static constexpr auto fields(auto& s) { return std::tuple{field("x", s.x), field("y", s.y)}; }
+    auto fields() { return std::array{field("x", x), field("y", y)}; }
   };
 };
 
@@ -59,6 +61,7 @@ class Elementwise final : public Step {
   void run(const Frame& frame, const base::Team& team) const override;
   double cost() const override { return cost_; }
   const char* name() const override { return "elementwise"; }
+  std::size_t nbytes() const override;
 
  private:
   // How an operand reaches the kernels: its own memory, one element at a time or one for all; or

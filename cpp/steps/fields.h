@@ -1,86 +1,71 @@
 // SPDX-License-Identifier: Apache-2.0
 // How a kind of step describes itself: a spec of numbers and names, and the slots of its arrays.
 //
-// Both are plain structs whose `fields` names the members once, in a fixed order: a tuple of Field.
-// What Python passes, comparison, listing and formulas for numbers follow from that tuple. A member
-// is an integer, a bool, a double, a string, a DType, an Instruction, a Slot, or a vector of those.
+// Both are plain structs whose `fields` names the members once, in a fixed order. What Python passes,
+// comparison, listing and formulas for numbers follow from that: each works on the fields of any
+// kind, none is written for one.
 #pragma once
 
-#include <bit>
-#include <concepts>
+#include <array>
 #include <cstddef>
 #include <cstdint>
-#include <tuple>
-#include <type_traits>
-#include <utility>
+#include <optional>
+#include <span>
+#include <string>
+#include <variant>
 #include <vector>
+
+#include "steps/dtype.h"
+#include "steps/instruction.h"
+#include "steps/step.h"
+#include "steps/strides.h"
 
 namespace lamella::steps {
 
-template <class T>
+// All that a member can be.
+using Member =
+    std::variant<std::size_t*, std::ptrdiff_t*, bool*, double*, std::string*, DType*, Shape*,
+                 Strides*, std::vector<double>*, std::vector<DType>*, std::vector<Strides>*,
+                 std::vector<Instruction>*, Slot*, std::optional<Slot>*, std::vector<Slot>*>;
+
 struct Field {
   const char* name;
-  T& member;
-  bool optional;  // has the struct's own value when it is not given
+  Member member;
+  bool optional;  // keeps the struct's own value when it is not given
 };
 
 template <class T>
-constexpr Field<T> field(const char* name, T& member) {
-  return {name, member, false};
+Field field(const char* name, T& member) {
+  return {name, &member, false};
 }
 template <class T>
-constexpr Field<T> optional_field(const char* name, T& member) {
-  return {name, member, true};
+Field optional_field(const char* name, T& member) {
+  return {name, &member, true};
 }
 
-// Calls visit(field) for each field of a spec or of its slots.
-template <class Struct, class Visit>
-void for_each_field(Struct& object, const Visit& visit) {
-  std::apply([&](const auto&... each) { (visit(each), ...); },
-             std::remove_const_t<Struct>::fields(object));
+// The fields of a struct behind those of what it is derived from.
+template <std::size_t N, std::size_t M>
+std::array<Field, N + M> joined(const std::array<Field, N>& a, const std::array<Field, M>& b) {
+  std::array<Field, N + M> all;
+  for (std::size_t i = 0; i < N; ++i) all[i] = a[i];
+  for (std::size_t i = 0; i < M; ++i) all[N + i] = b[i];
+  return all;
 }
 
-// Sizes, strides and counts: what a formula can stand for.
-template <class T>
-concept Number = std::integral<T> && !std::same_as<T, bool>;
+// One size, stride or count among the members: what a formula can stand for.
+struct Number {
+  std::int64_t* at = nullptr;
+  bool is_signed = false;
+};
 
-template <class T>
-inline constexpr bool is_vector = false;
-template <class T>
-inline constexpr bool is_vector<std::vector<T>> = true;
+// The numbers and slots among the members, in order.
+std::vector<Number> numbers_of(std::span<const Field> fields);
+std::vector<Slot*> slots_of(std::span<const Field> fields);
 
-// Calls visit(integer) for each integer among the members, in order.
-template <class T, class Visit>
-void for_each_number(T& member, const Visit& visit) {
-  using Plain = std::remove_const_t<T>;
-  if constexpr (Number<Plain>) {
-    visit(member);
-  } else if constexpr (is_vector<Plain>) {
-    for (auto& item : member) for_each_number(item, visit);
-  } else if constexpr (requires { Plain::fields(member); }) {
-    for_each_field(member, [&](const auto& each) { for_each_number(each.member, visit); });
-  }
-}
+// What the members hold beside themselves.
+std::size_t heap_bytes(std::span<const Field> fields);
 
-// Whether two members are the same, floating numbers bit by bit.
-template <class T>
-bool same_member(const T& a, const T& b) {
-  if constexpr (std::same_as<T, double>) {
-    return std::bit_cast<std::uint64_t>(a) == std::bit_cast<std::uint64_t>(b);
-  } else if constexpr (is_vector<T>) {
-    if (a.size() != b.size()) return false;
-    for (std::size_t i = 0; i < a.size(); ++i) {
-      if (!same_member(a[i], b[i])) return false;
-    }
-    return true;
-  } else if constexpr (requires { T::fields(a); }) {
-    return [&]<std::size_t... I>(const auto& x, const auto& y, std::index_sequence<I...>) {
-      return (same_member(std::get<I>(x).member, std::get<I>(y).member) && ...);
-    }(T::fields(a), T::fields(b),
-           std::make_index_sequence<std::tuple_size_v<decltype(T::fields(a))>>());
-  } else {
-    return a == b;
-  }
-}
+// A member as Python would write it; equal members have equal texts, floating numbers bit by bit.
+std::string text_of(const Member& member);
 
 }  // namespace lamella::steps

@@ -50,6 +50,7 @@ class Gather final : public Step {
            static_cast<double>(spec_.count) * (20.0 + 0.05 * static_cast<double>(spec_.row_bytes));
   }
   const char* name() const override { return "gather"; }
+  std::size_t nbytes() const override { return sizeof(*this); }
 
  private:
   GatherSpec spec_;
@@ -80,6 +81,7 @@ class Index final : public Step {
 
   double cost() const override { return 20.0 + static_cast<double>(spec_.count); }
   const char* name() const override { return "index"; }
+  std::size_t nbytes() const override { return sizeof(*this); }
 
  private:
   IndexSpec spec_;
@@ -126,6 +128,7 @@ class IndexCopy final : public Step {
     return 20.0 + rows * (4.0 + 0.05 * bytes) + (in_place_ ? 0.0 : 0.05 * copied);
   }
   const char* name() const override { return "index_copy"; }
+  std::size_t nbytes() const override { return sizeof(*this); }
 
  private:
   IndexCopySpec spec_;
@@ -184,6 +187,7 @@ class ScatterAdd final : public Step {
            0.03 * static_cast<double>(spec_.rows) * bytes;
   }
   const char* name() const override { return "scatter_add"; }
+  std::size_t nbytes() const override { return sizeof(*this); }
 
  private:
   static base::Team::Range whole(std::size_t total) { return {0, total}; }

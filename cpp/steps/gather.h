@@ -19,12 +19,14 @@
 namespace lamella::steps {
 
 struct GatherSpec {
+  static constexpr const char* kKind = "GatherSpec";
+
   std::size_t row_bytes = 0, rows = 0, count = 0;
   bool from_end = false;  // negative indices count from the end
 
-  static constexpr auto fields(auto& s) {
-    return std::tuple{field("row_bytes", s.row_bytes), field("rows", s.rows),
-                      field("count", s.count), optional_field("from_end", s.from_end)};
+  auto fields() {
+    return std::array{field("row_bytes", row_bytes), field("rows", rows), field("count", count),
+                      optional_field("from_end", from_end)};
   }
 
   struct Slots {
@@ -32,25 +34,27 @@ struct GatherSpec {
     Slot indices;  // count int64
     Slot y;        // count x row_bytes; overlaps neither
 
-    static constexpr auto fields(auto& s) {
-      return std::tuple{field("table", s.table), field("indices", s.indices), field("y", s.y)};
+    auto fields() {
+      return std::array{field("table", table), field("indices", indices), field("y", y)};
     }
   };
 };
 
 struct ScatterAddSpec {
+  static constexpr const char* kKind = "ScatterAddSpec";
+
   DType dtype = DType::f32;
   std::size_t rows = 0, cols = 0, count = 0;
   std::int64_t skipped = -1;  // rows of x with this index are left out; -1 for none
   bool from_end = false;      // negative indices count from the end
 
-  static constexpr auto fields(auto& s) {
-    return std::tuple{field("dtype", s.dtype),
-                      field("rows", s.rows),
-                      field("cols", s.cols),
-                      field("count", s.count),
-                      optional_field("skipped", s.skipped),
-                      optional_field("from_end", s.from_end)};
+  auto fields() {
+    return std::array{field("dtype", dtype),
+                      field("rows", rows),
+                      field("cols", cols),
+                      field("count", count),
+                      optional_field("skipped", skipped),
+                      optional_field("from_end", from_end)};
   }
 
   struct Slots {
@@ -58,39 +62,39 @@ struct ScatterAddSpec {
     Slot x;        // count x cols, contiguous
     Slot y;        // rows x cols; overlaps neither
 
-    static constexpr auto fields(auto& s) {
-      return std::tuple{field("indices", s.indices), field("x", s.x), field("y", s.y)};
-    }
+    auto fields() { return std::array{field("indices", indices), field("x", x), field("y", y)}; }
   };
 };
 
 // Indices judged ahead of a step that must not fail, counted from the front.
 struct IndexSpec {
+  static constexpr const char* kKind = "IndexSpec";
+
   std::size_t rows = 0, count = 0;
   bool from_end = false;  // negative indices count from the end
 
-  static constexpr auto fields(auto& s) {
-    return std::tuple{field("rows", s.rows), field("count", s.count),
-                      optional_field("from_end", s.from_end)};
+  auto fields() {
+    return std::array{field("rows", rows), field("count", count),
+                      optional_field("from_end", from_end)};
   }
 
   struct Slots {
     Slot indices;  // count int64
     Slot y;        // the same; may be indices itself
 
-    static constexpr auto fields(auto& s) {
-      return std::tuple{field("indices", s.indices), field("y", s.y)};
-    }
+    auto fields() { return std::array{field("indices", indices), field("y", y)}; }
   };
 };
 
 // An index outside [0, rows) writes nothing, so that the step cannot fail.
 struct IndexCopySpec {
+  static constexpr const char* kKind = "IndexCopySpec";
+
   std::size_t outer = 0, rows = 0, count = 0, row_bytes = 0;
 
-  static constexpr auto fields(auto& s) {
-    return std::tuple{field("outer", s.outer), field("rows", s.rows), field("count", s.count),
-                      field("row_bytes", s.row_bytes)};
+  auto fields() {
+    return std::array{field("outer", outer), field("rows", rows), field("count", count),
+                      field("row_bytes", row_bytes)};
   }
 
   struct Slots {
@@ -99,9 +103,9 @@ struct IndexCopySpec {
     Slot source;   // outer x count x row_bytes, contiguous
     Slot y;        // as x; may be x itself, of which then only what is new is written
 
-    static constexpr auto fields(auto& s) {
-      return std::tuple{field("x", s.x), field("indices", s.indices), field("source", s.source),
-                        field("y", s.y)};
+    auto fields() {
+      return std::array{field("x", x), field("indices", indices), field("source", source),
+                        field("y", y)};
     }
   };
 };

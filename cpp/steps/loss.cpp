@@ -56,6 +56,7 @@ class ClassLoss final : public Step {
   }
   double cost() const override { return cost_; }
   const char* name() const final { return spec_.log_probabilities ? "nll" : "cross_entropy"; }
+  std::size_t nbytes() const override { return sizeof(*this); }
 
  private:
   // Members' shares begin at whole cache lines where rows are short, and at whole registers of rows

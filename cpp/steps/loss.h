@@ -18,16 +18,18 @@
 namespace lamella::steps {
 
 struct ClassLossSpec {
+  static constexpr const char* kKind = "ClassLossSpec";
+
   DType dtype = DType::f32;  // float32 or float64
   std::size_t rows = 0, cols = 0;
   bool log_probabilities = false;  // what x holds, instead of logits
   std::int64_t ignored = 0;
   double smoothing = 0;  // in [0, 1]; 0 for log-probabilities
 
-  static constexpr auto fields(auto& s) {
-    return std::tuple{field("dtype", s.dtype),     field("rows", s.rows),
-                      field("cols", s.cols),       field("log_probabilities", s.log_probabilities),
-                      field("ignored", s.ignored), field("smoothing", s.smoothing)};
+  auto fields() {
+    return std::array{field("dtype", dtype),     field("rows", rows),
+                      field("cols", cols),       field("log_probabilities", log_probabilities),
+                      field("ignored", ignored), field("smoothing", smoothing)};
   }
 
   struct Slots {
@@ -36,13 +38,13 @@ struct ClassLossSpec {
     // Not computed where there is no slot: (rows), (rows, cols) and (rows).
     std::optional<Slot> losses, slopes, weights;
 
-    static constexpr auto fields(auto& s) {
-      return std::tuple{field("x", s.x),
-                        field("target", s.target),
-                        optional_field("weight", s.weight),
-                        optional_field("losses", s.losses),
-                        optional_field("slopes", s.slopes),
-                        optional_field("weights", s.weights)};
+    auto fields() {
+      return std::array{field("x", x),
+                        field("target", target),
+                        optional_field("weight", weight),
+                        optional_field("losses", losses),
+                        optional_field("slopes", slopes),
+                        optional_field("weights", weights)};
     }
   };
 };

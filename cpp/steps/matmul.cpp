@@ -33,6 +33,10 @@ class MatMul final : public Step {
   void run(const Frame& frame, const base::Team& team) const override;
   double cost() const override { return cost_; }
   const char* name() const override { return "matmul"; }
+  std::size_t nbytes() const override {
+    return sizeof(*this) + heap_of(params_) + heap_of(batch_) + heap_of(a_batch_) +
+           heap_of(b_batch_);
+  }
 
  private:
   // One product's pointers.
@@ -351,7 +355,6 @@ void arrays(const MatMulSpec& spec, const MatMulSpec::Slots& slots, ArrayList& l
   if (slots.bias) list.push_back(contiguous(*slots.bias, spec.n, item));
   if (slots.residual) list.push_back(contiguous(*slots.residual, results, item));
   list.push_back(contiguous(slots.y, results, item, Use::written));
-  if (slots.scratch) list.push_back({*slots.scratch, scratch_bytes(spec), 64, true, Use::written});
 }
 
 double work(const MatMulSpec& spec) {

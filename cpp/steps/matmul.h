@@ -23,6 +23,8 @@
 namespace lamella::steps {
 
 struct MatMulSpec {
+  static constexpr const char* kKind = "MatMulSpec";
+
   DType dtype = DType::f32;  // f32 or f64
   std::vector<std::size_t> batch;
   std::size_t m = 0, n = 0, k = 0;
@@ -35,21 +37,21 @@ struct MatMulSpec {
   std::string activation;  // name of a unary kernel; empty for none
   std::vector<double> activation_params;
 
-  static constexpr auto fields(auto& s) {
-    return std::tuple{field("dtype", s.dtype),
-                      field("batch", s.batch),
-                      field("m", s.m),
-                      field("n", s.n),
-                      field("k", s.k),
-                      field("a_batch", s.a_batch),
-                      field("a_row", s.a_row),
-                      field("a_k", s.a_k),
-                      field("b_batch", s.b_batch),
-                      field("b_k", s.b_k),
-                      field("b_col", s.b_col),
-                      field("b_constant", s.b_constant),
-                      optional_field("activation", s.activation),
-                      optional_field("activation_params", s.activation_params)};
+  auto fields() {
+    return std::array{field("dtype", dtype),
+                      field("batch", batch),
+                      field("m", m),
+                      field("n", n),
+                      field("k", k),
+                      field("a_batch", a_batch),
+                      field("a_row", a_row),
+                      field("a_k", a_k),
+                      field("b_batch", b_batch),
+                      field("b_k", b_k),
+                      field("b_col", b_col),
+                      field("b_constant", b_constant),
+                      optional_field("activation", activation),
+                      optional_field("activation_params", activation_params)};
   }
 
   struct Slots {
@@ -59,13 +61,9 @@ struct MatMulSpec {
     std::optional<Slot> scratch;  // scratch_bytes bytes, aligned to 64
     std::optional<Slot> packed;   // where the step of preparation() writes; for a constant b
 
-    static constexpr auto fields(auto& s) {
-      return std::tuple{field("a", s.a),
-                        field("b", s.b),
-                        optional_field("bias", s.bias),
-                        optional_field("residual", s.residual),
-                        field("y", s.y),
-                        optional_field("scratch", s.scratch)};
+    auto fields() {
+      return std::array{field("a", a), field("b", b), optional_field("bias", bias),
+                        optional_field("residual", residual), field("y", y)};
     }
   };
 };
@@ -78,6 +76,9 @@ std::size_t packed_bytes(const MatMulSpec& spec);
 // has changed.
 std::optional<Preparation> preparation(const kernels::KernelTable& table, const MatMulSpec& spec,
                                        const MatMulSpec::Slots& slots);
+
+// Whether what is packed for one product serves the other.
+bool same_preparation(const MatMulSpec& a, const MatMulSpec& b);
 
 // Bytes of arena scratch (aligned to 64) the product wants. Reads dtype, batch, m, n, k, b_k, b_col
 // and b_constant only.

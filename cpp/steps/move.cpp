@@ -228,6 +228,7 @@ class Copy final : public Step {
   }
   double cost() const override { return cost_; }
   const char* name() const override { return "copy"; }
+  std::size_t nbytes() const override { return sizeof(*this) + heap_of(outer_); }
 
  private:
   // Takes the plane's two dimensions out of the list and chooses how it is copied. The costs are
@@ -285,6 +286,7 @@ class Fill final : public Step {
     return 20.0 + 0.02 * static_cast<double>(sizeof(T)) * static_cast<double>(count_);
   }
   const char* name() const override { return "fill"; }
+  std::size_t nbytes() const override { return sizeof(*this); }
 
  private:
   Slot y_;

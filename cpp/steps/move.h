@@ -18,20 +18,22 @@
 namespace lamella::steps {
 
 struct CopySpec {
+  static constexpr const char* kKind = "CopySpec";
+
   std::size_t item_bytes = 0;  // 1, 4 or 8
   Shape shape;
   Strides x_strides;  // in elements; negative and zero allowed
   Strides y_strides;  // in elements; positive, no element written twice
 
-  static constexpr auto fields(auto& s) {
-    return std::tuple{field("item_bytes", s.item_bytes), field("shape", s.shape),
-                      field("x_strides", s.x_strides), field("y_strides", s.y_strides)};
+  auto fields() {
+    return std::array{field("item_bytes", item_bytes), field("shape", shape),
+                      field("x_strides", x_strides), field("y_strides", y_strides)};
   }
 
   struct Slots {
     Slot x, y;
 
-    static constexpr auto fields(auto& s) { return std::tuple{field("x", s.x), field("y", s.y)}; }
+    auto fields() { return std::array{field("x", x), field("y", y)}; }
   };
 };
 
@@ -43,18 +45,20 @@ void arrays(const CopySpec& spec, const CopySpec::Slots& slots, ArrayList& list)
 double work(const CopySpec& spec);
 
 struct FillSpec {
+  static constexpr const char* kKind = "FillSpec";
+
   DType dtype = DType::f32;
   std::size_t count = 0;
   double value = 0;  // converted to dtype; must be whole for int64, 0 or 1 for bool
 
-  static constexpr auto fields(auto& s) {
-    return std::tuple{field("dtype", s.dtype), field("count", s.count), field("value", s.value)};
+  auto fields() {
+    return std::array{field("dtype", dtype), field("count", count), field("value", value)};
   }
 
   struct Slots {
     Slot y;
 
-    static constexpr auto fields(auto& s) { return std::tuple{field("y", s.y)}; }
+    auto fields() { return std::array{field("y", y)}; }
   };
 };
 

@@ -100,6 +100,7 @@ class UpdateScalars final : public Step {
   // Three powers at most.
   double cost() const override { return 60.0; }
   const char* name() const override { return "update_scalars"; }
+  std::size_t nbytes() const override { return sizeof(*this); }
 
  private:
   UpdateScalarsSpec::Slots slots_;
@@ -134,6 +135,9 @@ class Update final : public Step {
   }
   double cost() const override { return cost_; }
   const char* name() const override { return "update"; }
+  std::size_t nbytes() const override {
+    return sizeof(*this) + heap_of(slots_.x) + heap_of(slots_.y);
+  }
 
  private:
   std::size_t count_;

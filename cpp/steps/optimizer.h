@@ -21,12 +21,12 @@ namespace lamella::steps {
 inline constexpr std::size_t kUpdateScalars = 9;
 
 struct UpdateScalarsSpec {
+  static constexpr const char* kKind = "UpdateScalarsSpec";
+
   std::string rule;       // sgd, adam, adamw, rmsprop or adagrad
   std::size_t count = 0;  // hyper-parameters
 
-  static constexpr auto fields(auto& s) {
-    return std::tuple{field("rule", s.rule), field("count", s.count)};
-  }
+  auto fields() { return std::array{field("rule", rule), field("count", count)}; }
 
   struct Slots {
     Slot step;     // float64: steps made so far
@@ -34,9 +34,9 @@ struct UpdateScalarsSpec {
     Slot next;     // float64: step + 1; may be exactly `step`
     Slot scalars;  // float64 (kUpdateScalars)
 
-    static constexpr auto fields(auto& s) {
-      return std::tuple{field("step", s.step), field("hyper", s.hyper), field("next", s.next),
-                        field("scalars", s.scalars)};
+    auto fields() {
+      return std::array{field("step", step), field("hyper", hyper), field("next", next),
+                        field("scalars", scalars)};
     }
   };
 };
@@ -48,12 +48,14 @@ void arrays(const UpdateScalarsSpec& spec, const UpdateScalarsSpec::Slots& slots
 double work(const UpdateScalarsSpec& spec);
 
 struct UpdateSpec {
+  static constexpr const char* kKind = "UpdateSpec";
+
   std::string rule;          // an entry of the kernels' family
   DType dtype = DType::f32;  // float32 or float64
   std::size_t count = 0;
 
-  static constexpr auto fields(auto& s) {
-    return std::tuple{field("rule", s.rule), field("dtype", s.dtype), field("count", s.count)};
+  auto fields() {
+    return std::array{field("rule", rule), field("dtype", dtype), field("count", count)};
   }
 
   struct Slots {
@@ -61,9 +63,7 @@ struct UpdateSpec {
     Slot scalars;
     std::vector<Slot> y;  // the new parameter, the new state; each may be exactly any of x
 
-    static constexpr auto fields(auto& s) {
-      return std::tuple{field("x", s.x), field("scalars", s.scalars), field("y", s.y)};
-    }
+    auto fields() { return std::array{field("x", x), field("scalars", scalars), field("y", y)}; }
   };
 };
 

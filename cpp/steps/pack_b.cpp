@@ -3,6 +3,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <tuple>
 
 #include "base/checked.h"
 #include "steps/lookup.h"
@@ -84,6 +85,9 @@ class PackB final : public Step {
     return 0.2 * static_cast<double>(copy_) * static_cast<double>(count_);
   }
   const char* name() const override { return "pack_b"; }
+  std::size_t nbytes() const override {
+    return sizeof(*this) + heap_of(distinct_.shape) + heap_of(distinct_.strides);
+  }
 
  private:
   const kernels::GemmKernels<T>& kernels_;
@@ -187,6 +191,18 @@ std::size_t packed_bytes(const MatMulSpec& spec) {
   if (!spec.b_constant) return 0;
   const size_t one = base::checked_mul(copy_size(spec, form_of(spec, 0)), item_bytes(spec.dtype));
   return base::checked_round_up(base::checked_mul(one, element_count(Distinct(spec).shape)), 64);
+}
+
+bool same_preparation(const MatMulSpec& a, const MatMulSpec& b) {
+  if (!a.b_constant && !b.b_constant) return true;
+  const auto read = [](const MatMulSpec& s) {
+    return std::tie(s.dtype, s.n, s.k, s.b_k, s.b_col, s.b_constant, s.b_batch);
+  };
+  bool same = read(a) == read(b);
+  for (size_t d = 0; d < a.batch.size() && same; ++d) {
+    same = a.b_batch[d] == 0 || a.batch[d] == b.batch[d];
+  }
+  return same || (packed_bytes(a) == 0 && packed_bytes(b) == 0);
 }
 
 std::optional<Preparation> preparation(const kernels::KernelTable& table, const MatMulSpec& spec,

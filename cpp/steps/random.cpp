@@ -46,6 +46,7 @@ class Dropout final : public Step {
 
   double cost() const override { return 20.0 + kernel_.cost * static_cast<double>(spec_.count); }
   const char* name() const override { return "dropout"; }
+  std::size_t nbytes() const override { return sizeof(*this); }
   bool draws() const override { return true; }
 
  private:

@@ -16,20 +16,22 @@
 namespace lamella::steps {
 
 struct DropoutSpec {
+  static constexpr const char* kKind = "DropoutSpec";
+
   DType dtype = DType::f32;  // float32 or float64
   std::size_t count = 0;
   double p = 0.5;            // probability that an element becomes zero, in [0, 1]
   std::uint64_t stream = 0;  // tells the dropouts of one program apart, below 2^16
 
-  static constexpr auto fields(auto& s) {
-    return std::tuple{field("dtype", s.dtype), field("count", s.count), field("p", s.p),
-                      field("stream", s.stream)};
+  auto fields() {
+    return std::array{field("dtype", dtype), field("count", count), field("p", p),
+                      field("stream", stream)};
   }
 
   struct Slots {
     Slot x, y;  // y may be exactly x
 
-    static constexpr auto fields(auto& s) { return std::tuple{field("x", s.x), field("y", s.y)}; }
+    auto fields() { return std::array{field("x", x), field("y", y)}; }
   };
 };
 

@@ -39,6 +39,7 @@ class ReduceRows final : public Step {
   }
   double cost() const override { return cost_; }
   const char* name() const override { return "reduce"; }
+  std::size_t nbytes() const override { return sizeof(*this); }
 
  private:
   ReduceSpec spec_;
@@ -81,6 +82,7 @@ class ReduceColumns final : public Step {
   }
   double cost() const override { return cost_; }
   const char* name() const override { return "reduce"; }
+  std::size_t nbytes() const override { return sizeof(*this); }
 
  private:
   ReduceSpec spec_;

@@ -19,27 +19,29 @@
 namespace lamella::steps {
 
 struct ReduceSpec {
+  static constexpr const char* kKind = "ReduceSpec";
+
   std::string kind;          // sum mean max min prod logsumexp var std argmax argmin
   DType dtype = DType::f32;  // of x: float32 or float64
   std::size_t outer = 0, size = 0, inner = 0;
   bool columns = false;     // with inner > 1 always
   double correction = 1.0;  // var divides by size - correction, or by 0 if that is negative
 
-  static constexpr auto fields(auto& s) {
-    return std::tuple{field("kind", s.kind),
-                      field("dtype", s.dtype),
-                      field("outer", s.outer),
-                      field("size", s.size),
-                      field("inner", s.inner),
-                      optional_field("columns", s.columns),
-                      optional_field("correction", s.correction)};
+  auto fields() {
+    return std::array{field("kind", kind),
+                      field("dtype", dtype),
+                      field("outer", outer),
+                      field("size", size),
+                      field("inner", inner),
+                      optional_field("columns", columns),
+                      optional_field("correction", correction)};
   }
 
   struct Slots {
     Slot x;  // (outer, size, inner)
     Slot y;  // (outer, inner), of x's type; int64 for argmax and argmin
 
-    static constexpr auto fields(auto& s) { return std::tuple{field("x", s.x), field("y", s.y)}; }
+    auto fields() { return std::array{field("x", x), field("y", y)}; }
   };
 };
 

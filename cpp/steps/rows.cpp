@@ -41,6 +41,7 @@ class Softmax final : public Step {
   }
   double cost() const override { return cost_; }
   const char* name() const override { return name_; }
+  std::size_t nbytes() const override { return sizeof(*this); }
 
  private:
   RowsSpec spec_;
@@ -70,6 +71,7 @@ class LayerNorm final : public Step {
   }
   double cost() const override { return cost_; }
   const char* name() const override { return "layer_norm"; }
+  std::size_t nbytes() const override { return sizeof(*this); }
 
  private:
   LayerNormSpec spec_;
@@ -98,6 +100,7 @@ class RmsNorm final : public Step {
   }
   double cost() const override { return cost_; }
   const char* name() const override { return "rms_norm"; }
+  std::size_t nbytes() const override { return sizeof(*this); }
 
  private:
   RmsNormSpec spec_;

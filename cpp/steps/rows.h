@@ -21,61 +21,61 @@ struct RowsSpec {
   DType dtype = DType::f32;  // float32 or float64
   std::size_t rows = 0, cols = 0;
 
-  static constexpr auto fields(auto& s) {
-    return std::tuple{field("dtype", s.dtype), field("rows", s.rows), field("cols", s.cols)};
+  auto fields() {
+    return std::array{field("dtype", dtype), field("rows", rows), field("cols", cols)};
   }
 };
 
 // Softmax of each row, or its logarithm.
 struct SoftmaxSpec : RowsSpec {
+  static constexpr const char* kKind = "SoftmaxSpec";
+
   bool log = false;
 
-  static constexpr auto fields(auto& s) {
-    return std::tuple_cat(RowsSpec::fields(s), std::tuple{field("log", s.log)});
-  }
+  auto fields() { return joined(RowsSpec::fields(), std::array{field("log", log)}); }
 
   struct Slots {
     Slot x, y;
 
-    static constexpr auto fields(auto& s) { return std::tuple{field("x", s.x), field("y", s.y)}; }
+    auto fields() { return std::array{field("x", x), field("y", y)}; }
   };
 };
 
 // y = (x - mean) / sqrt(var + epsilon) * weight + bias.
 struct LayerNormSpec : RowsSpec {
+  static constexpr const char* kKind = "LayerNormSpec";
+
   double epsilon = 0;
 
-  static constexpr auto fields(auto& s) {
-    return std::tuple_cat(RowsSpec::fields(s), std::tuple{field("epsilon", s.epsilon)});
-  }
+  auto fields() { return joined(RowsSpec::fields(), std::array{field("epsilon", epsilon)}); }
 
   struct Slots {
     Slot x;
     std::optional<Slot> weight, bias;  // (cols)
     Slot y;
 
-    static constexpr auto fields(auto& s) {
-      return std::tuple{field("x", s.x), optional_field("weight", s.weight),
-                        optional_field("bias", s.bias), field("y", s.y)};
+    auto fields() {
+      return std::array{field("x", x), optional_field("weight", weight),
+                        optional_field("bias", bias), field("y", y)};
     }
   };
 };
 
 // y = x / sqrt(mean(x^2) + epsilon) * weight.
 struct RmsNormSpec : RowsSpec {
+  static constexpr const char* kKind = "RmsNormSpec";
+
   double epsilon = 0;
 
-  static constexpr auto fields(auto& s) {
-    return std::tuple_cat(RowsSpec::fields(s), std::tuple{field("epsilon", s.epsilon)});
-  }
+  auto fields() { return joined(RowsSpec::fields(), std::array{field("epsilon", epsilon)}); }
 
   struct Slots {
     Slot x;
     std::optional<Slot> weight;  // (cols)
     Slot y;
 
-    static constexpr auto fields(auto& s) {
-      return std::tuple{field("x", s.x), optional_field("weight", s.weight), field("y", s.y)};
+    auto fields() {
+      return std::array{field("x", x), optional_field("weight", weight), field("y", y)};
     }
   };
 };

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "base/parallel.h"
 
@@ -66,9 +67,18 @@ class Step {
   // For listings: the kind of step.
   virtual const char* name() const = 0;
 
+  // Its own memory, with what it holds elsewhere.
+  virtual std::size_t nbytes() const = 0;
+
   // Whether it reads frame.random_call: only runs of programs with such a step advance the
   // generator.
   virtual bool draws() const { return false; }
 };
+
+// What a vector of plain things holds beside itself.
+template <class T>
+std::size_t heap_of(const std::vector<T>& items) {
+  return items.capacity() * sizeof(T);
+}
 
 }  // namespace lamella::steps

@@ -30,6 +30,7 @@ __all__: list[str] = [
     "SoftmaxSpec",
     "Spec",
     "Structure",
+    "Text",
     "UpdateScalarsSpec",
     "UpdateSpec",
     "Watch",
@@ -38,7 +39,9 @@ __all__: list[str] = [
     "build_info",
     "cache_sizes",
     "compare_names",
+    "damage_arena",
     "default_threads",
+    "difference",
     "fail_allocation",
     "guard_bytes",
     "isa",
@@ -81,6 +84,15 @@ class Program:
         """
         Runs once. Arrays must have exactly the program's types and shapes and be C-contiguous and aligned; outputs are made unless given.
         """
+    def text(
+        self,
+        *,
+        symbols: collections.abc.Sequence[collections.abc.Sequence[tuple[int, int]]],
+        conditions: collections.abc.Iterable[tuple[str, int, int]] = (),
+    ) -> Text:
+        """
+        The text of a program whose numbers were given by formulas. symbols: for each free extent the (input, axis) pairs where it shows; conditions: what has to hold between formulas.
+        """
     @property
     def arena_bytes(self) -> int:
         """
@@ -102,9 +114,19 @@ class Program:
         The instruction set it was built for.
         """
     @property
+    def nbytes(self) -> int:
+        """
+        Its own memory, without packed weights and arenas.
+        """
+    @property
     def outputs(self) -> list[tuple[str, tuple[int, ...]]]:
         """
         (dtype name, shape) of each output.
+        """
+    @property
+    def ranges(self) -> list[tuple[int, int]]:
+        """
+        (offset, bytes) of each range of the arena.
         """
     @property
     def steps(self) -> list[str]:
@@ -119,7 +141,7 @@ class Program:
 
 class Slot:
     """
-    Where an array lives: a buffer and a byte offset in it.
+    Where an array lies: a buffer, or a range of the arena, and a byte offset in it.
     """
     def __eq__(self, arg0: object) -> bool: ...
     def __hash__(self) -> int: ...
@@ -135,7 +157,12 @@ class Slot:
     @property
     def offset(self) -> int:
         """
-        Bytes from the buffer's start.
+        Bytes from the start of the buffer or range.
+        """
+    @property
+    def range(self) -> int | None:
+        """
+        Of the arena, else None.
         """
 
 class ProgramBuilder:
@@ -148,13 +175,13 @@ class ProgramBuilder:
     def __init__(
         self,
         *,
-        inputs: collections.abc.Sequence[tuple[str, collections.abc.Sequence[int]]],
-        outputs: collections.abc.Sequence[tuple[str, collections.abc.Sequence[int]]],
-        arena_bytes: int,
+        inputs: collections.abc.Iterable[tuple[str, collections.abc.Iterable[int]]],
+        outputs: collections.abc.Iterable[tuple[str, collections.abc.Iterable[int]]],
+        formulas: collections.abc.Iterable[tuple[str, int, int]] = (),
         isa: str | None = None,
     ) -> None:
         """
-        Inputs and outputs are (dtype name, shape) pairs.
+        Inputs and outputs are (dtype name, shape) pairs. Sizes, strides and offsets may be Extents, whose formulas are read when the program is built.
         """
     @typing.overload
     def add(self, spec: ElementwiseSpec, *, x: collections.abc.Sequence[Slot], y: Slot) -> None: ...
@@ -168,7 +195,6 @@ class ProgramBuilder:
         bias: Slot | None = None,
         residual: Slot | None = None,
         y: Slot,
-        scratch: Slot | None = None,
     ) -> None: ...
     @typing.overload
     def add(self, spec: ReduceSpec, *, x: Slot, y: Slot) -> None: ...
@@ -227,10 +253,6 @@ class ProgramBuilder:
         scalars: Slot,
         y: collections.abc.Sequence[Slot],
     ) -> None: ...
-    def arena(self, offset: int) -> Slot:
-        """
-        A slot of the arena.
-        """
     def build(self) -> Program:
         """
         Ends the building and returns the Program.
@@ -247,10 +269,6 @@ class ProgramBuilder:
         """
         The slot of an array that every run reads where it is; it is kept alive. `version` is an int64 array of shape (1,), changed whenever the array's contents change.
         """
-    def guard(self, slot: Slot, nbytes: int) -> None:
-        """
-        Puts guard zones around a range of the arena.
-        """
     def hold(self, constant: Slot) -> None:
         """
         Declares that the steps that write constants read this one: runs hold its version.
@@ -259,6 +277,16 @@ class ProgramBuilder:
         """
         The slot of an input.
         """
+    def number(
+        self,
+        dtype: str,
+        form: str,
+        n: int,
+        factors: collections.abc.Iterable[tuple[str, float]] = (),
+    ) -> Slot:
+        """
+        The slot of a 0-d constant of the program's own: the 'value' of n, or its 'reciprocal', then 'times' or 'over' numbers, or times a 'value' or 'reciprocal' again; each time computed in double, then in its type.
+        """
     def output(self, index: int) -> Slot:
         """
         The slot of an output.
@@ -266,6 +294,10 @@ class ProgramBuilder:
     def random_source(self, constant: Slot) -> None:
         """
         Makes an int64 constant (key, calls) the generator of this program's draws; each run that succeeds counts one call.
+        """
+    def range(self, nbytes: int) -> Slot:
+        """
+        A range of the arena, in use from the first step that touches it to the last.
         """
     @property
     def step_count(self) -> int:
@@ -277,23 +309,8 @@ class Spec:
     """
     The numbers of one step, without its arrays.
     """
-
-class ElementwiseSpec(Spec):
-    """
-    A fused chain. Registers are the operands, each with a dtype and strides in elements, then one per instruction (op, result dtype, argument registers, parameters); the last one is stored contiguously.
-    """
-    def __eq__(self, other: object) -> bool: ...
+    def __eq__(self, arg0: object) -> bool: ...
     def __hash__(self) -> int: ...
-    def __init__(
-        self,
-        *,
-        shape: collections.abc.Sequence[int],
-        dtypes: collections.abc.Sequence[str],
-        strides: collections.abc.Sequence[collections.abc.Sequence[int]],
-        code: collections.abc.Sequence[
-            tuple[str, str, collections.abc.Sequence[int], collections.abc.Sequence[float]]
-        ],
-    ) -> None: ...
     @property
     def scratch_bytes(self) -> int:
         """
@@ -305,12 +322,25 @@ class ElementwiseSpec(Spec):
         Multiply-adds; of steps that have none, elements.
         """
 
+class ElementwiseSpec(Spec):
+    """
+    A fused chain. Registers are the operands, each with a dtype and strides in elements, then one per instruction (op, result dtype, argument registers, parameters); the last one is stored contiguously.
+    """
+    def __init__(
+        self,
+        *,
+        shape: collections.abc.Sequence[int],
+        dtypes: collections.abc.Sequence[str],
+        strides: collections.abc.Sequence[collections.abc.Sequence[int]],
+        code: collections.abc.Sequence[
+            tuple[str, str, collections.abc.Sequence[int], collections.abc.Sequence[float]]
+        ],
+    ) -> None: ...
+
 class MatMulSpec(Spec):
     """
     y = activation(a @ b + bias + residual). Strides count elements. A constant b is packed ahead.
     """
-    def __eq__(self, other: object) -> bool: ...
-    def __hash__(self) -> int: ...
     def __init__(
         self,
         *,
@@ -329,23 +359,11 @@ class MatMulSpec(Spec):
         activation: str = "",
         activation_params: collections.abc.Sequence[float] = (),
     ) -> None: ...
-    @property
-    def scratch_bytes(self) -> int:
-        """
-        Bytes of arena that the step wants while it runs.
-        """
-    @property
-    def work(self) -> float:
-        """
-        Multiply-adds; of steps that have none, elements.
-        """
 
 class ReduceSpec(Spec):
     """
     A reduction of contiguous (outer, size, inner) to (outer, inner). columns: by the order of columns even if inner is 1.
     """
-    def __eq__(self, other: object) -> bool: ...
-    def __hash__(self) -> int: ...
     def __init__(
         self,
         *,
@@ -357,77 +375,29 @@ class ReduceSpec(Spec):
         columns: bool = False,
         correction: float = 1.0,
     ) -> None: ...
-    @property
-    def scratch_bytes(self) -> int:
-        """
-        Bytes of arena that the step wants while it runs.
-        """
-    @property
-    def work(self) -> float:
-        """
-        Multiply-adds; of steps that have none, elements.
-        """
 
 class SoftmaxSpec(Spec):
     """
     The softmax of each row, or its logarithm.
     """
-    def __eq__(self, other: object) -> bool: ...
-    def __hash__(self) -> int: ...
     def __init__(self, *, dtype: str, rows: int, cols: int, log: bool) -> None: ...
-    @property
-    def scratch_bytes(self) -> int:
-        """
-        Bytes of arena that the step wants while it runs.
-        """
-    @property
-    def work(self) -> float:
-        """
-        Multiply-adds; of steps that have none, elements.
-        """
 
 class LayerNormSpec(Spec):
     """
     (x - mean) / sqrt(var + epsilon) * weight + bias for each row.
     """
-    def __eq__(self, other: object) -> bool: ...
-    def __hash__(self) -> int: ...
     def __init__(self, *, dtype: str, rows: int, cols: int, epsilon: float) -> None: ...
-    @property
-    def scratch_bytes(self) -> int:
-        """
-        Bytes of arena that the step wants while it runs.
-        """
-    @property
-    def work(self) -> float:
-        """
-        Multiply-adds; of steps that have none, elements.
-        """
 
 class RmsNormSpec(Spec):
     """
     x / sqrt(mean(x^2) + epsilon) * weight for each row.
     """
-    def __eq__(self, other: object) -> bool: ...
-    def __hash__(self) -> int: ...
     def __init__(self, *, dtype: str, rows: int, cols: int, epsilon: float) -> None: ...
-    @property
-    def scratch_bytes(self) -> int:
-        """
-        Bytes of arena that the step wants while it runs.
-        """
-    @property
-    def work(self) -> float:
-        """
-        Multiply-adds; of steps that have none, elements.
-        """
 
 class CopySpec(Spec):
     """
     A strided copy; strides count items.
     """
-    def __eq__(self, other: object) -> bool: ...
-    def __hash__(self) -> int: ...
     def __init__(
         self,
         *,
@@ -436,61 +406,25 @@ class CopySpec(Spec):
         x_strides: collections.abc.Sequence[int],
         y_strides: collections.abc.Sequence[int],
     ) -> None: ...
-    @property
-    def scratch_bytes(self) -> int:
-        """
-        Bytes of arena that the step wants while it runs.
-        """
-    @property
-    def work(self) -> float:
-        """
-        Multiply-adds; of steps that have none, elements.
-        """
 
 class FillSpec(Spec):
     """
     The filling of an array with one value.
     """
-    def __eq__(self, other: object) -> bool: ...
-    def __hash__(self) -> int: ...
     def __init__(self, *, dtype: str, count: int, value: float) -> None: ...
-    @property
-    def scratch_bytes(self) -> int:
-        """
-        Bytes of arena that the step wants while it runs.
-        """
-    @property
-    def work(self) -> float:
-        """
-        Multiply-adds; of steps that have none, elements.
-        """
 
 class GatherSpec(Spec):
     """
     y[i] = table[indices[i]], negative indices counting from the end where asked; a run with an index outside [0, rows), or [-rows, rows), raises IndexError.
     """
-    def __eq__(self, other: object) -> bool: ...
-    def __hash__(self) -> int: ...
     def __init__(
         self, *, row_bytes: int, rows: int, count: int, from_end: bool = False
     ) -> None: ...
-    @property
-    def scratch_bytes(self) -> int:
-        """
-        Bytes of arena that the step wants while it runs.
-        """
-    @property
-    def work(self) -> float:
-        """
-        Multiply-adds; of steps that have none, elements.
-        """
 
 class ScatterAddSpec(Spec):
     """
     y = 0, then y[indices[i]] += x[i] in increasing i but for the index `skipped`; negative indices count from the end where asked, and a run with one outside [0, rows), or [-rows, rows), raises IndexError.
     """
-    def __eq__(self, other: object) -> bool: ...
-    def __hash__(self) -> int: ...
     def __init__(
         self,
         *,
@@ -501,77 +435,29 @@ class ScatterAddSpec(Spec):
         skipped: int = -1,
         from_end: bool = False,
     ) -> None: ...
-    @property
-    def scratch_bytes(self) -> int:
-        """
-        Bytes of arena that the step wants while it runs.
-        """
-    @property
-    def work(self) -> float:
-        """
-        Multiply-adds; of steps that have none, elements.
-        """
 
 class IndexSpec(Spec):
     """
     y = indices, negative ones counted from the end where asked; a run with an index outside [0, rows), or [-rows, rows), raises IndexError.
     """
-    def __eq__(self, other: object) -> bool: ...
-    def __hash__(self) -> int: ...
     def __init__(self, *, rows: int, count: int, from_end: bool = False) -> None: ...
-    @property
-    def scratch_bytes(self) -> int:
-        """
-        Bytes of arena that the step wants while it runs.
-        """
-    @property
-    def work(self) -> float:
-        """
-        Multiply-adds; of steps that have none, elements.
-        """
 
 class IndexCopySpec(Spec):
     """
     y = x, then y[:, indices[i]] = source[:, i] in increasing i; an index outside [0, rows) writes nothing. y may be x.
     """
-    def __eq__(self, other: object) -> bool: ...
-    def __hash__(self) -> int: ...
     def __init__(self, *, outer: int, rows: int, count: int, row_bytes: int) -> None: ...
-    @property
-    def scratch_bytes(self) -> int:
-        """
-        Bytes of arena that the step wants while it runs.
-        """
-    @property
-    def work(self) -> float:
-        """
-        Multiply-adds; of steps that have none, elements.
-        """
 
 class DropoutSpec(Spec):
     """
     y = x * keep / (1 - p); each run draws a new mask.
     """
-    def __eq__(self, other: object) -> bool: ...
-    def __hash__(self) -> int: ...
     def __init__(self, *, dtype: str, count: int, p: float, stream: int) -> None: ...
-    @property
-    def scratch_bytes(self) -> int:
-        """
-        Bytes of arena that the step wants while it runs.
-        """
-    @property
-    def work(self) -> float:
-        """
-        Multiply-adds; of steps that have none, elements.
-        """
 
 class ClassLossSpec(Spec):
     """
     Where there are slots, the cross-entropy of each row and the class that target names, its slopes and the class's weight; a run with a target outside [0, cols) that is not the ignored one raises IndexError.
     """
-    def __eq__(self, other: object) -> bool: ...
-    def __hash__(self) -> int: ...
     def __init__(
         self,
         *,
@@ -582,51 +468,36 @@ class ClassLossSpec(Spec):
         ignored: int,
         smoothing: float,
     ) -> None: ...
-    @property
-    def scratch_bytes(self) -> int:
-        """
-        Bytes of arena that the step wants while it runs.
-        """
-    @property
-    def work(self) -> float:
-        """
-        Multiply-adds; of steps that have none, elements.
-        """
 
 class UpdateScalarsSpec(Spec):
     """
     The numbers of an optimiser's step, float64: next = step + 1 and the rule's scalars, from `count` hyper-parameters.
     """
-    def __eq__(self, other: object) -> bool: ...
-    def __hash__(self) -> int: ...
     def __init__(self, *, rule: str, count: int) -> None: ...
-    @property
-    def scratch_bytes(self) -> int:
-        """
-        Bytes of arena that the step wants while it runs.
-        """
-    @property
-    def work(self) -> float:
-        """
-        Multiply-adds; of steps that have none, elements.
-        """
 
 class UpdateSpec(Spec):
     """
     An optimiser's update of one parameter: from the parameter, its gradient and state to the new parameter and state. Each result may be exactly any operand.
     """
-    def __eq__(self, other: object) -> bool: ...
-    def __hash__(self) -> int: ...
     def __init__(self, *, rule: str, dtype: str, count: int) -> None: ...
+
+class Text:
+    """
+    A program for any size of its free extents; makes programs from formulas.
+    """
+    def at(self, extents: collections.abc.Sequence[int]) -> Program:
+        """
+        The program for these extents, each at least 2, in the order of the symbols. Raises ValueError where a condition does not hold or an array does not fit, MemoryError where memory does not reach.
+        """
     @property
-    def scratch_bytes(self) -> int:
+    def nbytes(self) -> int:
         """
-        Bytes of arena that the step wants while it runs.
+        Its own memory.
         """
     @property
-    def work(self) -> float:
+    def symbols(self) -> list[list[tuple[int, int]]]:
         """
-        Multiply-adds; of steps that have none, elements.
+        Where each extent shows: (input, axis) pairs.
         """
 
 class Callable:
@@ -771,9 +642,19 @@ def compare_names() -> list[str]:
     Comparisons.
     """
 
+def damage_arena(offset: int) -> None:
+    """
+    Test hook: with guard bytes, the next run changes this byte of its arena.
+    """
+
 def default_threads(root: str = "") -> dict[str, typing.Any]:
     """
     The limits the default number of threads is the smallest of, and which one it was; omp_set_num_threads, what OpenMP has been lowered to for this thread, bounds any number. `root` is put before /proc and /sys.
+    """
+
+def difference(a: Program, b: Program) -> str | None:
+    """
+    The first step or number in which two programs differ, or None. Constants without version are compared by their contents.
     """
 
 def fail_allocation(n: int) -> None:

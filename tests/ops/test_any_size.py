@@ -2,7 +2,8 @@
 """Every op and its gradient with free extents: evaluated at other sizes, what is placed there.
 
 Of each case of tests/cases every extent is free in turn, wherever it stands. Sizes at which the op
-cannot be placed have to be refused by a condition of the trace.
+cannot be placed have to be refused by a condition of the trace. The program's text makes, number by
+number, the program that is compiled at the other size.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import numpy as np
 import pytest
 
 from cases import broadcast, gather, loss, matmul, norm, optimizer, random, reduce, shape, softmax
+from lamella import _core
 from lamella.errors import ShapeError
 from lamella.ir.types import DType, TensorType
 from lamella.ops.base import Op
 from lamella.ops.composites import reduce as total
 from lamella.passes import optimize
 from lamella.passes.differentiate import differentiate
+from lamella.runtime.emit import emit
 from lamella.runtime.session import trace
 from lamella.runtime.tensor import Tensor
 from lamella.runtime.trace import current
@@ -66,17 +69,23 @@ def check(case, types, extent):
     graph = optimize(traced, check=True)
     if extents.reasons:
         return 0
+    extents.lowering = True
+    text = emit(graph).text(symbols=[axes], conditions=extents.conditions)
     compared = 0
     for size in (extent, *SIZES):
         try:
             plain = optimize(trace(placed(case), renamed(types, extent, size))[0], check=True)
         except ShapeError:
             assert not extents.hold((size,)), (case.name, extent, size)
+            with pytest.raises(ValueError, match=r"^text: a condition does not hold"):
+                text.at((size,))
             continue
         if extents.hold((size,)):
             compared += 1
             found, wanted = listing(graph, Evaluation((size,))), listing(plain, NOWHERE)
             assert found == wanted, (case.name, extent, size)
+            differing = _core.difference(text.at((size,)), emit(plain))
+            assert differing is None, (case.name, extent, size, differing)
     return compared
 
 

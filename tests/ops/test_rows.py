@@ -79,7 +79,7 @@ def test_fused_instruction_sets_agree(name, dtype):
 def softmax_of_negated(dtype: str, rows: int, cols: int, *, log: bool) -> _core.Program:
     """softmax(-x), written over the -x that it reads."""
     shape = (rows, cols)
-    builder = _core.ProgramBuilder(inputs=[(dtype, shape)], outputs=[(dtype, shape)], arena_bytes=0)
+    builder = _core.ProgramBuilder(inputs=[(dtype, shape)], outputs=[(dtype, shape)])
     out = builder.output(0)
     negate = _core.ElementwiseSpec(
         shape=shape, dtypes=[dtype], strides=[(cols, 1)], code=[("neg", dtype, (0,), ())]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from graphs import Weight, arrays_for, kind, run, traced
 from lamella.functional import embedding
-from lamella.ir.graph import Graph, GraphBuilder, Node, Parameter, Value
+from lamella.ir.graph import Graph, GraphBuilder, Parameter, Value
 from lamella.ir.types import TensorType
 from lamella.ops.base import Op
 from lamella.passes import optimize
@@ -20,10 +20,6 @@ from lamella.passes.plan import Plan, Region, plan
 from lamella.runtime.emit import emit
 from lamella.runtime.tensor import Tensor, cat
 from lamella.runtime.trace import current
-
-
-def no_scratch(node: Node) -> int:
-    return 0
 
 
 def root_of(graph: Graph) -> dict[Value, Value]:
@@ -52,7 +48,7 @@ def lifetimes(graph: Graph) -> dict[Value, tuple[int, int]]:
 
 
 def overlaps(graph: Graph, memory: Plan) -> Iterator[tuple[Value, Value]]:
-    """Pairs in the arena that share bytes while both must hold.
+    """Pairs that share a range of the arena while both must hold.
 
     An op that overwrites reads its operand where it writes: there, and only there, the operand's
     last and the result's first position may be the same.
@@ -63,16 +59,12 @@ def overlaps(graph: Graph, memory: Plan) -> Iterator[tuple[Value, Value]]:
         for b in placed[:number]:
             first, second = sorted((a, b), key=lambda v: lives[v])
             start, end = lives[second][0], lives[first][1]
-            if start > end:
+            if start > end or memory.places[a] != memory.places[b]:
                 continue
             node = graph.nodes[start]
-            same = memory.places[a] == memory.places[b] and a.type.nbytes == b.type.nbytes
-            if start == end and same and node.op.overwrites and second in node.outputs:
+            if start > end - 1 and node.op.overwrites and second in node.outputs:
                 continue
-            low, high = sorted((a, b), key=lambda v: memory.places[v].number)
-            if memory.places[low].number + low.type.nbytes > memory.places[high].number:
-                if low.type.nbytes and high.type.nbytes:
-                    yield a, b
+            yield a, b
 
 
 def check(graph: Graph, memory: Plan) -> None:
@@ -80,8 +72,7 @@ def check(graph: Graph, memory: Plan) -> None:
     for value in lifetimes(graph):
         place = memory.places[value]
         if place.region is Region.ARENA:
-            assert place.number % 64 == 0
-            assert place.number + value.type.nbytes <= memory.arena_bytes
+            assert memory.ranges[place.number] == value.type.nbytes
 
 
 @st.composite
@@ -121,20 +112,10 @@ def graphs(draw: st.DrawFn) -> Graph:
     return traced(body, kind(4, 4), kind(16))
 
 
-@given(graphs(), st.integers(0, 3), st.booleans())
-def test_live_buffers_never_overlap(graph: Graph, scratch: int, optimized: bool) -> None:
+@given(graphs(), st.booleans())
+def test_live_buffers_never_overlap(graph: Graph, optimized: bool) -> None:
     graph = optimize(graph) if optimized else graph
-    memory = plan(graph, lambda node: 100 * scratch)
-    check(graph, memory)
-    # Scratch is apart from everything that lives while its node runs.
-    lives = lifetimes(graph)
-    for node, offset in memory.scratch.items():
-        position = graph.nodes.index(node)
-        for value, (first, last) in lives.items():
-            place = memory.places[value]
-            if place.region is Region.ARENA and first <= position <= last:
-                end = place.number + value.type.nbytes
-                assert end <= offset or offset + 100 * scratch <= place.number
+    check(graph, plan(graph))
 
 
 @given(graphs())
@@ -144,17 +125,6 @@ def test_optimized_programs_give_the_same_bits(graph: Graph) -> None:
         assert before.tobytes() == after.tobytes()
 
 
-@given(graphs())
-def test_guard_bytes_surround_every_buffer(graph: Graph) -> None:
-    memory = plan(graph, no_scratch, guard=64)
-    ranges = sorted(memory.reserved)
-    end = 0
-    for offset, nbytes in ranges:
-        assert offset >= end + 64
-        end = offset + nbytes + 64
-    assert end == memory.arena_bytes
-
-
 def test_memory_is_reused() -> None:
     def body(x):
         for _ in range(20):
@@ -162,30 +132,30 @@ def test_memory_is_reused() -> None:
         return x
 
     graph = traced(body, kind(16, 16))
-    assert plan(graph, no_scratch).arena_bytes == 2 * 16 * 16 * 4
+    assert emit(graph).arena_bytes == 2 * 16 * 16 * 4
 
 
 def test_elementwise_ops_write_over_what_dies() -> None:
     graph = traced(lambda x: (x.T.exp() + 1).T, kind(16, 16))
-    memory = plan(graph, no_scratch)
+    memory = plan(graph)
     first, second, third, last = (node.outputs[0] for node in graph.nodes)
     assert memory.places[first] == memory.places[second] == memory.places[third]
     assert memory.places[last].region is Region.OUTPUT
-    assert memory.arena_bytes == 16 * 16 * 4
+    assert memory.ranges == (16 * 16 * 4,)
 
 
 def test_inputs_and_parameters_are_never_written() -> None:
     w = Weight(np.ones((4, 4), np.float32))
     graph = traced(lambda x: ((x.exp() + w).tanh(), x + 1), kind(4, 4))
-    memory = plan(graph, no_scratch)
+    memory = plan(graph)
     assert all(value not in memory.places for value in (*graph.inputs, *graph.parameters()))
     assert all(place.region is not Region.LEAF for place in memory.places.values())
 
 
 def test_outputs_are_computed_in_place() -> None:
     graph = traced(lambda x: (x.exp().reshape(16), x.tanh()), kind(4, 4))
-    memory = plan(graph, no_scratch)
-    assert memory.arena_bytes == 0
+    memory = plan(graph)
+    assert memory.ranges == ()
     assert memory.copies == ()
     assert [memory.places[value].number for value in graph.outputs] == [0, 1]
 
@@ -198,7 +168,7 @@ def test_what_cannot_be_computed_in_place_is_copied() -> None:
         return x, x.reshape(3, 1), y, y, y.reshape(3, 1), w, np.zeros(2, np.float32)
 
     graph = traced(body, kind(3))
-    memory = plan(graph, no_scratch)
+    memory = plan(graph)
     assert [copy.output for copy in memory.copies] == [0, 1, 3, 4, 5, 6]
     (x,) = arrays_for(graph, np.random.default_rng(0))
     outputs = run(graph, [x])
@@ -212,7 +182,7 @@ def test_what_cannot_be_computed_in_place_is_copied() -> None:
 
 def test_views_of_inputs_are_the_inputs() -> None:
     graph = traced(lambda x: x.reshape(16).exp(), kind(4, 4))
-    memory = plan(graph, no_scratch)
+    memory = plan(graph)
     place = memory.places[graph.nodes[0].outputs[0]]
     assert place.region is Region.LEAF
     assert place.leaf is graph.inputs[0]
@@ -227,7 +197,7 @@ def test_empty_values_have_a_place() -> None:
 def test_arenas_beyond_memory_are_refused() -> None:
     graph = traced(lambda x: (x.T.exp() + x.T.tanh().T.T).T, kind(2**30, 2**30 - 1))
     with pytest.raises(MemoryError, match="arena is larger than any memory"):
-        plan(graph, no_scratch)
+        emit(graph)
 
 
 @st.composite
@@ -285,7 +255,7 @@ def test_updates_see_the_old_values_and_outputs_too(
 
 def stored(graph: Graph) -> list[str]:
     """Names of the sources whose update is computed where they lie."""
-    places = plan(graph, no_scratch).places
+    places = plan(graph).places
     found = []
     for source, value in graph.updates:
         place = places.get(value)
@@ -367,7 +337,7 @@ def test_where_updates_are_computed(body, expected) -> None:
 
 def test_writers_run_last() -> None:
     graph, *_ = a_step(lambda x, a, b: (a + x, b * 2, (x.reshape(2, 2) @ a.reshape(2, 2))))
-    memory = plan(graph, no_scratch)
+    memory = plan(graph)
     assert set(memory.nodes) == set(graph.nodes)
     assert memory.nodes[-2:] == memory.late
     assert {str(node.op) for node in memory.late} == {"add", "mul"}
@@ -393,13 +363,13 @@ def test_ops_with_several_outputs_say_what_each_may_overwrite() -> None:
     made = builder.apply(Momentum(), (builder.parameter(p), x, builder.parameter(v)))
     graph = builder.build([], [(p, made[0]), (v, made[1])])
     assert stored(graph) == ["p", "v"]
-    memory = plan(graph, no_scratch)
+    memory = plan(graph)
     assert memory.places[made[2]].region is Region.NOWHERE
-    assert memory.arena_bytes == 0
+    assert memory.ranges == ()
     swapped = builder.build([], [(p, made[1]), (v, made[0])])
     assert stored(swapped) == []
     wanted = builder.build([made[2]], [(p, made[0])])
-    places = plan(wanted, no_scratch).places
+    places = plan(wanted).places
     assert places[made[2]].region is Region.OUTPUT
     assert places[made[1]].region is Region.ARENA or places[made[1]].region is Region.NOWHERE
 
@@ -420,7 +390,6 @@ def test_several_outputs_never_share_one_operand() -> None:
         builder.build(
             [], [(Weight(np.ones(4, np.float32)), first), (Weight(np.ones(4, np.float32)), third)]
         ),
-        no_scratch,
     )
     assert memory.places[first] == memory.places[y] != memory.places[second]
 

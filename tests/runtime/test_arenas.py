@@ -29,13 +29,14 @@ one = np.ones(1, np.float32)
 def program(megabytes):
     count = megabytes << 18
     builder = _core.ProgramBuilder(
-        inputs=[("float32", (1,))], outputs=[("float32", (1,))], arena_bytes=count * 4
+        inputs=[("float32", (1,))], outputs=[("float32", (1,))]
     )
     copy = lambda n, x, step, y: builder.add(
         _core.CopySpec(item_bytes=4, shape=(n,), x_strides=(step,), y_strides=(1,)), x=x, y=y
     )
-    copy(count, builder.input(0), 0, builder.arena(0))
-    copy(1, builder.arena(count * 4 - 4), 1, builder.output(0))
+    arena = builder.range(count * 4)
+    copy(count, builder.input(0), 0, arena)
+    copy(1, arena.shifted(count * 4 - 4), 1, builder.output(0))
     return builder.build()
 """
 

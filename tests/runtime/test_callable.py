@@ -232,9 +232,7 @@ class TestOut:
 
     def test_overlap_with_a_constant_is_dispatched(self, x):
         memory = np.ones((4, 3), np.float32)
-        builder = _core.ProgramBuilder(
-            inputs=[("float32", (2, 3))], outputs=[("float32", (2, 3))], arena_bytes=0
-        )
+        builder = _core.ProgramBuilder(inputs=[("float32", (2, 3))], outputs=[("float32", (2, 3))])
         spec = _core.ElementwiseSpec(
             shape=(2, 3),
             dtypes=["float32"] * 2,
@@ -312,9 +310,7 @@ class TestReuse:
 
 class TestReturns:
     def program(self):
-        builder = _core.ProgramBuilder(
-            inputs=[("float32", (3,))], outputs=[("float32", (3,))] * 6, arena_bytes=0
-        )
+        builder = _core.ProgramBuilder(inputs=[("float32", (3,))], outputs=[("float32", (3,))] * 6)
         for index in range(6):
             fill = _core.FillSpec(dtype="float32", count=3, value=float(index))
             builder.add(fill, y=builder.output(index))

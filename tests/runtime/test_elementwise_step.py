@@ -97,7 +97,6 @@ class Chain:
         builder = _core.ProgramBuilder(
             inputs=[(flat.dtype.name, flat.shape) for flat in self.flats],
             outputs=[(result, self.shape)],
-            arena_bytes=0,
         )
         spec = _core.ElementwiseSpec(
             shape=self.shape,
@@ -264,10 +263,8 @@ def test_in_place(
     threads: int, rng: np.random.Generator, shape: tuple[int, ...], length: int
 ) -> None:
     x = rng.normal(size=shape).astype(np.float32)
-    builder = _core.ProgramBuilder(
-        inputs=[("float32", shape)], outputs=[("float32", shape)], arena_bytes=x.nbytes
-    )
-    dense, cell = programs.strides_of(shape), builder.arena(0)
+    builder = _core.ProgramBuilder(inputs=[("float32", shape)], outputs=[("float32", shape)])
+    dense, cell = programs.strides_of(shape), builder.range(x.nbytes)
 
     def step(source: _core.Slot, target: _core.Slot, count: int) -> None:
         code = [("add", "float32", (i, 0), ()) for i in range(count)]
@@ -337,9 +334,7 @@ def test_refused_instructions(instruction: programs.Instruction, text: str) -> N
 
 
 def test_refused_arrays() -> None:
-    builder = _core.ProgramBuilder(
-        inputs=[("float32", (8,))], outputs=[("float32", (8,))], arena_bytes=64
-    )
+    builder = _core.ProgramBuilder(inputs=[("float32", (8,))], outputs=[("float32", (8,))])
     code, x, y = [("relu", "float32", (0,), ())], builder.input(0), builder.output(0)
 
     def add(
@@ -348,6 +343,7 @@ def test_refused_arrays() -> None:
         spec = _core.ElementwiseSpec(shape=shape, dtypes=["float32"], strides=[strides], code=code)
         builder.add(spec, x=[slot], y=to)
 
+    cell = builder.range(64)
     for slot, shape, strides, to in [
         (x, (9,), (1,), y),  # more than there is
         (x, (2,), (8,), y),
@@ -357,8 +353,8 @@ def test_refused_arrays() -> None:
         (x, (8,), (1,), x),  # an input is not written
         (x, (8,), (1, 1), y),  # a stride too many
         (x.shifted(2), (2,), (1,), y),  # misaligned
-        (builder.arena(0), (8,), (1,), builder.arena(4)),  # overlapping, not the same
-        (builder.arena(0), (2, 2), (1, 2), builder.arena(0)),  # the same, not contiguous
+        (cell, (8,), (1,), cell.shifted(4)),  # overlapping, not the same
+        (cell, (2, 2), (1, 2), cell),  # the same, not contiguous
     ]:
         with pytest.raises(ValueError):
             add(slot, shape, strides, to)

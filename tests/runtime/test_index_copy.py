@@ -45,9 +45,7 @@ def test_in_place_and_elsewhere_are_the_same(threads: int, rng: np.random.Genera
     want = rows.copy()
     want[indices] = source
     kept, version = rows.copy(), np.zeros(1, np.int64)
-    builder = _core.ProgramBuilder(
-        inputs=[("int64", (3,)), ("float64", (3, 64))], outputs=[], arena_bytes=0
-    )
+    builder = _core.ProgramBuilder(inputs=[("int64", (3,)), ("float64", (3, 64))], outputs=[])
     place = builder.constant(kept, version)
     builder.changes(place)
     spec = _core.IndexCopySpec(outer=1, rows=900, count=3, row_bytes=512)

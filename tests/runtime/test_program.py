@@ -17,8 +17,8 @@ import programs
 from lamella import _core
 
 
-def builder(arena_bytes=0, inputs=(("float32", (4,)),), outputs=(("float32", (4,)),)):
-    return _core.ProgramBuilder(inputs=list(inputs), outputs=list(outputs), arena_bytes=arena_bytes)
+def builder(inputs=(("float32", (4,)),), outputs=(("float32", (4,)),)):
+    return _core.ProgramBuilder(inputs=list(inputs), outputs=list(outputs))
 
 
 def product(w, version=None, m=4):
@@ -36,34 +36,39 @@ def fill(count):
 
 class TestBuilder:
     def test_slots(self):
-        build = builder(arena_bytes=256)
-        slot = build.arena(64)
-        assert (slot.buffer, slot.offset) == (0, 64)
+        build = builder()
+        build.range(16)
+        whole = build.range(256)
+        slot = whole.shifted(64)
+        assert (slot.buffer, slot.range, slot.offset) == (0, 1, 64)
         assert slot.shifted(8).offset == 72
-        assert slot == build.arena(0).shifted(64)
-        assert slot != build.arena(0)
-        assert hash(slot) == hash(build.arena(64))
-        assert repr(slot) == "Slot(buffer=0, offset=64)"
+        assert slot == whole.shifted(32).shifted(32)
+        assert slot != whole
+        assert slot != build.range(256).shifted(64)
+        assert hash(slot) == hash(whole.shifted(64))
+        assert repr(slot) == "Slot(range=1, offset=64)"
         buffers = [build.input(0), build.output(0), build.constant(np.zeros(3, np.float32))]
-        assert [s.buffer for s in buffers] == [1, 2, 3]
+        assert [(s.buffer, s.range) for s in buffers] == [(1, None), (2, None), (3, None)]
+        assert repr(buffers[0].shifted(4)) == "Slot(buffer=1, offset=4)"
 
     @pytest.mark.parametrize(
         "wrong",
         [
-            lambda b: b.arena(257),
             lambda b: b.input(1),
             lambda b: b.output(1),
             lambda b: b.add(fill(5), y=b.output(0)),
             lambda b: b.add(fill(1), y=b.output(0).shifted(16)),
             lambda b: b.add(fill(1), y=b.input(0)),
-            lambda b: b.add(fill(65), y=b.arena(0)),
-            lambda b: b.guard(b.input(0), 4),
-            lambda b: b.guard(b.arena(0), 257),
+            lambda b: b.add(fill(65), y=b.range(256)),
+            lambda b: b.add(fill(1), y=b.range(256).shifted(256)),
+            lambda b: b.number("float32", "square", 3),
+            lambda b: b.number("bool", "value", 3),
+            lambda b: b.number("int64", "reciprocal", 3),
         ],
     )
     def test_what_lies_outside_is_refused(self, wrong):
         with pytest.raises(ValueError):
-            wrong(builder(arena_bytes=256))
+            wrong(builder())
 
     def test_a_slot_of_another_builder_is_refused(self):
         other = builder()
@@ -76,7 +81,7 @@ class TestBuilder:
     def test_sizes_that_do_not_fit(self, shape):
         with pytest.raises(OverflowError, match="does not fit"):
             builder(inputs=[("float32", shape)])
-        slot = builder(arena_bytes=8).arena(8)
+        slot = builder().range(8).shifted(8)
         with pytest.raises(OverflowError):
             slot.shifted(2**63 - 1)
 
@@ -84,7 +89,7 @@ class TestBuilder:
         with pytest.raises(ValueError, match=r"got 'float16'; expected float32"):
             builder(inputs=[("float16", (1,))])
         with pytest.raises(ValueError, match=r"got 'mmx'; expected one of baseline"):
-            _core.ProgramBuilder(inputs=[], outputs=[], arena_bytes=0, isa="mmx")
+            _core.ProgramBuilder(inputs=[], outputs=[], isa="mmx")
         with pytest.raises(ValueError, match="no such instruction set"):
             _core.select_isa("mmx")
 
@@ -119,7 +124,7 @@ class TestBuilder:
 
     def test_instruction_set(self, isa):
         assert programs.unary("exp", "float32", (4,)).isa == isa
-        assert _core.ProgramBuilder(inputs=[], outputs=[], arena_bytes=0).build().isa == isa
+        assert _core.ProgramBuilder(inputs=[], outputs=[]).build().isa == isa
         assert isa in _core.isas()
 
 
@@ -170,7 +175,7 @@ class TestRun:
             self.program().run([x.copy()], [x])
 
     def test_nothing_at_all(self):
-        empty = _core.ProgramBuilder(inputs=[], outputs=[], arena_bytes=0).build()
+        empty = _core.ProgramBuilder(inputs=[], outputs=[]).build()
         assert empty.run([]) == ()
         (y,) = programs.unary("neg", "float32", (0, 3)).run([np.zeros((0, 3), np.float32)])
         assert y.shape == (0, 3)
@@ -328,14 +333,16 @@ GUARDED = """
 from lamella import _core
 import numpy as np
 assert _core.guard_bytes() == 64
-b = _core.ProgramBuilder(inputs=[], outputs=[("float32", (16,))], arena_bytes=512)
-b.guard(b.arena(64), 64)
-b.guard(b.arena(320), 64)
-b.add(_core.FillSpec(dtype="float32", count={count}, value=2.0), y=b.arena({offset}))
+b = _core.ProgramBuilder(inputs=[], outputs=[("float32", (16,))])
+cell = b.range(64)
+b.add(_core.FillSpec(dtype="float32", count=16, value=2.0), y=cell)
 copy = _core.CopySpec(item_bytes=4, shape=(16,), x_strides=(1,), y_strides=(1,))
-b.add(copy, x=b.arena(64), y=b.output(0))
+b.add(copy, x=cell, y=b.output(0))
 p = b.build()
+assert p.arena_bytes == 64 + 64 + 64
 for _ in range(2):
+    if {damage} is not None:
+        _core.damage_arena({damage})
     try:
         p.run([])
         print("whole")
@@ -345,11 +352,13 @@ for _ in range(2):
 
 
 def test_guard_bytes_find_a_write_beside_an_array():
-    whole = run_python(GUARDED.format(count=16, offset=64), LAMELLA_GUARD_BYTES="1")
+    whole = run_python(GUARDED.format(damage=None), LAMELLA_GUARD_BYTES="1")
     assert whole.stdout.splitlines() == ["whole", "whole"], whole.stderr
-    behind = run_python(GUARDED.format(count=17, offset=64), LAMELLA_GUARD_BYTES="1")
+    behind = run_python(GUARDED.format(damage=128), LAMELLA_GUARD_BYTES="1")
     assert behind.stdout.count("byte 128 of the arena") == 2, behind.stderr
-    before = run_python(GUARDED.format(count=17, offset=60), LAMELLA_GUARD_BYTES="1")
+    inside = run_python(GUARDED.format(damage=127), LAMELLA_GUARD_BYTES="1")
+    assert inside.stdout.splitlines() == ["whole", "whole"], inside.stderr
+    before = run_python(GUARDED.format(damage=60), LAMELLA_GUARD_BYTES="1")
     assert before.stdout.count("byte 60 of the arena") == 2, before.stderr
     off = run_python(
         "from lamella import _core; print(_core.guard_bytes())", LAMELLA_GUARD_BYTES="0"

@@ -103,9 +103,7 @@ def test_copy_into_a_part(rng: np.random.Generator) -> None:
     a = rng.normal(size=(6, 5)).astype(np.float32)
     b = rng.normal(size=(6, 3)).astype(np.float32)
     builder = _core.ProgramBuilder(
-        inputs=[("float32", a.shape), ("float32", b.shape)],
-        outputs=[("float32", (6, 8))],
-        arena_bytes=0,
+        inputs=[("float32", a.shape), ("float32", b.shape)], outputs=[("float32", (6, 8))]
     )
     for index, (part, column) in enumerate([(a, 0), (b, 5)]):
         spec = _core.CopySpec(
@@ -120,9 +118,7 @@ def test_copy_into_a_part(rng: np.random.Generator) -> None:
 
 
 def test_copy_refusals() -> None:
-    builder = _core.ProgramBuilder(
-        inputs=[("float32", (8,))], outputs=[("float32", (8,))], arena_bytes=0
-    )
+    builder = _core.ProgramBuilder(inputs=[("float32", (8,))], outputs=[("float32", (8,))])
     x, y = builder.input(0), builder.output(0)
     for item, shape, x_strides, y_strides in [
         (2, (4,), (1,), (1,)),
@@ -404,9 +400,8 @@ def test_class_loss_out_of_range(threads: int, bad: int) -> None:
 
 
 def test_class_loss_refuses() -> None:
-    builder = _core.ProgramBuilder(
-        inputs=[("float32", (4, 3)), ("int64", (4,))], outputs=[], arena_bytes=256
-    )
+    builder = _core.ProgramBuilder(inputs=[("float32", (4, 3)), ("int64", (4,))], outputs=[])
+    arena = builder.range(256)
     numbers = {
         "dtype": "float32",
         "rows": 4,
@@ -418,9 +413,9 @@ def test_class_loss_refuses() -> None:
     slots = {
         "x": builder.input(0),
         "target": builder.input(1),
-        "losses": builder.arena(0),
-        "slopes": builder.arena(64),
-        "weights": builder.arena(128),
+        "losses": arena,
+        "slopes": arena.shifted(64),
+        "weights": arena.shifted(128),
     }
     builder.add(_core.ClassLossSpec(**numbers), **slots)
     for wrong in (
@@ -429,11 +424,11 @@ def test_class_loss_refuses() -> None:
         {"log_probabilities": True},
         {"dtype": "int64"},
         {"rows": 5},
-        {"losses": builder.arena(2)},
+        {"losses": arena.shifted(2)},
         {"losses": builder.input(0)},
-        {"slopes": builder.arena(0)},
-        {"weights": builder.arena(64)},
-        {"weights": builder.arena(256)},
+        {"slopes": arena},
+        {"weights": arena.shifted(64)},
+        {"weights": arena.shifted(256)},
     ):
         spec = {name: wrong.get(name, value) for name, value in numbers.items()}
         arrays = {name: wrong.get(name, value) for name, value in slots.items()}

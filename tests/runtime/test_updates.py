@@ -75,7 +75,6 @@ class TestFailure:
         builder = _core.ProgramBuilder(
             inputs=[("int64", (1,)), ("float32", (2, LARGE))],
             outputs=[("float32", (LARGE,)), ("float32", (LARGE,))],
-            arena_bytes=0,
         )
         for number in range(2):
             gather = _core.GatherSpec(row_bytes=4 * LARGE, rows=2, count=1)
@@ -139,7 +138,7 @@ class TestVersions:
 
 class TestBuilder:
     def builder(self):
-        return _core.ProgramBuilder(inputs=[], outputs=[("float32", (4,))], arena_bytes=64)
+        return _core.ProgramBuilder(inputs=[], outputs=[("float32", (4,))])
 
     def test_only_declared_constants_are_written(self):
         builder = self.builder()
@@ -159,7 +158,7 @@ class TestBuilder:
         plain = builder.constant(np.zeros(2, np.int64))
         with pytest.raises(ValueError, match="no version"):
             getattr(builder, declare)(plain)
-        for slot in (builder.arena(0), builder.output(0)):
+        for slot in (builder.range(64), builder.output(0)):
             with pytest.raises(ValueError, match="is no constant"):
                 getattr(builder, declare)(slot)
 
@@ -172,7 +171,7 @@ class TestBuilder:
     @pytest.mark.parametrize("ahead", [True, False])
     def test_what_changes_is_not_packed_ahead(self, ahead):
         builder = _core.ProgramBuilder(
-            inputs=[("float32", (2, 32))], outputs=[("float32", (2, 32))], arena_bytes=0
+            inputs=[("float32", (2, 32))], outputs=[("float32", (2, 32))]
         )
         w = builder.constant(np.zeros((32, 32), np.float32), np.zeros(1, np.int64))
 

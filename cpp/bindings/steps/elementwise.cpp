@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include <pybind11/stl.h>
+
 #include "bindings/steps/spec.h"
 #include "dispatch/select.h"
 
@@ -42,7 +44,7 @@ std::vector<std::string> logical_names() { return names_of(dispatch::selected().
 
 void register_elementwise(SpecRegister& to) {
   register_spec<steps::ElementwiseSpec>(
-      to, "ElementwiseSpec",
+      to,
       "A fused chain. Registers are the operands, each with a dtype and strides in elements, then "
       "one per instruction (op, result dtype, argument registers, parameters); the last one is "
       "stored contiguously.");

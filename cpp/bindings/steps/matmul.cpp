@@ -8,7 +8,7 @@ namespace lamella::bindings {
 
 void register_matmul(SpecRegister& to) {
   register_spec<steps::MatMulSpec>(
-      to, "MatMulSpec",
+      to,
       "y = activation(a @ b + bias + residual). Strides count elements. A constant b is packed "
       "ahead.");
 }

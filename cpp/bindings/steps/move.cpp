@@ -7,8 +7,8 @@
 namespace lamella::bindings {
 
 void register_move(SpecRegister& to) {
-  register_spec<steps::CopySpec>(to, "CopySpec", "A strided copy; strides count items.");
-  register_spec<steps::FillSpec>(to, "FillSpec", "The filling of an array with one value.");
+  register_spec<steps::CopySpec>(to, "A strided copy; strides count items.");
+  register_spec<steps::FillSpec>(to, "The filling of an array with one value.");
 }
 
 }  // namespace lamella::bindings

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include <pybind11/stl.h>
+
 #include "bindings/steps/spec.h"
 #include "dispatch/select.h"
 
@@ -26,7 +28,7 @@ std::vector<std::string> reduce_names() {
 
 void register_reduce(SpecRegister& to) {
   register_spec<steps::ReduceSpec>(
-      to, "ReduceSpec",
+      to,
       "A reduction of contiguous (outer, size, inner) to (outer, inner). columns: by the order of "
       "columns even if inner is 1.");
   to.module.def("reduce_names", &reduce_names, "Kinds of reduction.");

@@ -7,12 +7,10 @@
 namespace lamella::bindings {
 
 void register_rows(SpecRegister& to) {
-  register_spec<steps::SoftmaxSpec>(to, "SoftmaxSpec",
-                                    "The softmax of each row, or its logarithm.");
+  register_spec<steps::SoftmaxSpec>(to, "The softmax of each row, or its logarithm.");
   register_spec<steps::LayerNormSpec>(
-      to, "LayerNormSpec", "(x - mean) / sqrt(var + epsilon) * weight + bias for each row.");
-  register_spec<steps::RmsNormSpec>(to, "RmsNormSpec",
-                                    "x / sqrt(mean(x^2) + epsilon) * weight for each row.");
+      to, "(x - mean) / sqrt(var + epsilon) * weight + bias for each row.");
+  register_spec<steps::RmsNormSpec>(to, "x / sqrt(mean(x^2) + epsilon) * weight for each row.");
 }
 
 }  // namespace lamella::bindings

@@ -129,20 +129,13 @@ class Op:
         program: ProgramBuilder,
         inputs: Sequence[Lowered],
         outputs: Sequence[Lowered],
-        scratch: Slot | None,
         /,
     ) -> None:
-        """Appends this op's steps. `scratch` has the bytes that `scratch_bytes` asked for."""
+        """Appends this op's steps."""
         raise NotImplementedError
 
     def work(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType], /) -> int:
         """Multiply-adds of the products that it consists of."""
-        return 0
-
-    def scratch_bytes(
-        self, builder: type[ProgramBuilder], inputs: Sequence[TensorType], constant: Sequence[bool]
-    ) -> int:
-        """Bytes of arena that the steps need while they run; constant: which inputs are weights."""
         return 0
 
 

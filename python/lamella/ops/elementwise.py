@@ -28,7 +28,7 @@ from lamella.ops.shape import Expand
 from lamella.ops.tables import BINARY, COMPARE, LOGICAL, UNARY, BinaryRow, UnaryRow
 
 if TYPE_CHECKING:
-    from lamella._core import ProgramBuilder, Slot
+    from lamella._core import ProgramBuilder
 
 __all__ = [
     "BINARY",
@@ -87,7 +87,6 @@ class Elementwise(Op):
         program: ProgramBuilder,
         inputs: Sequence[Lowered],
         outputs: Sequence[Lowered],
-        scratch: Slot | None,
         /,
     ) -> None:
         shape = outputs[0].type.shape
@@ -321,11 +320,10 @@ class Cast(Elementwise):
         program: ProgramBuilder,
         inputs: Sequence[Lowered],
         outputs: Sequence[Lowered],
-        scratch: Slot | None,
         /,
     ) -> None:
         if inputs[0].type.dtype is not self.dtype:
-            Elementwise.lower(self, program, inputs, outputs, scratch)
+            Elementwise.lower(self, program, inputs, outputs)
         else:
             size = (inputs[0].type.size,)
             spec = CopySpec(

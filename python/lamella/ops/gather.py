@@ -28,7 +28,7 @@ from lamella.ops.elementwise import Binary, Compare, Where
 from lamella.ops.shape import Expand, Permute, Reshape
 
 if TYPE_CHECKING:
-    from lamella._core import ProgramBuilder, Slot
+    from lamella._core import ProgramBuilder
 
 __all__ = ["Embedding", "Index", "IndexCopy", "ScatterAdd"]
 
@@ -102,7 +102,6 @@ class Embedding(Op):
         program: ProgramBuilder,
         inputs: Sequence[Lowered],
         outputs: Sequence[Lowered],
-        scratch: Slot | None,
         /,
     ) -> None:
         indices, weight = inputs
@@ -190,7 +189,6 @@ class ScatterAdd(Op):
         program: ProgramBuilder,
         inputs: Sequence[Lowered],
         outputs: Sequence[Lowered],
-        scratch: Slot | None,
         /,
     ) -> None:
         indices, x = inputs
@@ -235,7 +233,6 @@ class Index(Op):
         program: ProgramBuilder,
         inputs: Sequence[Lowered],
         outputs: Sequence[Lowered],
-        scratch: Slot | None,
         /,
     ) -> None:
         spec = IndexSpec(rows=self.rows, count=inputs[0].type.size, from_end=self.from_end)
@@ -326,7 +323,6 @@ class IndexCopy(Op):
         program: ProgramBuilder,
         inputs: Sequence[Lowered],
         outputs: Sequence[Lowered],
-        scratch: Slot | None,
         /,
     ) -> None:
         x, index, source = inputs

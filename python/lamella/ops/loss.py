@@ -23,7 +23,7 @@ from lamella.ops.elementwise import Binary, Elementwise, Instruction, unary
 from lamella.ops.shape import Reshape
 
 if TYPE_CHECKING:
-    from lamella._core import ProgramBuilder, Slot
+    from lamella._core import ProgramBuilder
 
 __all__ = ["ClampedLog", "CrossEntropy"]
 
@@ -162,7 +162,6 @@ class CrossEntropy(Op):
         program: ProgramBuilder,
         inputs: Sequence[Lowered],
         outputs: Sequence[Lowered],
-        scratch: Slot | None,
         /,
     ) -> None:
         x, target, *weight = inputs

@@ -213,11 +213,6 @@ class MatMul(Op):
     def work(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType], /) -> int:
         return self.product(inputs).work
 
-    def scratch_bytes(
-        self, builder: type[ProgramBuilder], inputs: Sequence[TensorType], constant: Sequence[bool]
-    ) -> int:
-        return _spec(self.product(inputs), inputs[0].dtype, constant[1]).scratch_bytes
-
     def grad(
         self,
         place: Place,
@@ -255,10 +250,9 @@ class MatMul(Op):
         program: ProgramBuilder,
         inputs: Sequence[Lowered],
         outputs: Sequence[Lowered],
-        scratch: Slot | None,
         /,
     ) -> None:
-        _lower(program, self.product([item.type for item in inputs]), inputs, outputs, scratch)
+        _lower(program, self.product([item.type for item in inputs]), inputs, outputs)
 
 
 def _lower(
@@ -266,7 +260,6 @@ def _lower(
     product: _Product,
     inputs: Sequence[Lowered],
     outputs: Sequence[Lowered],
-    scratch: Slot | None,
     bias: Slot | None = None,
     residual: Slot | None = None,
     activation: Unary | None = None,
@@ -279,7 +272,6 @@ def _lower(
         bias=bias,
         residual=residual,
         y=outputs[0].slot,
-        scratch=scratch,
     )
 
 
@@ -356,18 +348,11 @@ class Dense(Op):
     def work(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType], /) -> int:
         return _product("dense", inputs[0], inputs[1], False, self.transpose_b).work
 
-    def scratch_bytes(
-        self, builder: type[ProgramBuilder], inputs: Sequence[TensorType], constant: Sequence[bool]
-    ) -> int:
-        product = _product("dense", inputs[0], inputs[1], False, self.transpose_b)
-        return _spec(product, inputs[0].dtype, constant[1]).scratch_bytes
-
     def lower(
         self,
         program: ProgramBuilder,
         inputs: Sequence[Lowered],
         outputs: Sequence[Lowered],
-        scratch: Slot | None,
         /,
     ) -> None:
         product = _product("dense", inputs[0].type, inputs[1].type, False, self.transpose_b)
@@ -377,7 +362,6 @@ class Dense(Op):
             product,
             inputs,
             outputs,
-            scratch,
             extras.get("bias"),
             extras.get("residual"),
             self.activation,

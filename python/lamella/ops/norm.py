@@ -24,7 +24,7 @@ from lamella.ops.reduce import Reduce
 from lamella.ops.shape import Reshape
 
 if TYPE_CHECKING:
-    from lamella._core import ProgramBuilder, Slot
+    from lamella._core import ProgramBuilder
 
 __all__ = ["LayerNorm", "RmsNorm"]
 
@@ -169,7 +169,6 @@ class LayerNorm(Op):
         program: ProgramBuilder,
         inputs: Sequence[Lowered],
         outputs: Sequence[Lowered],
-        scratch: Slot | None,
         /,
     ) -> None:
         shape = inputs[0].type.shape
@@ -247,7 +246,6 @@ class RmsNorm(Op):
         program: ProgramBuilder,
         inputs: Sequence[Lowered],
         outputs: Sequence[Lowered],
-        scratch: Slot | None,
         /,
     ) -> None:
         shape = inputs[0].type.shape

@@ -23,7 +23,7 @@ from lamella.ir.types import Array, DType, TensorType
 from lamella.ops.base import Lowered, Op, require_count, require_floating, unit
 
 if TYPE_CHECKING:
-    from lamella._core import ProgramBuilder, Slot
+    from lamella._core import ProgramBuilder
 
 __all__ = [
     "HYPER",
@@ -131,7 +131,6 @@ class UpdateScalars(Op):
         program: ProgramBuilder,
         inputs: Sequence[Lowered],
         outputs: Sequence[Lowered],
-        scratch: Slot | None,
         /,
     ) -> None:
         program.add(
@@ -229,7 +228,6 @@ class Update(Op):
         program: ProgramBuilder,
         inputs: Sequence[Lowered],
         outputs: Sequence[Lowered],
-        scratch: Slot | None,
         /,
     ) -> None:
         spec = UpdateSpec(

@@ -16,7 +16,7 @@ from lamella.ir.types import Array, TensorType
 from lamella.ops.base import Lowered, Op, only, require_count, require_floating
 
 if TYPE_CHECKING:
-    from lamella._core import ProgramBuilder, Slot
+    from lamella._core import ProgramBuilder
 
 __all__ = ["Dropout"]
 
@@ -66,7 +66,6 @@ class Dropout(Op):
         program: ProgramBuilder,
         inputs: Sequence[Lowered],
         outputs: Sequence[Lowered],
-        scratch: Slot | None,
         /,
     ) -> None:
         spec = DropoutSpec(

@@ -24,7 +24,7 @@ from lamella.ops.elementwise import Cast, Term
 from lamella.ops.shape import Expand, Permute, Reshape
 
 if TYPE_CHECKING:
-    from lamella._core import ProgramBuilder, Slot
+    from lamella._core import ProgramBuilder
 
 __all__ = ["REDUCE", "Reduce", "ReduceRow"]
 
@@ -270,7 +270,6 @@ class Reduce(Op):
         program: ProgramBuilder,
         inputs: Sequence[Lowered],
         outputs: Sequence[Lowered],
-        scratch: Slot | None,
         /,
     ) -> None:
         outer, size, inner = self.extents(inputs[0].type.shape)

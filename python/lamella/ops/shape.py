@@ -29,7 +29,7 @@ from lamella.ir.types import (
 from lamella.ops.base import Lowered, Op, number, only, require_count, widened
 
 if TYPE_CHECKING:
-    from lamella._core import ProgramBuilder, Slot
+    from lamella._core import ProgramBuilder
 
 __all__ = ["Concat", "Expand", "Pad", "Permute", "Reshape", "Slice"]
 
@@ -87,7 +87,6 @@ class Reshape(Op):
         program: ProgramBuilder,
         inputs: Sequence[Lowered],
         outputs: Sequence[Lowered],
-        scratch: Slot | None,
         /,
     ) -> None:
         """Nothing: the plan has put y where x is."""
@@ -134,7 +133,6 @@ class Permute(Op):
         program: ProgramBuilder,
         inputs: Sequence[Lowered],
         outputs: Sequence[Lowered],
-        scratch: Slot | None,
         /,
     ) -> None:
         strides = contiguous_strides(inputs[0].type.shape)
@@ -182,7 +180,6 @@ class Expand(Op):
         program: ProgramBuilder,
         inputs: Sequence[Lowered],
         outputs: Sequence[Lowered],
-        scratch: Slot | None,
         /,
     ) -> None:
         strides = broadcast_strides(inputs[0].type.shape, self.shape)
@@ -277,7 +274,6 @@ class Slice(Op):
         program: ProgramBuilder,
         inputs: Sequence[Lowered],
         outputs: Sequence[Lowered],
-        scratch: Slot | None,
         /,
     ) -> None:
         source = inputs[0]
@@ -349,7 +345,6 @@ class Pad(Op):
         program: ProgramBuilder,
         inputs: Sequence[Lowered],
         outputs: Sequence[Lowered],
-        scratch: Slot | None,
         /,
     ) -> None:
         source, target = inputs[0], outputs[0]
@@ -444,7 +439,6 @@ class Concat(Op):
         program: ProgramBuilder,
         inputs: Sequence[Lowered],
         outputs: Sequence[Lowered],
-        scratch: Slot | None,
         /,
     ) -> None:
         target = outputs[0]

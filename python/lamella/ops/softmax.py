@@ -19,7 +19,7 @@ from lamella.ops.elementwise import Term
 from lamella.ops.reduce import Reduce
 
 if TYPE_CHECKING:
-    from lamella._core import ProgramBuilder, Slot
+    from lamella._core import ProgramBuilder
 
 __all__ = ["Softmax"]
 
@@ -95,7 +95,6 @@ class Softmax(Op):
         program: ProgramBuilder,
         inputs: Sequence[Lowered],
         outputs: Sequence[Lowered],
-        scratch: Slot | None,
         /,
     ) -> None:
         shape = inputs[0].type.shape

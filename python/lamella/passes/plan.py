@@ -1,34 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plan: where every value lies. The only place that decides that two values share memory.
 
-Leaves lie where they are. A graph output is computed in the caller's array. All else lies in the
-arena, at multiples of 64 bytes, from its node to its last reader, first fit. Values share memory
-when one is a view of the other (Reshape), or when an op may write over an operand that dies there.
+Leaves lie where they are. A graph output is computed in the caller's array. All else lies in ranges
+of the arena; the core finds how long each is in use and where it fits. Values share a range when
+one is a view of the other (Reshape), or when an op may write over an operand that dies there.
 Inputs are never written, parameters by their updates only: an update whose node may write over the
 very parameter is computed there, after everything that reads the old values or might still fail.
 """
 
 from __future__ import annotations
 
-from bisect import insort
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from heapq import heappop, heappush
 
-from lamella.errors import message
 from lamella.ir.graph import Graph, Node, Parameter, Result, Source, Value
 
 __all__ = ["Copy", "Place", "Plan", "Region", "plan"]
-
-_ALIGNMENT = 64
-_LIMIT = 2**63
 
 
 class Region(Enum):
     """What a place's number counts in."""
 
-    ARENA = "arena"  # a byte offset
+    ARENA = "arena"  # a range of the arena
     OUTPUT = "output"  # an output's position
     LEAF = "leaf"  # a leaf value's own storage; the number is not used
     NOWHERE = "nowhere"  # an output that nobody wants and its op leaves out
@@ -53,71 +47,30 @@ class Copy:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Places of all values, of the nodes' scratch, and what remains to be copied at the end.
+    """Places of all values, and what remains to be copied at the end.
 
     nodes: in the order in which they run; late: the last of them, from the first that writes over a
-    parameter. saved: arena offsets for updates' values that lie in a parameter which is updated
-    too: to be copied there before the first update. reserved: (offset, bytes) of every arena range,
-    when guard bytes surround them.
+    parameter. saved: ranges for updates' values that lie in a parameter which is updated too: to be
+    copied there before the first update. ranges: the bytes of each.
     """
 
     nodes: tuple[Node, ...]
     late: tuple[Node, ...]
     places: dict[Value, Place]
-    scratch: dict[Node, int]
     copies: tuple[Copy, ...]
     saved: dict[Value, int]
-    arena_bytes: int
-    reserved: tuple[tuple[int, int], ...] = ()
+    ranges: tuple[int, ...]
 
 
-class _Arena:
-    """First-fit allocation; with guard bytes nothing is ever reused."""
-
-    __slots__ = ("guard", "high", "live", "reserved")
-
-    def __init__(self, guard: int) -> None:
-        self.guard = guard
-        self.high = 0
-        self.live: list[tuple[int, int]] = []  # (offset, end), ascending
-        self.reserved: list[tuple[int, int]] = []
-
-    def take(self, nbytes: int) -> int:
-        """The offset of a free range."""
-        if self.guard:
-            offset = _aligned(self.high + self.guard)
-            self.high = offset + nbytes + self.guard
-            self.reserved.append((offset, nbytes))
-            return offset
-        offset = 0
-        needed = _aligned(nbytes)
-        for start, end in self.live:
-            if offset + needed <= start:
-                break
-            offset = max(offset, end)
-        insort(self.live, (offset, offset + needed))
-        self.high = max(self.high, offset + needed)
-        return offset
-
-    def give_back(self, offset: int, nbytes: int) -> None:
-        if not self.guard:
-            self.live.remove((offset, offset + _aligned(nbytes)))
-
-
-def _aligned(nbytes: int) -> int:
-    return max(1, -(-nbytes // _ALIGNMENT)) * _ALIGNMENT
-
-
-def plan(graph: Graph, scratch_bytes: Callable[[Node], int], guard: int = 0) -> Plan:
-    """Places for one graph. scratch_bytes: arena bytes a node wants while it runs."""
+def plan(graph: Graph) -> Plan:
+    """Places for one graph."""
     root = _roots(graph)
     early, late, stored = _settle(graph, root)
     nodes = early + late
     last_use = _last_uses(graph, nodes, root)
     places, copies = _output_places(graph, root)
     places.update((value, Place(Region.LEAF, 0, leaf)) for value, leaf in stored.items())
-    arena = _Arena(guard)
-    scratch: dict[Node, int] = {}
+    ranges: list[int] = []
     # Roots by the position at which they die; -1 as soon as they are made.
     dying: list[list[Value]] = [[] for _ in nodes]
     for position, node in enumerate(nodes):
@@ -134,26 +87,18 @@ def plan(graph: Graph, scratch_bytes: Callable[[Node], int], guard: int = 0) -> 
                 places[value] = places[reused]
                 dying[position].remove(reused)
             else:
-                places[value] = Place(Region.ARENA, arena.take(value.type.nbytes))
+                places[value] = Place(Region.ARENA, len(ranges))
+                ranges.append(value.type.nbytes)
             if end < len(nodes):
                 dying[end].append(value)
-        nbytes = scratch_bytes(node)
-        if nbytes:
-            scratch[node] = arena.take(nbytes)
-            arena.give_back(scratch[node], nbytes)
-        for dead in dying[position]:
-            arena.give_back(places[dead].number, dead.type.nbytes)
     for view, first in root.items():
         if view is not first:
             places[view] = places.get(first) or Place(Region.LEAF, 0, first)
-    saved = {value: arena.take(value.type.nbytes) for value in _overtaken(graph, root)}
-    if arena.high >= _LIMIT:
-        raise MemoryError(
-            message("plan", "the arena is larger than any memory", {"bytes": arena.high})
-        )
-    return Plan(
-        nodes, late, places, scratch, tuple(copies), saved, arena.high, tuple(arena.reserved)
-    )
+    saved: dict[Value, int] = {}
+    for overtaken in _overtaken(graph, root):
+        saved[overtaken] = len(ranges)
+        ranges.append(overtaken.type.nbytes)
+    return Plan(nodes, late, places, tuple(copies), saved, tuple(ranges))
 
 
 def _roots(graph: Graph) -> dict[Value, Value]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence, Set
 
 from lamella import _core
 from lamella.ir.graph import Constant, Graph, Node, Parameter, Result, Source, Value
-from lamella.ops.base import Lowered, Op
+from lamella.ops.base import Lowered
 from lamella.passes.plan import Place, Plan, Region, plan
 
 __all__ = ["emit"]
@@ -23,17 +23,7 @@ def emit(graph: Graph, origins: list[Node | None] | None = None) -> _core.Progra
     origins: receives for each step the node that it belongs to, None for copies behind the nodes.
     """
     updated = frozenset(id(source) for source, _ in graph.updates)
-
-    def scratch_bytes(node: Node) -> int:
-        op: Op = node.op
-        return op.scratch_bytes(
-            _core.ProgramBuilder,
-            [value.type for value in node.inputs],
-            [_is_constant(value, updated) for value in node.inputs],
-        )
-
-    memory = plan(graph, scratch_bytes, _core.guard_bytes())
-    emitter = _Emitter(graph, memory, updated)
+    emitter = _Emitter(graph, plan(graph), updated)
     program = emitter.emit()
     if origins is not None:
         origins += emitter.origins + [None] * (len(program.steps) - len(emitter.origins))
@@ -59,7 +49,16 @@ def _is_constant(value: Value, updated: Set[int]) -> bool:
 
 
 class _Emitter:
-    __slots__ = ("_builder", "_graph", "_leaves", "_memory", "_sources", "_updated", "origins")
+    __slots__ = (
+        "_builder",
+        "_graph",
+        "_leaves",
+        "_memory",
+        "_ranges",
+        "_sources",
+        "_updated",
+        "origins",
+    )
 
     def __init__(self, graph: Graph, memory: Plan, updated: Set[int]) -> None:
         self._graph = graph
@@ -68,8 +67,9 @@ class _Emitter:
         self._builder = _core.ProgramBuilder(
             inputs=[(value.dtype.value, value.shape) for value in graph.inputs],
             outputs=[(value.dtype.value, value.shape) for value in graph.outputs],
-            arena_bytes=memory.arena_bytes,
+            formulas=() if graph.extents is None else graph.extents.formulas,
         )
+        self._ranges = [self._builder.range(nbytes) for nbytes in memory.ranges]
         self._leaves: dict[Value, _core.Slot] = {
             value: self._builder.input(number) for number, value in enumerate(graph.inputs)
         }
@@ -77,18 +77,14 @@ class _Emitter:
         self.origins: list[Node | None] = []
 
     def emit(self) -> _core.Program:
-        for offset, nbytes in self._memory.reserved:
-            self._builder.guard(self._builder.arena(offset), nbytes)
         self._declare()
         for node in self._memory.nodes:
             if node.op.view:
                 continue
-            scratch = self._memory.scratch.get(node)
             node.op.lower(
                 self._builder,
                 [self._lowered(value) for value in node.inputs],
                 [self._lowered(value) for value in node.outputs],
-                None if scratch is None else self._builder.arena(scratch),
             )
             self.origins += [node] * (self._builder.step_count - len(self.origins))
         for copy in self._memory.copies:
@@ -113,13 +109,13 @@ class _Emitter:
                 self._builder.hold(self._source(leaf.source))
 
     def _update(self, updates: Sequence[tuple[Source, Value]]) -> None:
-        for value, offset in self._memory.saved.items():
-            self._copy(self._lowered(value), self._builder.arena(offset))
+        for value, number in self._memory.saved.items():
+            self._copy(self._lowered(value), self._ranges[number])
         for source, value in updates:
             origin, target = self._lowered(value), self._source(source)
             saved = self._memory.saved.get(value)
             if saved is not None:
-                origin = origin._replace(slot=self._builder.arena(saved))
+                origin = origin._replace(slot=self._ranges[saved])
             if origin.slot != target:
                 self._copy(origin, target)
 
@@ -140,13 +136,13 @@ class _Emitter:
             constant = _is_constant(place.leaf, self._updated)
             return Lowered(self._leaf(place.leaf), value.type, constant)
         if place.region is Region.NOWHERE:
-            return Lowered(self._builder.arena(0), value.type, wanted=False)
+            return Lowered(self._builder.range(0), value.type, wanted=False)
         return Lowered(self._slot(place), value.type)
 
     def _slot(self, place: Place) -> _core.Slot:
         if place.region is Region.OUTPUT:
             return self._builder.output(place.number)
-        return self._builder.arena(place.number)
+        return self._ranges[place.number]
 
     def _leaf(self, value: Value) -> _core.Slot:
         slot = self._leaves.get(value)
@@ -155,9 +151,15 @@ class _Emitter:
                 slot = self._source(value.source)
             else:
                 assert isinstance(value, Constant)
-                slot = self._builder.constant(value.array)
+                slot = self._constant(value)
             self._leaves[value] = slot
         return slot
+
+    def _constant(self, value: Constant) -> _core.Slot:
+        if value.extent is None:
+            return self._builder.constant(value.array)
+        form, extent = value.extent
+        return self._builder.number(value.dtype.value, form, extent, value.factors)
 
     def _source(self, source: Source) -> _core.Slot:
         slot = self._sources.get(id(source))
