@@ -112,7 +112,6 @@ def _core(monkeypatch):
         return None if (a.rule, a.sizes) == (b.rule, b.sizes) else "step 3"
 
     monkeypatch.setattr(families, "_core", SimpleNamespace(difference=difference))
-    monkeypatch.setattr(families, "_TEXTUAL", True)
     programs.clear()
     yield
     programs.set_limit(256 << 20)

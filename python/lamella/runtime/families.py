@@ -31,8 +31,6 @@ _TEXTS = 8
 _SIZES, _JUDGES = 16, 4
 # Below, broadcasting and loops take other ways.
 _LEAST = 2
-# Without texts every size is compiled for itself.
-_TEXTUAL = hasattr(_core.Program, "text")
 _FAMILY_BYTES = 1000
 
 
@@ -64,15 +62,12 @@ class Text:
         self.compiled = compiled
         self.free = free
         self._shapes = shapes
-        program: Any = compiled.program
-        self.text = program.text(
-            symbols=[list(group) for group in free], conditions=compiled.extents.conditions
-        )
+        self.text = compiled.program.text(symbols=free, conditions=compiled.extents.conditions)
 
     @property
     def nbytes(self) -> int:
         """What it takes, with the graph that its programs share."""
-        return int(self.text.nbytes) + self.compiled.nbytes
+        return self.text.nbytes + self.compiled.nbytes
 
     def fits(self, shapes: Shapes) -> bool:
         """Whether it is a text of these sizes."""
@@ -157,7 +152,7 @@ class Family:
     def free(self, shapes: Shapes) -> Free:
         """What shall be free when these sizes are compiled; nothing where none could confirm it."""
         self.see(shapes)
-        groups = self.groups(shapes) if _TEXTUAL else ()
+        groups = self.groups(shapes)
         if self.is_static or not _is_free(shapes, groups):
             return ()
         known = (other for other in self.sizes if other != shapes)
@@ -196,8 +191,7 @@ class Family:
             made = text.at(other) if judge is not None and judged < _JUDGES else None
             if judge is None or made is None:
                 continue
-            core: Any = _core
-            difference = core.difference(made.program, judge.program)
+            difference = _core.difference(made.program, judge.program)
             if difference is not None:
                 self.fail(f"programs of two sizes differ: {difference}")
                 return None

@@ -48,9 +48,9 @@ __all__ = ["Compiled", "Free", "Session", "compile", "compile_call", "trace"]
 # Groups of (input number, axis) that are of one size, whichever that is.
 Free: TypeAlias = Sequence[Sequence[tuple[int, int]]]
 
-# What a program takes by itself, for a step, a node of its graph, a place that it watches:
-# transformers and small nets measured with tracemalloc, steps in the core taken as 500 each.
-_OWN_BYTES, _STEP_BYTES, _NODE_BYTES, _PLACE_BYTES = 2000, 500, 600, 120
+# What a node of a graph and a place that is watched take, in bytes: transformers and small nets,
+# measured with tracemalloc.
+_NODE_BYTES, _PLACE_BYTES = 600, 120
 
 
 def trace(
@@ -196,11 +196,12 @@ class Compiled:
     @property
     def nbytes(self) -> int:
         """What it takes, in bytes: an estimate, apart from weights, packed or not, and arenas."""
+        if self.is_sized:
+            return self.program.nbytes
         constants = [one for node in self.graph.nodes for one in node.inputs]
         arrays = {id(one): one.array.nbytes for one in constants if isinstance(one, Constant)}
         return (
-            _OWN_BYTES
-            + _STEP_BYTES * len(self.program.steps)
+            self.program.nbytes
             + _NODE_BYTES * len(self.graph.nodes)
             + _PLACE_BYTES * len(self.watched.places)
             + sum(arrays.values())
