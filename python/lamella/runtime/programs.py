@@ -37,16 +37,19 @@ _MOST_EVICTED = 65536
 
 
 class Entry(Generic[V]):
-    """A value of a table. nbytes: what counts; kept: whether it is still in the table."""
+    """A value of a table. nbytes: what counts; kept: whether it is still in the table.
 
-    __slots__ = ("__weakref__", "_table", "kept", "key", "nbytes", "number", "value")
+    seen: how many entries there had been when it was used last.
+    """
+
+    __slots__ = ("__weakref__", "_table", "kept", "key", "nbytes", "number", "seen", "value")
 
     def __init__(self, table: Programs[V], key: Hashable, value: V, nbytes: int) -> None:
         self._table = weakref.ref(table)
         self.key = key
         self.value = value
         self.nbytes = nbytes
-        self.number = 0
+        self.number = self.seen = 0
         self.kept = True
 
     @property
@@ -114,7 +117,8 @@ class _Budget:
         self._warned = False
         self._evicted: set[int] = set()
         self._young, self._old = _Queue(), _Queue()
-        self._count = 0
+        # How many entries there have been.
+        self.count = 0
         # References to entries that have died, whenever that was: maybe within the lock.
         self._dead: deque[_Reference] = deque()
 
@@ -126,8 +130,8 @@ class _Budget:
         _tell(*self._locked(self._add, entry))
 
     def _add(self, entry: Entry[Any]) -> tuple[list[Entry[Any]], list[Entry[Any]]]:
-        self._count += 1
-        entry.number = self._count
+        self.count += 1
+        entry.number = entry.seen = self.count
         reference = _Reference(entry, self._dead.append)
         reference.number, reference.nbytes = entry.number, entry.nbytes
         self._young.add(reference)
@@ -139,6 +143,7 @@ class _Budget:
 
     def _touch(self, entry: Entry[Any]) -> tuple[list[Entry[Any]], list[Entry[Any]]]:
         number = entry.number
+        entry.seen = self.count
         if number in self._young.references:
             self._young.references.move_to_end(number)
             return [], []
@@ -273,7 +278,8 @@ class Programs(Generic[V]):
     def get(self, key: Hashable) -> Entry[V] | None:
         """The entry of a key, which is thereby used."""
         entry = self._entries.get(key)
-        if entry is not None:
+        # Among those used since the last one came the order does not matter.
+        if entry is not None and entry.seen != _budget.count:
             _budget.touch(entry)
         return entry
 
