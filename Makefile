@@ -3,8 +3,8 @@
 # Python >= 3.11 with venv, a C++20 compiler, make.
 #
 #   make demo       a net trained beside scikit-learn, one taken over, measured; writes demo.png
-#   make test       the whole suite, on every instruction set of this machine. With WHOLE=1 all cases
-#                   also in the passes of older instruction sets and under sanitizers (a quarter else)
+#   make test       the suite, on every instruction set of this machine; older ones, and sanitizers,
+#                   take a quarter of the cases of large tests, with WHOLE=1 all of them
 #   make bench      all tasks against all rivals that can be installed; writes build/bench.json
 #   make ulp        errors of the float32 functions over all inputs (half an hour on two cores);
 #                   writes tests/cpp/ulp.md. With STRIDE=257 every 257th input, writing nothing
