@@ -153,6 +153,8 @@ tsan: .venv/with-test
 	PYTHONPATH=$$PWD/build/tsan/site $(call PRELOAD,libtsan.so) \
 	  TSAN_OPTIONS=halt_on_error=1:die_after_fork=0 LAMELLA_NUM_THREADS=4 \
 	  setarch $$(uname -m) -R $(PYTEST) -s tests/runtime/test_threads.py tests/process/test_models.py \
+	  tests/runtime/test_sizes.py::test_threads_that_bring_sizes_at_once \
+	  tests/runtime/test_sizes.py::test_forgetting_while_sizes_are_made \
 	  tests/sizes/test_hostile.py::test_new_sizes_at_once \
 	  tests/sizes/test_hostile.py::test_a_step_and_calls_of_its_net_at_once \
 	  -k "not Fork and not child_process and not parameters_changed"

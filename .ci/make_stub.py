@@ -32,7 +32,7 @@ CALLABLE = {
     "_remember": (
         "(self, args: tuple[typing.Any, ...], kwnames: tuple[str, ...], program: Program, "
         "returns: typing.Any, keep: typing.Any = None, turned: tuple[typing.Any, ...] = (), "
-        "watch: Watch | None = None) -> bool"
+        "watch: Watch | None = None, text: Text | None = None) -> bool"
     ),
     "_follow": (
         "(self, structures: tuple[Structure | Callable, ...], states: tuple[int, ...]) -> bool"

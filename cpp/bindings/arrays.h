@@ -63,24 +63,33 @@ struct ArrayKey {
   // spec: of the array before its axes were exchanged; of two or more dimensions.
   static ArrayKey turned_from(const program::ArraySpec& spec);
   const Py_ssize_t* dimensions() const { return rank > kInlineRank ? more_dims.data() : dims; }
+  void set_dimension(std::size_t axis, Py_ssize_t extent) {
+    (rank > kInlineRank ? more_dims.data() : dims)[axis] = extent;
+  }
 };
 
 // Whether the memory is that of a C-contiguous array whose last two axes were exchanged.
 bool is_turned(PyObject* array, steps::DType dtype);
 
-// An array as a C++ function wants it: type, shape, and flags all as given.
-inline bool matches(PyObject* array, const ArrayKey& key, int flags) {
+// Type, rank and flags as given; a turned key is that of the array before its axes were exchanged.
+inline bool matches_but_extents(PyObject* array, const ArrayKey& key, int flags) {
   const ArrayFields& a = *fields(array);
   if (key.turned) {
     if (!is_turned(array, key.dtype)) return false;
     flags &= ~NumPyApi::NPY_ARRAY_C_CONTIGUOUS_;
   }
-  if ((a.flags & flags) != flags || a.nd != key.rank) return false;
+  return (a.flags & flags) == flags && a.nd == key.rank &&
+         (a.descr == key.descr || dtype_of(array) == key.dtype);
+}
+
+// An array as a C++ function wants it: type, shape, and flags all as given.
+inline bool matches(PyObject* array, const ArrayKey& key, int flags) {
+  if (!matches_but_extents(array, key, flags)) return false;
   const Py_ssize_t* dims = key.dimensions();
   for (int i = 0; i < key.rank; ++i) {
-    if (a.dimensions[i] != dims[i]) return false;
+    if (fields(array)->dimensions[i] != dims[i]) return false;
   }
-  return a.descr == key.descr || dtype_of(array) == key.dtype;
+  return true;
 }
 
 inline bool matches(PyObject* array, const program::ArraySpec& spec, int flags) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Callable: the object whose call is one vectorcall into a remembered program.
 //
-// What no entry (entries.h) answers goes to the Python method _dispatch, which may remember it.
+// What no entry (entries.h) answers goes to the Python method _dispatch, which may remember it. A size
+// that a text has not met is made on the way.
 // Everything here runs with the GIL held, except the steps of long programs.
 #pragma once
 

@@ -83,20 +83,20 @@ void follow_selection(CallableObject* object) {
 }
 
 PyObject* remember(PyObject* self, PyObject* args, PyObject* kwargs) {
-  static const char* const keywords[] = {"args", "kwnames", "program", "returns",
-                                         "keep", "turned",  "watch",   nullptr};
+  static const char* const keywords[] = {"args",   "kwnames", "program", "returns", "keep",
+                                         "turned", "watch",   "text",    nullptr};
   PyObject *values = nullptr, *kwnames = nullptr, *program = nullptr, *returns = nullptr;
-  PyObject *keep = Py_None, *turned = nullptr, *watch = Py_None;
-  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!OO|OO!O:_remember",
+  PyObject *keep = Py_None, *turned = nullptr, *watch = Py_None, *text = Py_None;
+  if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O!O!OO|OO!OO:_remember",
                                    const_cast<char**>(keywords), &PyTuple_Type, &values,
                                    &PyTuple_Type, &kwnames, &program, &returns, &keep,
-                                   &PyTuple_Type, &turned, &watch)) {
+                                   &PyTuple_Type, &turned, &watch, &text)) {
     return nullptr;
   }
   Entry* replaced = nullptr;
   try {
     std::unique_ptr<Entry> entry =
-        make_entry(values, kwnames, program, returns, keep, turned, watch);
+        make_entry(values, kwnames, program, returns, keep, turned, watch, text);
     if (entry == nullptr) Py_RETURN_FALSE;
     CallableObject* object = callable(self);
     follow_selection(object);
@@ -232,10 +232,11 @@ PyCFunction method(Function* function) {
 PyMethodDef methods[] = {
     {"_remember", method(remember), METH_VARARGS | METH_KEYWORDS,
      "_remember($self, args, kwnames, program, returns, keep=None, turned=(), "
-     "watch=None)\n--\n\n"
+     "watch=None, text=None)\n--\n\n"
      "Answers calls with these arguments by the program from now on; False if they cannot be.\n"
      "turned: for each of them whether the program takes the array of which it is the transposed.\n"
-     "watch: a Watch that has to hold, or None."},
+     "watch: a Watch that has to hold, or None; text: None, or the Text that the program belongs\n"
+     "to, which then answers any extents of two or more along its free axes."},
     {"_forget", forget, METH_NOARGS, "_forget($self)\n--\n\nDrops everything remembered."},
     {"_follow", follow, METH_VARARGS,
      "_follow($self, structures, states)\n--\n\n"

@@ -25,6 +25,9 @@ namespace {
 constexpr std::size_t kSmallResult = std::size_t{64} << 10;
 constexpr std::size_t kLargeRing = 2;
 
+// Of 0 and of 1 NumPy's rules make other programs.
+constexpr Py_ssize_t kLeastFree = 2;
+
 // May the value stand in a signature by identity? Not what can change while it stays the same.
 bool can_be_static(PyObject* value) {
   if (PyTuple_CheckExact(value)) {
@@ -58,8 +61,8 @@ std::size_t hash_of(PyObject* value) {
   return reinterpret_cast<std::uintptr_t>(Py_TYPE(value)) >> 4;
 }
 
-// Of the signature of a call.
-std::size_t hash_of(const Arguments& arguments) {
+// Of the signature of a call; without extents it is that of an entry with a text.
+std::size_t hash_of(const Arguments& arguments, bool with_extents) {
   std::size_t hash = mixed(arguments.positional, arguments.keywords);
   for (std::size_t i = 0; i < arguments.count(); ++i) {
     PyObject* value = arguments.value(i);
@@ -71,11 +74,43 @@ std::size_t hash_of(const Arguments& arguments) {
     hash = mixed(hash, static_cast<std::size_t>(a.nd));
     const auto dtype = dtype_of(value);
     hash = mixed(hash, dtype ? static_cast<std::size_t>(*dtype) : 99);
-    for (int axis = 0; axis < a.nd; ++axis) {
+    for (int axis = 0; with_extents && axis < a.nd; ++axis) {
       hash = mixed(hash, static_cast<std::size_t>(a.dimensions[axis]));
     }
   }
-  return hash;
+  return with_extents ? hash : mixed(hash, 1);
+}
+
+// As matches(), where a negative extent is a symbol: one extent wherever it stands.
+bool binds(PyObject* array, const ArrayKey& key, Extents& extents) {
+  if (!matches_but_extents(array, key, kReadable)) return false;
+  const Py_ssize_t* dims = key.dimensions();
+  for (int i = 0; i < key.rank; ++i) {
+    const Py_ssize_t extent = fields(array)->dimensions[i];
+    if (dims[i] >= 0) {
+      if (extent != dims[i]) return false;
+      continue;
+    }
+    std::int64_t& bound = extents[static_cast<std::size_t>(-1 - dims[i])];
+    if (bound == 0 && extent >= kLeastFree) bound = extent;
+    if (bound != extent) return false;
+  }
+  return true;
+}
+
+// Marks the axes of an input that a text leaves free.
+void free_axes(ArrayKey& key, const program::Text& text, std::size_t input) {
+  const auto& symbols = text.symbols();
+  const auto rank = static_cast<std::size_t>(key.rank);
+  for (std::size_t symbol = 0; symbol < symbols.size(); ++symbol) {
+    for (const auto& [number, place] : symbols[symbol]) {
+      if (number != input) continue;
+      // The array is seen before its last two axes are exchanged.
+      const bool exchanged = key.turned && place + 2 >= rank;
+      key.set_dimension(exchanged ? 2 * rank - 3 - place : place,
+                        -1 - static_cast<Py_ssize_t>(symbol));
+    }
+  }
 }
 
 bool same_item(const KeyItem& x, const KeyItem& y) {
@@ -88,7 +123,7 @@ bool same_item(const KeyItem& x, const KeyItem& y) {
 
 // Whether two entries answer the same calls.
 bool same_key(const Entry& a, const Entry& b) {
-  return a.positional == b.positional && a.watch == b.watch &&
+  return a.positional == b.positional && a.watch == b.watch && a.sizes == b.sizes &&
          std::equal(a.keywords.begin(), a.keywords.end(), b.keywords.begin(), b.keywords.end(),
                     [](PyObject* x, PyObject* y) { return PyUnicode_Compare(x, y) == 0; }) &&
          std::equal(a.items.begin(), a.items.end(), b.items.begin(), b.items.end(), same_item);
@@ -140,18 +175,20 @@ void Entry::drop_results() {
   }
 }
 
-bool Entry::answers(const Arguments& arguments) const {
+bool Entry::answers(const Arguments& arguments, Extents& found) const {
   if (positional != arguments.positional || keywords.size() != arguments.keywords) return false;
   for (std::size_t i = 0; i < keywords.size(); ++i) {
     PyObject* name = arguments.keyword(i);
     if (name != keywords[i] && PyUnicode_Compare(name, keywords[i]) != 0) return false;
   }
+  if (sizes != nullptr) found = {};
   std::size_t i = 0;
   for (const KeyItem& item : items) {
     PyObject* value = arguments.value(i++);
     if (item.value != nullptr) {
       if (!same_value(item.value, value)) return false;
-    } else if (!is_exact_array(value) || !matches(value, item.array, kReadable)) {
+    } else if (!is_exact_array(value) || !(sizes == nullptr ? matches(value, item.array, kReadable)
+                                                            : binds(value, item.array, found))) {
       return false;
     }
   }
@@ -177,6 +214,7 @@ Entry* Entries::add(std::unique_ptr<Entry> entry) {
   all_.emplace(entry->hash, entry.get());
   changes_ = ++last_change_;
   if (displaced != nullptr) forget(displaced);
+  if (entry->sizes != nullptr) ++text_count_;
   if (Entry* cooled = use(entry.release())) {
     // Freeing arrays may run anything, and make this forget it.
     ++cooled->holders;
@@ -203,8 +241,10 @@ Entry* Entries::use(Entry* entry) {
 }
 
 void Entries::forget(Entry* entry) {
-  Entry** const end = std::remove(warm_, warm_ + warm_count_, entry);
-  warm_count_ = static_cast<std::size_t>(end - warm_);
+  if (std::remove(warm_, warm_ + warm_count_, entry) != warm_ + warm_count_) {
+    warm_[--warm_count_] = nullptr;
+  }
+  if (entry->sizes != nullptr) --text_count_;
   const auto [first, last] = all_.equal_range(entry->hash);
   for (auto place = first; place != last; ++place) {
     if (place->second != entry) continue;
@@ -215,25 +255,29 @@ void Entries::forget(Entry* entry) {
 
 Entry* Search::next(bool still) {
   if (!still || !is_valid()) return nullptr;
-  while (!is_hashed_ && at_ < std::min(entries_.warm_count_, kTried)) {
-    Entry* entry = entries_.warm_[at_++];
-    if (entry->answers(arguments_)) return entry;
-  }
-  if (!is_hashed_) {
+  if (stage_ == Stage::kUsedLast) {
+    while (at_ < std::min(entries_.warm_count_, kTried)) {
+      Entry* entry = entries_.warm_[at_++];
+      if (entry->answers(arguments_, extents_)) return entry;
+    }
     if (entries_.all_.size() <= kTried) return nullptr;
-    is_hashed_ = true;
-    std::tie(here_, end_) = entries_.all_.equal_range(hash_of(arguments_));
+    stage_ = Stage::kSameShapes;
+    std::tie(here_, end_) = entries_.all_.equal_range(hash_of(arguments_, true));
   }
-  while (here_ != end_) {
-    Entry* entry = (here_++)->second;
-    if (entry->answers(arguments_)) return entry;
+  while (true) {
+    while (here_ != end_) {
+      Entry* entry = (here_++)->second;
+      if (entry->answers(arguments_, extents_)) return entry;
+    }
+    if (stage_ == Stage::kAnySize || entries_.text_count_ == 0) return nullptr;
+    stage_ = Stage::kAnySize;
+    std::tie(here_, end_) = entries_.all_.equal_range(hash_of(arguments_, false));
   }
-  return nullptr;
 }
 
 std::unique_ptr<Entry> make_entry(PyObject* args, PyObject* kwnames, PyObject* program_object,
                                   PyObject* returns, PyObject* keep, PyObject* turned,
-                                  PyObject* watch) {
+                                  PyObject* watch, PyObject* text_object) {
   const auto count = static_cast<std::size_t>(PyTuple_GET_SIZE(args));
   const auto named = static_cast<std::size_t>(PyTuple_GET_SIZE(kwnames));
   if (named > count) throw std::invalid_argument("_remember: more keyword names than arguments");
@@ -245,6 +289,15 @@ std::unique_ptr<Entry> make_entry(PyObject* args, PyObject* kwnames, PyObject* p
   entry->program = py::handle(program_object).cast<const program::Program*>();
   entry->program_object = Py_NewRef(program_object);
   entry->keep = Py_NewRef(keep);
+  std::shared_ptr<const program::Text> text;
+  if (text_object != Py_None) {
+    if (!py::isinstance<program::Text>(text_object)) {
+      throw py::type_error("_remember: text is a Text or None");
+    }
+    text = py::handle(text_object).cast<std::shared_ptr<program::Text>>();
+    if (text->symbols().size() > entry->extents.size()) return nullptr;
+    entry->sizes = Sizes::of(text);
+  }
   if (watch != Py_None) {
     if (!is_watch(watch)) throw py::type_error("_remember: watch is a Watch or None");
     entry->watch = Py_NewRef(watch);
@@ -272,17 +325,20 @@ std::unique_ptr<Entry> make_entry(PyObject* args, PyObject* kwnames, PyObject* p
     if (exchanged && spec.shape.size() < 2) return nullptr;
     ArrayKey key = exchanged ? ArrayKey::turned_from(spec) : ArrayKey(spec);
     if (!matches(value, key, kReadable)) return nullptr;
+    if (text != nullptr) free_axes(key, *text, arrays);
     entry->items.push_back({nullptr, std::move(key), arrays});
     ++arrays;
   }
   if (arrays != inputs.size()) return nullptr;
   const Arguments arguments(PySequence_Fast_ITEMS(args), entry->positional, kwnames);
-  entry->hash = hash_of(arguments);
+  // Of an array with an extent below two a text knows nothing.
+  if (text != nullptr && !entry->answers(arguments, entry->extents)) return nullptr;
+  entry->hash = hash_of(arguments, text == nullptr);
   take_returns(*entry, returns);
   for (const program::ArraySpec& spec : entry->program->outputs()) {
     entry->outputs.emplace_back(spec);
     ResultRing& ring = entry->rings.emplace_back();
-    if (spec.bytes > kSmallResult) ring.count = kLargeRing;
+    if (text != nullptr || spec.bytes > kSmallResult) ring.count = kLargeRing;
   }
   return entry;
 }

@@ -2,7 +2,8 @@
 // Entries: the calls that a Callable has seen, each with the program that answers it.
 //
 // An entry is one kind of call: the signature of its arguments, its program, and the result arrays it
-// hands out again once nobody holds them. The entries used last are tried first, then those whose
+// hands out again once nobody holds them. One with a text answers arrays of any extent, of two or more,
+// along the axes that the text leaves free. The entries used last are tried first, then those whose
 // signature has the same hash. Everything here runs with the GIL held.
 #pragma once
 
@@ -13,6 +14,7 @@
 #include <vector>
 
 #include "bindings/arrays.h"
+#include "bindings/sizes.h"
 #include "program/program.h"
 
 namespace lamella::bindings {
@@ -52,8 +54,8 @@ struct Arguments {
 // value (the same object, or an equal number, text or tuple of such).
 struct KeyItem {
   PyObject* value = nullptr;  // owned; null for an array
-  ArrayKey array;
-  std::size_t input = 0;  // the program's input an array is
+  ArrayKey array;             // the extent of a free axis is -1 - the number of its symbol
+  std::size_t input = 0;      // the program's input an array is
 };
 
 // Result arrays of one output, handed out in turn.
@@ -77,16 +79,19 @@ struct Entry {
   std::vector<KeyItem> items;       // all arguments, keywords last
   std::vector<PyObject*> keywords;  // owned names of those, in the order of the call
   std::vector<ArrayKey> outputs;    // of the program
-  std::vector<ResultRing> rings;    // one per output
+  std::vector<ResultRing> rings;    // one per output, whatever its size
   std::size_t hash = 0;             // of the signature
   const program::Program* program = nullptr;
   PyObject* program_object = nullptr;
+  std::shared_ptr<Sizes> sizes;   // the programs of a text by extents, or null
+  Extents extents{};              // those of `program`, where there is a text
   PyObject* converter = nullptr;  // called with the tuple of results, for kConverted
   PyObject* keep = nullptr;
   PyObject* watch = nullptr;  // a Watch that has to hold, or null
 
-  // Whether it is of such calls. Runs no Python.
-  bool answers(const Arguments& arguments) const;
+  // Whether it is of such calls; found: the extents of a text's symbols in this one. Runs no Python.
+  bool answers(const Arguments& arguments, Extents& found) const;
+  bool is_plain() const { return sizes == nullptr && watch == nullptr; }
   void drop_results();
   void release() {
     if (--holders == 0) delete this;
@@ -103,6 +108,8 @@ class Entries {
   // Puts it first. Returns what it displaced, to be released: the entry of the same key, else any
   // other one when there are too many, else null. Throws std::bad_alloc.
   Entry* add(std::unique_ptr<Entry> entry);
+  // Null where there is none.
+  Entry* used_last() const { return warm_[0]; }
   // It has been used. Returns one that keeps no results from now on, to be told so, or null.
   Entry* use(Entry* entry);
   template <class Visit>
@@ -125,6 +132,7 @@ class Entries {
   Entry* warm_[kWarm] = {};  // the one used last comes first
   std::size_t warm_count_ = 0;
   std::unordered_multimap<std::size_t, Entry*> all_;
+  std::size_t text_count_ = 0;  // of those with a text
   // The number of the last change, of any Entries: none is taken for another one at its address.
   std::uint64_t changes_;
   static inline std::uint64_t last_change_ = 0;
@@ -139,6 +147,8 @@ class Search {
   Entry* next(bool still);
   // Whether the entries are those that it began with.
   bool is_valid() const { return entries_.changes_ == changes_; }
+  // Of the entry found last: see Entry::answers.
+  const Extents& extents() const { return extents_; }
 
  private:
   // More than this many in turn are rare, and comparing each takes longer than the hash.
@@ -149,17 +159,19 @@ class Search {
   const Arguments& arguments_;
   const std::uint64_t changes_;
   std::size_t at_ = 0;
-  bool is_hashed_ = false;
+  enum class Stage : std::uint8_t { kUsedLast, kSameShapes, kAnySize } stage_ = Stage::kUsedLast;
+  Extents extents_{};
   Place here_{}, end_{};
 };
 
 // The entry for these arguments (positional, then the keywords'), or null when they cannot be told
 // from others by a signature: arrays that are not plain or do not match the program's inputs, and
 // values that may change in place. turned: null, or a tuple that is True where the program takes the
-// array before its last two axes were exchanged. Throws std::bad_alloc.
+// array before its last two axes were exchanged; text: None, or the one that the program belongs to.
+// Throws std::bad_alloc.
 std::unique_ptr<Entry> make_entry(PyObject* args, PyObject* kwnames, PyObject* program_object,
                                   PyObject* returns, PyObject* keep, PyObject* turned,
-                                  PyObject* watch);
+                                  PyObject* watch, PyObject* text);
 
 // Names of methods and arguments, made once at import.
 struct Names {

@@ -15,6 +15,7 @@ PYBIND11_MODULE(_core, module) {
   register_text(module);
   register_callable(module);
   register_structure(module);
+  register_sizes(module);
   register_watch(module);
   register_limits(module);
 }

@@ -28,6 +28,8 @@ void register_callable(pybind11::module_& module);
 void register_structure(pybind11::module_& module);
 // text.cpp: Text, and the comparison of two programs.
 void register_text(pybind11::module_& module);
+// sizes.cpp: the budget of programs that texts have made.
+void register_sizes(pybind11::module_& module);
 // watch.cpp: Watch, what a program has taken of Python.
 void register_watch(pybind11::module_& module);
 // limits.cpp: the measured limits of the machine.

@@ -215,14 +215,21 @@ void Text::set(Working& working, std::span<const std::int64_t> extents) const {
 std::shared_ptr<Program> Text::at(std::span<const std::int64_t> extents) const {
   std::unique_lock<std::mutex> lock(mutex_, std::try_to_lock);
   std::unique_ptr<Working> own;
-  if (!lock.owns_lock()) own = copy();
+  if (!lock.owns_lock()) {
+    own = copy();
+  } else if (working_ == nullptr) {
+    working_ = copy();
+  }
   Working& working = own ? *own : *working_;
   try {
     set(working, extents);
     return std::make_shared<Program>(working.recording, shared_from_this(),
                                      std::vector<std::int64_t>(extents.begin(), extents.end()));
-  } catch (const std::overflow_error& error) {
-    refuse(error.what());
+  } catch (const std::exception& error) {
+    // What fails leaves it half set, with its slots placed or not.
+    if (!own) working_.reset();
+    if (dynamic_cast<const std::overflow_error*>(&error) != nullptr) refuse(error.what());
+    throw;
   }
 }
 

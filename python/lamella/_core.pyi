@@ -60,6 +60,8 @@ __all__: list[str] = [
     "selection",
     "set_num_threads",
     "set_random_state",
+    "set_sized_limit",
+    "sized_programs",
     "state_of",
     "states_of",
     "touch_parameters",
@@ -552,11 +554,13 @@ class Callable:
         keep: typing.Any = None,
         turned: tuple[typing.Any, ...] = (),
         watch: Watch | None = None,
+        text: Text | None = None,
     ) -> bool:
         """
         Answers calls with these arguments by the program from now on; False if they cannot be.
         turned: for each of them whether the program takes the array of which it is the transposed.
-        watch: a Watch that has to hold, or None.
+        watch: a Watch that has to hold, or None; text: None, or the Text that the program belongs
+        to, which then answers any extents of two or more along its free axes.
         """
     def _touch(self) -> None:
         """
@@ -740,6 +744,16 @@ def set_num_threads(count: int) -> None:
 def set_random_state(key: int, calls: int) -> None:
     """
     Continues from what random_state() returned.
+    """
+
+def set_sized_limit(nbytes: int) -> None:
+    """
+    The most bytes that programs made by texts may take together.
+    """
+
+def sized_programs() -> tuple[int, int]:
+    """
+    How many programs made by texts are kept, and their bytes.
     """
 
 def state_of(structure: Structure | Callable) -> int:

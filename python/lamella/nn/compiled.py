@@ -102,6 +102,7 @@ class Cache:
                     found.compiled.program,
                     found.compiled.returns,
                     watch=found.compiled.watched.native,
+                    text=found.compiled.text,
                 )
                 if not found.entry.kept:
                     module._forget()

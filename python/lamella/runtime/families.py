@@ -317,6 +317,7 @@ class Families:
         entry = self._put(key, shapes, made.compiled, count)
         if made.text is not None:
             family.texts = [*family.texts, made.text]
+            made.compiled.text = made.text.text
         family.sizes[shapes] = None
         family.sizes.move_to_end(shapes)
         while len(family.sizes) > _SIZES:

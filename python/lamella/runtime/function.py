@@ -141,6 +141,7 @@ class Function(_core.Callable):
             found.compiled.returns,
             turned=turned,
             watch=found.compiled.watched.native,
+            text=found.compiled.text,
         )
         if not found.entry.kept:
             self._forget()

@@ -6,7 +6,8 @@ in which they were used last, and evicts the oldest where they hold more bytes t
 that dies takes its entries along. What the core answers alone does not come by here. So an entry
 that was not seen while others filled most of the budget is asked to: its owner forgets what it has
 remembered natively, and the next call is seen. The same is done for what is evicted, so that
-nothing lives on uncounted.
+nothing lives on uncounted. Programs that texts have made belong to the core, which drops them by
+itself; they count to the same bytes.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from collections.abc import Callable, Hashable, Iterable, Iterator
 from itertools import count
 from typing import Any, Generic, TypeVar
 
+from lamella import _core
+
 __all__ = ["Entry", "Programs", "clear", "held", "limit", "set_limit"]
 
 V = TypeVar("V")
@@ -32,6 +35,9 @@ _LIMIT = 256 << 20
 # What has not been used while this share of the budget was filled is made to come by. The rest is
 # the time it has for that.
 _AGED = 7 / 8
+# The share of the budget that programs made by texts may take whatever else there is.
+_SIZED = 1 / 4
+_MOST_SIZED = 1 << 62
 # Evicted keys that would be known again, by their hashes.
 _MOST_EVICTED = 65536
 
@@ -181,7 +187,8 @@ class _Budget:
     def _held(self) -> tuple[int, int]:
         self._bury()
         number = len(self._young.references) + len(self._old.references)
-        return number, self._young.nbytes + self._old.nbytes
+        sized, nbytes = _core.sized_programs()
+        return number + sized, self._young.nbytes + self._old.nbytes + nbytes
 
     def resize(self, limit: int) -> None:
         _tell(*self._locked(self._resize, limit))
@@ -214,13 +221,14 @@ class _Budget:
         self._bury()
         aged: list[Entry[Any]] = []
         gone: list[Entry[Any]] = []
+        limit = self.limit - min(_core.sized_programs()[1], int(self.limit * _SIZED))
         # The newest never ages: by itself it may be larger than the share.
-        while len(self._young.references) > 1 and self._young.nbytes > self.limit * _AGED:
+        while len(self._young.references) > 1 and self._young.nbytes > limit * _AGED:
             reference = self._young.oldest()
             self._young.take(reference.number)
             self._old.add(reference)
             aged += _living(reference)
-        while self._young.nbytes + self._old.nbytes > self.limit:
+        while self._young.nbytes + self._old.nbytes > limit:
             queue = self._old if self._old.references else self._young
             reference = queue.oldest()
             queue.take(reference.number)
@@ -230,6 +238,11 @@ class _Budget:
                 if self.limit and len(self._evicted) < _MOST_EVICTED:
                     self._evicted.add(entry.mark)
         return aged, gone
+
+    def left(self) -> int:
+        """What is left for the programs that texts have made: their share, or more."""
+        held = self._young.nbytes + self._old.nbytes
+        return min(max(self.limit - held, int(self.limit * _SIZED)), _MOST_SIZED)
 
     def returns(self, entry: Entry[Any]) -> bool:
         """Whether it had been evicted under this limit; true once, so that nobody warns twice."""
@@ -249,6 +262,8 @@ def _living(reference: _Reference) -> list[Entry[Any]]:
 def _tell(aged: list[Entry[Any]], gone: list[Entry[Any]]) -> None:
     for entry in (*aged, *gone):
         entry.forget()
+    # They go by themselves, the one used least lately first, and are made again without Python.
+    _core.set_sized_limit(_budget.left())
 
 
 _budget = _Budget(_LIMIT)
@@ -342,5 +357,5 @@ def clear() -> None:
     for entry in entries:
         entry.leave()
     _budget.drop(entries)
-    for entry in entries:
-        entry.forget()
+    _core.set_sized_limit(0)
+    _tell([], entries)

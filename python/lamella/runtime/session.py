@@ -131,8 +131,9 @@ class Compiled:
     graph: what the body left, optimised; origins: the node of each step of the program, None for
     copies behind the nodes; outputs: the structure of the result; watched: what it has taken of
     Python, which has to hold before every run; extents: the free extents of the trace, None where
-    all sizes are the program's own; free: the axes that they are of; is_sized: whether the program
-    is of another size than the graph, made by a text.
+    all sizes are the program's own; free: the axes that they are of; text: what makes it for other
+    sizes, once that is believed; is_sized: whether the program is of another size than the graph,
+    made by the text.
     """
 
     __slots__ = (
@@ -145,6 +146,7 @@ class Compiled:
         "origins",
         "outputs",
         "program",
+        "text",
         "watched",
     )
 
@@ -158,6 +160,7 @@ class Compiled:
     ) -> None:
         self.watched = watched
         self.free = free
+        self.text: _core.Text | None = None
         self.is_sized = False
         # What tells whether a later trace gave the same; none is made where nothing can change.
         changing = watched.native is not None
