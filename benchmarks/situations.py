@@ -272,16 +272,19 @@ def modes(library: Library, scale: Scale) -> Found:
     seconds = 0.01 * scale.rounds
     found = {"call": time_call(partial(net, x), seconds)}
     found["attribute"] = max(0.0, time_call(both, seconds) - time_call(mark, seconds))
-    for layers in (1, 12):
-        deep = dense(*[16] * (layers + 1))
-        row = np.ones((1, 16), np.float32)
+    deep, row = dense(*[16] * 13), np.ones((1, 16), np.float32)
 
-        def switched(deep: nn.Module = deep, row: np.ndarray = row) -> None:
-            deep.train()
-            deep.eval()
-            deep(row)
+    def switch() -> None:
+        deep.train()
+        deep.eval()
 
-        found[f"switched {layers}"] = time_call(switched, seconds)
+    def switch_and_call() -> None:
+        switch()
+        deep(row)
+
+    found["deep call"] = time_call(partial(deep, row), seconds)
+    found["switch"] = time_call(switch, seconds)
+    found["switched"] = max(0.0, time_call(switch_and_call, seconds) - found["switch"])
     return found
 
 

@@ -71,8 +71,8 @@ def rows(scale: Scale) -> list[Row]:
         Row("large", "frozen", f"{large}: after freeze(), in weights", _ratio, lambda _: 1.05, own),
         Row("modes", "attribute", f"{net}: a call after another module's attribute was set", time,
             lambda found: found["call"], "a call alone"),
-        Row("modes", "switched 12", "train(), eval() and a call of 12 layers", time,
-            lambda found: found["switched 1"], "the same of one layer"),
+        Row("modes", "switched", "12 layers: a call after train() and eval()", time,
+            lambda found: found["deep call"], "a call alone"),
     ]  # fmt: skip
 
 
