@@ -188,6 +188,7 @@ print(peak() - before)
     assert int(in_a_fresh_process(code)) < 5 * MEGABYTES  # four layers, and room for the threads
 
 
+@pytest.mark.alone
 def test_others_get_on_while_weights_are_packed():
     code = """
 from lamella.runtime.session import compile_call
