@@ -79,6 +79,7 @@ assert small.run([one])[0] == 1
     assert without <= 10
 
 
+@pytest.mark.alone
 def test_what_is_idle_for_long_goes_back():
     """A second later, when small programs go on."""
     code = """
