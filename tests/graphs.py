@@ -40,6 +40,10 @@ class Weight(Operand):
         self.version = np.zeros(1, np.int64)
         self.name = name
 
+    @property
+    def memory(self) -> np.ndarray:
+        return self.array
+
 
 def kind(*shape: int, dtype: DType = F32) -> TensorType:
     return TensorType(shape, dtype)

@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -105,6 +106,9 @@ std::string describe(const program::ArraySpec& spec);
 
 // A new uninitialised array; null with a Python exception set.
 PyObject* new_array(const ArrayKey& key);
+
+// The storage that the array lies in; null for any other memory (storage.cpp).
+std::shared_ptr<program::Storage> storage_of(PyObject* array);
 
 // Whether two ranges share a byte.
 inline bool overlap(const void* a, std::size_t a_bytes, const void* b, std::size_t b_bytes) {

@@ -16,6 +16,7 @@
 #include "bindings/register.h"
 #include "dispatch/select.h"
 #include "program/program.h"
+#include "program/storage.h"
 
 namespace py = pybind11;
 using namespace py::literals;
@@ -93,6 +94,10 @@ PythonSlot constant(PythonBuilder& builder, const py::array& array,
     }
     result.version = reinterpret_cast<std::int64_t*>(fields(version->ptr())->data);
     kept.push_back(*version);
+    result.storage = storage_of(array.ptr());
+    if (result.storage != nullptr && result.version != result.storage->version()) {
+      throw std::invalid_argument("constant: the version is not that of the array's storage");
+    }
   }
   result.owner = keep_alive(std::move(kept));
   return python_slot(builder.constant(std::move(result)));

@@ -9,6 +9,7 @@ PYBIND11_MODULE(_core, module) {
   using namespace lamella::bindings;
   module.doc() = "The native core of lamella: programs, their steps, and threads.";
   register_config(module);
+  register_storage(module);
   register_program(module);
   auto builder = register_builder(module);
   register_steps(module, builder);

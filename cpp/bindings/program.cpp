@@ -16,6 +16,7 @@
 #include "bindings/register.h"
 #include "program/epochs.h"
 #include "program/random_state.h"
+#include "program/storage.h"
 
 namespace py = pybind11;
 using namespace py::literals;
@@ -135,11 +136,14 @@ void assign(const py::array& target, const py::array& version, const py::array& 
   const program::Cell cell{reinterpret_cast<std::int64_t*>(fields(version.ptr())->data)};
   const std::span<const program::Cell> cells(&cell, 1);
   // The references of this call keep all three alive.
+  const std::shared_ptr<program::Storage> storage = storage_of(target.ptr());
   const auto copy = [&] {
+    if (storage != nullptr) storage->overwrite();
     std::memmove(to.data, from.data, byte_count(target.ptr(), *dtype));
     program::give_back(cells, true);
   };
-  if (program::try_hold(cells)) {
+  const bool at_once = storage == nullptr || storage->is_here();
+  if (at_once && program::try_hold(cells)) {
     copy();
   } else {
     without_gil([&] {

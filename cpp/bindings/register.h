@@ -18,6 +18,8 @@ using BuilderClass = pybind11::class_<PythonBuilder>;
 void register_config(pybind11::module_& module);
 // program.cpp: Program, random state, parameter epoch, assignment to parameters.
 void register_program(pybind11::module_& module);
+// storage.cpp: Storage, the memory of a parameter.
+void register_storage(pybind11::module_& module);
 // builder.cpp: Slot and ProgramBuilder without its steps.
 BuilderClass register_builder(pybind11::module_& module);
 // steps/: a spec class for each kind of step, ProgramBuilder.add, and the kernels' names.

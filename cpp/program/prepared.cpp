@@ -10,6 +10,7 @@
 #include <pthread.h>
 
 #include "program/changes.h"
+#include "program/storage.h"
 #include "program/workspace.h"
 
 namespace lamella::program {
@@ -52,28 +53,58 @@ void after_fork_in_child() {
 PreparedLock::PreparedLock() { mutex.lock(); }
 PreparedLock::~PreparedLock() { mutex.unlock(); }
 
-bool Prepared::is_claimed() const { return claim_ == process; }
-void Prepared::claim() { claim_ = process; }
+std::uint64_t process_number() { return process; }
 
-PreparedShare::PreparedShare(const PreparedKey& key, const WorkspacePool& user) : user_(&user) {
+int team_worth(double work_ns) {
+  constexpr double kWakeNs = 20e3;  // as in program.cpp
+  return 1 + static_cast<int>(std::min(work_ns / kWakeNs, 1e6));
+}
+
+namespace {
+
+// With the lock held.
+PreparedNode take_if_unused(Prepared& item) noexcept {
+  if (!item.users.empty() || item.pins > 0) return {};
+  if (item.source != nullptr) item.source->forget_form(item);
+  return registry().extract(registry().find(*item.key));
+}
+
+}  // namespace
+
+PreparedNode unpin(Prepared& item) noexcept {
+  --item.pins;
+  return take_if_unused(item);
+}
+
+PreparedShare::PreparedShare(const PreparedKey& key, const WorkspacePool& user,
+                             std::shared_ptr<const steps::Reversible> packing, Storage* storage)
+    : user_(&user) {
+  PreparedNode unused;
   const PreparedLock lock;
   place_ = registry().try_emplace(key).first;
-  std::vector<const WorkspacePool*>& users = place_->second.users;
+  Prepared& item = place_->second;
+  item.key = &place_->first;
   try {
-    users.push_back(user_);
+    item.users.push_back(user_);
+    if (storage != nullptr && item.source == nullptr) storage->add_form(item);
   } catch (...) {
-    if (users.empty()) registry().erase(place_);
+    std::erase(item.users, user_);
+    unused = take_if_unused(item);
     throw;
+  }
+  if (storage != nullptr) {
+    item.packing = std::move(packing);
+    item.source = storage;
   }
 }
 
 PreparedShare::~PreparedShare() {
   if (user_ == nullptr) return;
-  Registry::node_type last;  // freed when the lock is given back
+  PreparedNode last;  // freed when the lock is given back
   const PreparedLock lock;
   std::vector<const WorkspacePool*>& users = place_->second.users;
   users.erase(std::find(users.begin(), users.end(), user_));
-  if (users.empty()) last = registry().extract(place_);
+  last = take_if_unused(place_->second);
 }
 
 bool PreparedShare::read_by_others() const {

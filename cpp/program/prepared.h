@@ -16,8 +16,11 @@
 #include <utility>
 #include <vector>
 
+#include "steps/reversible.h"
+
 namespace lamella::program {
 
+class Storage;
 class WorkspacePool;
 
 // While one of these lives, the caller has what programs share for himself.
@@ -29,17 +32,27 @@ class PreparedLock {
   PreparedLock& operator=(const PreparedLock&) = delete;
 };
 
+// Counts forks: what a parent's threads were about means nothing in a child. The lock has to be held.
+std::uint64_t process_number();
+
+struct PreparedKey;
+
 struct Prepared {
   std::shared_ptr<std::byte[]> memory;  // null before it is filled for the first time
   std::vector<std::int64_t> versions;   // of the sources when it was filled; empty: it is not whole
   std::vector<const WorkspacePool*> users;
+  int pins = 0;                      // storage whose elements are nowhere else
+  const PreparedKey* key = nullptr;  // its own
+  // Of an array that holds all elements of one storage: how it is made of them, and that storage.
+  std::shared_ptr<const steps::Reversible> packing;
+  Storage* source = nullptr;
 
-  bool is_claimed() const;
-  void claim();
+  bool is_claimed() const { return claim_ == process_number(); }
+  void claim() { claim_ = process_number(); }
   void unclaim() { claim_ = 0; }
 
  private:
-  std::uint64_t claim_ = 0;  // in which process; the claims of a parent's threads mean nothing
+  std::uint64_t claim_ = 0;  // in which process somebody fills it
 };
 
 // What makes two prepared arrays the same: where their sources lie, and what is made of them.
@@ -54,11 +67,18 @@ struct PreparedKey {
   auto operator<=>(const PreparedKey&) const = default;
 };
 
+using PreparedNode = std::map<PreparedKey, Prepared>::node_type;
+// Takes one pin away; what nobody uses any more is handed out, to be freed behind the lock.
+PreparedNode unpin(Prepared& item) noexcept;
+// The most members that so much work (in nanoseconds) is worth.
+int team_worth(double work_ns);
+
 // The part of one program in a prepared array. The sources must live as long.
 class PreparedShare {
  public:
-  // Throws std::bad_alloc.
-  PreparedShare(const PreparedKey& key, const WorkspacePool& user);
+  // packing, storage: where all elements of one storage are kept, else null. Throws std::bad_alloc.
+  PreparedShare(const PreparedKey& key, const WorkspacePool& user,
+                std::shared_ptr<const steps::Reversible> packing, Storage* storage);
   ~PreparedShare();
   PreparedShare(const PreparedShare&) = delete;
   PreparedShare& operator=(const PreparedShare&) = delete;

@@ -23,6 +23,8 @@
 
 namespace lamella::program {
 
+class Storage;
+
 using steps::Slot;
 
 // One input or output: C-contiguous, of exactly this type and shape.
@@ -51,6 +53,7 @@ struct ConstantArray {
   std::size_t bytes = 0;
   std::int64_t* version = nullptr;    // null: never changes
   std::shared_ptr<const void> owner;  // keeps data and version alive
+  std::shared_ptr<Storage> storage;   // that data and version belong to, if any
   Access access = Access::read;
   bool read_by_steps = false;  // not only prepared for them
 };

@@ -21,6 +21,16 @@ std::vector<const std::int64_t*> versions_of(const std::vector<ConstantArray>& c
   return versions;
 }
 
+std::vector<StorageNeed> needs_of(const std::vector<ConstantArray>& constants) {
+  std::vector<StorageNeed> needs;
+  needs.reserve(constants.size());
+  for (const ConstantArray& constant : constants) {
+    const bool in_place = constant.read_by_steps || constant.access != Access::read;
+    if (constant.storage != nullptr && in_place) needs.emplace_back(constant.storage);
+  }
+  return needs;
+}
+
 }  // namespace
 
 WorkspacePool::WorkspacePool(std::size_t arena_bytes, std::vector<base::ArenaRange> zones,
@@ -34,7 +44,8 @@ WorkspacePool::WorkspacePool(std::size_t arena_bytes, std::vector<base::ArenaRan
       prepared_(std::move(prepared)),
       extras_(std::move(extras)),
       reads_(versions_of(constants_, Access::read)),
-      holds_(versions_of(constants_, Access::hold)) {
+      holds_(versions_of(constants_, Access::hold)),
+      in_place_(needs_of(constants_)) {
   shares_.reserve(prepared_.size());
   for (const PreparedArray& item : prepared_) {
     PreparedKey key{item.kind, {}};
@@ -42,7 +53,16 @@ WorkspacePool::WorkspacePool(std::size_t arena_bytes, std::vector<base::ArenaRan
       const ConstantArray& constant = source(slot);
       key.sources.push_back({constant.data + slot.offset, constant.version});
     }
-    shares_.emplace_back(key, *this);
+    std::shared_ptr<const steps::Reversible> packing;
+    Storage* storage = nullptr;
+    if (item.sources.size() == 1) {
+      const ConstantArray& constant = source(item.sources[0]);
+      packing = std::dynamic_pointer_cast<const steps::Reversible>(item.prepare);
+      const bool whole = packing != nullptr && item.sources[0].offset == 0 &&
+                         packing->source_bytes() == constant.bytes;
+      if (whole) storage = constant.storage.get();
+    }
+    shares_.emplace_back(key, *this, std::move(packing), storage);
   }
 }
 
@@ -128,28 +148,50 @@ bool WorkspacePool::stale(std::size_t index) const {
 
 // Whether nobody reads it any more: the only run of this program is the one that claims.
 bool WorkspacePool::may_refill(std::size_t index) const {
-  return shares_[index]->memory != nullptr && idle_.size() + 1 == all_.size() &&
-         !shares_[index].read_by_others();
+  return shares_[index]->memory != nullptr && shares_[index]->pins == 0 &&
+         idle_.size() + 1 == all_.size() && !shares_[index].read_by_others();
+}
+
+// With the lock held: whether all that steps read or write in place is there.
+bool WorkspacePool::is_here() const {
+  return std::all_of(in_place_.begin(), in_place_.end(),
+                     [](const StorageNeed& one) { return one->lies_here(); });
 }
 
 bool WorkspacePool::claim(Workspace& workspace, double limit_ns) const {
   const PreparedLock lock;
-  double work_ns = 0;
+  // What is being changed is not read meanwhile: of frozen storage it may be all that there is.
+  const auto being_changed = [this](std::size_t i) {
+    const std::vector<Slot>& slots = prepared_[i].sources;
+    return std::any_of(slots.begin(), slots.end(),
+                       [this](const Slot slot) { return is_held(version_of(slot)); });
+  };
+  const auto lies_here = [this](Slot slot) {
+    return source(slot).storage == nullptr || source(slot).storage->lies_here();
+  };
+  double work_ns = is_here() ? 0 : INFINITY;
   for (std::size_t i = 0; i < prepared_.size(); ++i) {
     if (!stale(i)) continue;
+    const std::vector<Slot>& slots = prepared_[i].sources;
     work_ns += prepared_[i].prepare->cost();
-    if (shares_[i]->is_claimed()) work_ns = INFINITY;
+    if (shares_[i]->is_claimed() || being_changed(i) ||
+        !std::all_of(slots.begin(), slots.end(), lies_here)) {
+      work_ns = INFINITY;
+    }
     if (work_ns > limit_ns) return false;
   }
   for (std::size_t i = 0; i < prepared_.size(); ++i) {
-    if (!stale(i) || shares_[i]->is_claimed()) continue;
+    if (!stale(i) || shares_[i]->is_claimed() || being_changed(i)) continue;
     Claim& claim = workspace.claims.emplace_back();
     claim.index = i;
     if (may_refill(i)) claim.memory = std::move(shares_[i]->memory);
     shares_[i]->versions.clear();
     shares_[i]->claim();
+    for (const Slot slot : prepared_[i].sources) {
+      if (source(slot).storage != nullptr) source(slot).storage->need_locked();
+    }
   }
-  return true;
+  return work_ns <= limit_ns;
 }
 
 // What was claimed, by the team.
@@ -163,6 +205,9 @@ void WorkspacePool::fill(Workspace& workspace) const {
       claim.memory = std::shared_ptr<std::byte[]>(std::move(block));
     }
     work_ns += item.prepare->cost();
+    for (const Slot slot : item.sources) {
+      if (source(slot).storage != nullptr) source(slot).storage->bring_back();
+    }
   }
   // The versions are noted before anything is read, so that a change from then on shows.
   for (Claim& claim : workspace.claims) claim.versions = source_versions(claim.index);
@@ -186,9 +231,7 @@ void WorkspacePool::fill(Workspace& workspace) const {
       pool.prepared_[filled.claims[i].index].prepare->run(frame, team);
     }
   };
-  constexpr double kWakeNs = 20e3;  // as in program.cpp
-  const int wanted = 1 + static_cast<int>(std::min(work_ns / kWakeNs, 1e6));
-  base::run_team(wanted, member, &context);
+  base::run_team(team_worth(work_ns), member, &context);
   std::atomic_thread_fence(std::memory_order_acquire);
   for (Claim& claim : workspace.claims) {
     const bool held = std::any_of(claim.versions.begin(), claim.versions.end(), is_held);
@@ -206,10 +249,18 @@ void WorkspacePool::publish(Workspace& workspace) const noexcept {
       // Memory comes back behind the lock.
       item.memory.swap(claim.memory);
       item.versions.swap(claim.versions);
+      for (const Slot slot : prepared_[claim.index].sources) {
+        if (source(slot).storage != nullptr) source(slot).storage->release_locked();
+      }
+    }
+  }
+  announce_publication();
+  for (const Claim& claim : workspace.claims) {
+    for (const Slot slot : prepared_[claim.index].sources) {
+      if (source(slot).storage != nullptr) source(slot).storage->give_up();
     }
   }
   workspace.claims.clear();
-  announce_publication();
 }
 
 void WorkspacePool::await_others() const {
@@ -225,6 +276,7 @@ void WorkspacePool::await_others() const {
 }
 
 void WorkspacePool::prepare(Workspace& workspace) const {
+  for (const StorageNeed& one : in_place_) one->bring_back();
   if (!workspace.claims.empty()) {
     try {
       fill(workspace);
@@ -249,8 +301,9 @@ bool WorkspacePool::make_ready(Workspace& workspace) const noexcept {
   for (std::size_t i = 0; i < holds_.size(); ++i) {
     workspace.held_counts[i] = count_of(read_version(holds_[i]));
   }
-  if (!prepared_.empty()) {
+  if (!prepared_.empty() || !in_place_.empty()) {
     const PreparedLock lock;
+    if (!is_here()) return false;
     // Those of one change belong together.
     for (std::size_t i = 0; i < prepared_.size(); ++i) {
       if (stale(i)) return false;

@@ -22,6 +22,7 @@
 #include "program/prepared.h"
 #include "program/random_state.h"
 #include "program/recording.h"
+#include "program/storage.h"
 #include "steps/step.h"
 
 namespace lamella::program {
@@ -127,6 +128,7 @@ class WorkspacePool {
   Workspace* make();
   bool stale(std::size_t index) const;
   bool may_refill(std::size_t index) const;
+  bool is_here() const;
   const ConstantArray& source(Slot slot) const;
   std::int64_t version_of(Slot slot) const;
   std::vector<std::int64_t> source_versions(std::size_t index) const;
@@ -143,6 +145,7 @@ class WorkspacePool {
   const std::vector<ExtraBuffer> extras_;
   // Versions of the constants that steps only read, and of those held for them.
   const std::vector<const std::int64_t*> reads_, holds_;
+  const std::vector<StorageNeed> in_place_;  // storage of what steps read or write where it lies
 
   std::vector<std::unique_ptr<Workspace>> all_;
   std::vector<Workspace*> idle_;       // capacity for all of them, so that giving back cannot fail

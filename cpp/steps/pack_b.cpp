@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "steps/pack_b.h"
 
+#include <algorithm>
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <tuple>
+#include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "base/checked.h"
 #include "steps/lookup.h"
+#include "steps/reversible.h"
 
 namespace lamella::steps {
 
@@ -64,7 +70,7 @@ struct Distinct {
 };
 
 template <class T>
-class PackB final : public Step {
+class PackB final : public Reversible {
  public:
   PackB(const kernels::KernelTable& table, const MatMulSpec& spec)
       : kernels_(*typed_kernels<T>(table).gemm),
@@ -89,6 +95,24 @@ class PackB final : public Step {
     return sizeof(*this) + heap_of(distinct_.shape) + heap_of(distinct_.strides);
   }
 
+  // Dense: sorted by stride, each dimension steps over all of those before.
+  size_t source_bytes() const override {
+    std::vector<std::pair<ptrdiff_t, size_t>> dimensions = {{plan_.b_k, plan_.k},
+                                                            {plan_.b_col, plan_.n}};
+    for (size_t d = 0; d < distinct_.shape.size(); ++d) {
+      dimensions.emplace_back(distinct_.strides[d], distinct_.shape[d]);
+    }
+    std::sort(dimensions.begin(), dimensions.end());
+    size_t elements = 1;
+    for (const auto& [stride, size] : dimensions) {
+      if (size == 1) continue;
+      if (stride != static_cast<ptrdiff_t>(elements)) return 0;
+      elements *= size;
+    }
+    return elements * sizeof(T);
+  }
+  void undo(const Frame& frame, const base::Team& team) const override;
+
  private:
   const kernels::GemmKernels<T>& kernels_;
   CopyPlan plan_;
@@ -96,6 +120,43 @@ class PackB final : public Step {
   Distinct distinct_;
   size_t count_;
 };
+
+// A piece of a panel at a time, which stays in the first-level cache while its columns are written.
+// Integers move, so that a signalling NaN stays one.
+template <class T>
+void PackB<T>::undo(const Frame& frame, const base::Team& team) const {
+  using Bits = std::conditional_t<sizeof(T) == 4, std::uint32_t, std::uint64_t>;
+  constexpr size_t kTerms = 256;
+  const bool panels = plan_.form == Form::panels;
+  const ptrdiff_t from_k = panels ? static_cast<ptrdiff_t>(kPanel) : 1;
+  const ptrdiff_t from_column = panels ? 1 : static_cast<ptrdiff_t>(plan_.k);
+  const size_t width = panels ? kPanel : plan_.n;
+  const auto [begin, end] = team.share(panels ? count_panels(plan_.n) : 1);
+  for (size_t i = 0; i < count_; ++i) {
+    Bits* b = frame.at<Bits>(Slot{0, 0}) + offset_of(i, distinct_.shape, distinct_.strides);
+    for (size_t p = begin; p < end; ++p) {
+      const Bits* packed = frame.at<Bits>(Slot{1, 0}) + i * copy_ + p * plan_.k * kPanel;
+      const size_t first = p * kPanel, columns = std::min(width, plan_.n - first);
+      for (size_t k = 0; k < plan_.k; k += kTerms) {
+        const size_t terms = std::min(kTerms, plan_.k - k);
+        const auto move = [&](size_t term, size_t column) {
+          const auto row = static_cast<ptrdiff_t>(k + term), j = static_cast<ptrdiff_t>(column);
+          b[row * plan_.b_k + (static_cast<ptrdiff_t>(first) + j) * plan_.b_col] =
+              packed[row * from_k + j * from_column];
+        };
+        if (plan_.b_k == 1) {
+          for (size_t column = 0; column < columns; ++column) {
+            for (size_t term = 0; term < terms; ++term) move(term, column);
+          }
+        } else {
+          for (size_t term = 0; term < terms; ++term) {
+            for (size_t column = 0; column < columns; ++column) move(term, column);
+          }
+        }
+      }
+    }
+  }
+}
 
 // All that the packed form of a b depends on beside its elements, as text.
 std::string packed_kind(const kernels::KernelTable& table, const MatMulSpec& spec) {

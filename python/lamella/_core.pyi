@@ -29,6 +29,7 @@ __all__: list[str] = [
     "Slot",
     "SoftmaxSpec",
     "Spec",
+    "Storage",
     "Structure",
     "Text",
     "UpdateScalarsSpec",
@@ -67,6 +68,51 @@ __all__: list[str] = [
     "touch_parameters",
     "unary_names",
 ]
+
+class Storage:
+    """
+    The memory of a parameter, which frozen may lie in its packed form alone.
+    """
+    def __init__(self, array: numpy.typing.NDArray[typing.Any]) -> None:
+        """
+        A copy of the array's elements.
+        """
+    def array(
+        self, dtype: str, shape: collections.abc.Sequence[int]
+    ) -> numpy.typing.NDArray[typing.Any]:
+        """
+        A read-only array in this memory: right to read between show() and hide(), and as long as the storage is not frozen.
+        """
+    def freeze(self) -> None:
+        """
+        From now on gives the elements up while a packed form holds all of them and nobody needs them here; until they are assigned to.
+        """
+    def hide(self) -> None:
+        """
+        Ends what show() began.
+        """
+    def show(self) -> None:
+        """
+        Brings the elements back if they are not here, and keeps them until hide().
+        """
+    def unfreeze(self) -> None:
+        """
+        Brings the elements back for good.
+        """
+    def version(self) -> numpy.typing.NDArray[typing.Any]:
+        """
+        The int64 (1,) that counts changes of the elements.
+        """
+    @property
+    def frozen(self) -> bool:
+        """
+        Whether it may give its elements up.
+        """
+    @property
+    def here(self) -> bool:
+        """
+        Whether the elements lie here.
+        """
 
 class Program:
     """

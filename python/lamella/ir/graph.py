@@ -69,6 +69,10 @@ class Source(Protocol):
         """The elements."""
 
     @property
+    def memory(self) -> Array:
+        """The array that programs read: where it lies, its shape and type, not what is in it."""
+
+    @property
     def version(self) -> Array | None:
         """How often they changed."""
 
@@ -159,7 +163,7 @@ class Parameter(Value):
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.type = TensorType(source.array.shape, DType.of(source.array.dtype))
+        self.type = TensorType(source.memory.shape, DType.of(source.memory.dtype))
 
 
 class Result(Value):

@@ -18,10 +18,11 @@ import numpy as np
 
 from lamella import _core
 from lamella.errors import UnsupportedError, message
-from lamella.habits import is_device, unknown
+from lamella.habits import unknown
 from lamella.ir.extent import kept
 from lamella.nn import compiled, inline, state
-from lamella.nn.parameter import Buffer, Parameter, Stored, floating
+from lamella.nn.conversion import Conversion
+from lamella.nn.parameter import Buffer, Parameter, Stored
 from lamella.nn.summary import Summary, summary
 from lamella.runtime.tensor import Tensor
 from lamella.runtime.trace import current_trace
@@ -40,7 +41,7 @@ class LoadResult(NamedTuple):
     unexpected_keys: list[str]
 
 
-class Module(_core.Callable):
+class Module(_core.Callable, Conversion):
     """Base class of every layer and model: subclass it and write `forward`.
 
     forward is ordinary Python on symbolic tensors: operators, slicing, lamella.functional, other
@@ -415,12 +416,6 @@ class Module(_core.Callable):
         """Sets inference mode here and below: train(False)."""
         return self.train(False)
 
-    def requires_grad_(self: T, requires_grad: bool = True) -> T:
-        """Sets whether optimisers may change the parameters here and below."""
-        for parameter in self.parameters():
-            parameter.requires_grad_(requires_grad)
-        return self
-
     def apply(self: T, fn: Callable[[Module], Any]) -> T:
         """Calls fn on every module below and then on this one; usual for initialisation.
 
@@ -434,33 +429,6 @@ class Module(_core.Callable):
             child.apply(fn)
         fn(self)
         return self
-
-    def to(self: T, *targets: Any, device: Any = None, dtype: Any = None) -> T:
-        """Converts the floating parameters and buffers, in place, to float32 or float64.
-
-        The device 'cpu' is accepted and changes nothing. Raises: DTypeError, UnsupportedError.
-
-        >>> from lamella import nn
-        >>> nn.Linear(2, 3).to("float64").weight.data.dtype
-        dtype('float64')
-        """
-        given = [one for one in (*targets, device, dtype) if one is not None]
-        for target in [floating("to", one) for one in given if not is_device("to", one)]:
-            for stored in [*self.parameters(), *self.buffers()]:
-                stored.cast(target)
-        return self
-
-    def cpu(self: T) -> T:
-        """The module itself: it is on the CPU."""
-        return self
-
-    def float(self: T) -> T:
-        """Converts the floating parameters and buffers to float32, in place."""
-        return self.to("float32")
-
-    def double(self: T) -> T:
-        """Converts the floating parameters and buffers to float64, in place."""
-        return self.to("float64")
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_compiled"}

@@ -9,6 +9,7 @@ therefore seen through read-only views (`p.data`, `np.asarray(p)`) and changed b
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,9 @@ from lamella.ir.types import Array, DType, TensorType
 from lamella.runtime.signature import as_array
 from lamella.runtime.tensor import Operand
 from lamella.runtime.trace import Trace
+
+# Smaller ones are a few pages; they have no storage that could be given up.
+_WORTH_FREEZING = 1 << 16
 
 __all__ = ["Buffer", "Counter", "Parameter", "Stored", "new_array"]
 
@@ -76,23 +80,101 @@ def own(op: str, data: Any, dtype: Any = None) -> Array:
 
 
 class Stored(Operand):
-    """Storage shared by a model and its compiled programs; see Parameter and Buffer."""
+    """Storage shared by a model and its compiled programs; see Parameter and Buffer.
 
-    __slots__ = ("__weakref__", "array", "name", "structure", "version")
+    memory: the array that programs read, for its place, shape and type; while the storage is frozen
+    its elements may lie in a packed form alone. array: the same elements, there to be read.
+    """
 
-    array: Array
+    __slots__ = (
+        "__weakref__",
+        "_seen",
+        "_shown",
+        "_storage",
+        "memory",
+        "name",
+        "structure",
+        "version",
+    )
+
+    memory: Array
     version: Array
     name: str
     # Which array it is, and whether it is learnt: not its values.
     structure: _core.Structure
 
     def __init__(self, array: Array) -> None:
-        # Read-only itself, so that no view of it can be made writeable.
-        array.flags.writeable = False
-        self.array = array
-        self.version = np.zeros(1, np.int64)
+        self._keep(array)
         self.name = ""
         self.structure = _core.Structure()
+
+    def _keep(self, array: Array) -> None:
+        """Makes `array`, of which nobody else knows, the storage."""
+        storage: _core.Storage | None = None
+        if array.nbytes >= _WORTH_FREEZING:
+            kind = DType.of(array.dtype).value
+            storage = _core.Storage(array)
+            # Two objects: as long as the one that programs do not hold lives, somebody can read it.
+            memory, shown = (storage.array(kind, array.shape) for _ in range(2))
+            version = storage.version()
+        else:
+            # Read-only itself, so that no view of it can be made writeable.
+            array.flags.writeable = False
+            memory, shown, version = array, array, np.zeros(1, np.int64)
+        self._storage = storage
+        self._seen: weakref.ref[Array] | None = None
+        self._shown: Array | None = shown
+        # The array last: who has seen the new one has its version too.
+        self.version = version
+        self.memory = memory
+
+    @property
+    def array(self) -> Array:
+        """The elements, read-only; unpacked where they lie packed alone."""
+        shown = self._shown
+        if shown is None and self._seen is not None:
+            shown = self._seen()
+        if shown is None:
+            assert self._storage is not None
+            self._storage.show()
+            shown = self._storage.array(DType.of(self.memory.dtype).value, self.memory.shape)
+            self._let_go(shown)
+        return shown
+
+    def _let_go(self, shown: Array) -> None:
+        """Has the storage told when nobody sees `shown` any more, from which it is kept for now."""
+        assert self._storage is not None
+        weakref.finalize(shown, self._storage.hide).atexit = False
+        self._seen = weakref.ref(shown)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the elements may lie in their packed form alone; see `Module.freeze`."""
+        return self._storage is not None and self._storage.frozen
+
+    def freeze(self) -> None:
+        """Lets the packed form replace the array; see `Module.freeze`.
+
+        >>> from lamella import nn
+        >>> nn.Parameter([1.0]).freeze()
+        """
+        if self._storage is None or (self._storage.frozen and self._shown is None):
+            return
+        shown, self._shown = self._shown, None
+        if shown is not None:
+            self._storage.show()
+            self._let_go(shown)
+        self._storage.freeze()
+
+    def unfreeze(self) -> None:
+        """Takes `freeze` back: the elements lie in the array again.
+
+        >>> from lamella import nn
+        >>> nn.Parameter([1.0]).unfreeze()
+        """
+        if self._storage is not None:
+            self._storage.unfreeze()
+            self._shown = self.array
 
     @property
     def data(self) -> Array:
@@ -108,27 +190,25 @@ class Stored(Operand):
 
     def _write(self, array: Array) -> None:
         # Native, so that no program reads half of it and none that changes it is crossed.
-        ready = np.require(array, self.array.dtype, ["C_CONTIGUOUS", "ALIGNED", "ENSUREARRAY"])
-        _core.assign(self.array, self.version, ready)
+        ready = np.require(array, self.memory.dtype, ["C_CONTIGUOUS", "ALIGNED", "ENSUREARRAY"])
+        _core.assign(self.memory, self.version, ready)
+        if self._shown is None:
+            self._shown = self.array
 
     def check(self, op: str, array: Array) -> None:
         """Raises unless `array` may be assigned: same shape, and a type that fits."""
         if array.shape != self.shape:
             raise ShapeError(message(op, "another shape", {"value": array.shape}, f"{self.shape}"))
-        kinds = {"f": "fiub", "i": "iub", "b": "b"}[self.array.dtype.kind]
+        kinds = {"f": "fiub", "i": "iub", "b": "b"}[self.memory.dtype.kind]
         if array.dtype.kind not in kinds:
             raise DTypeError(
-                message(op, "no safe cast", {"value": array.dtype}, f"{self.array.dtype}")
+                message(op, "no safe cast", {"value": array.dtype}, f"{self.memory.dtype}")
             )
 
     def cast(self, dtype: np.dtype[Any]) -> None:
         """Converts floating storage; programs compiled for the old dtype are compiled anew."""
-        if self.array.dtype.kind == "f" and self.array.dtype != dtype:
-            array = self.array.astype(dtype)
-            array.flags.writeable = False
-            # The array last: who has seen the new one has its version too.
-            self.version = np.zeros(1, np.int64)
-            self.array = array
+        if self.memory.dtype.kind == "f" and self.memory.dtype != dtype:
+            self._keep(self.array.astype(dtype))
             self.structure.touch()
 
     def _value(self, trace: Trace) -> Value:
@@ -140,14 +220,14 @@ class Stored(Operand):
 
     @property
     def dtype(self) -> DType:
-        return DType.of(self.array.dtype)
+        return DType.of(self.memory.dtype)
 
     def numpy(self) -> Array:
         """The values, as a read-only view; the same as `data`."""
         return self.data
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        if dtype is None or np.dtype(dtype) == self.array.dtype:
+        if dtype is None or np.dtype(dtype) == self.memory.dtype:
             return self.array.copy() if copy else self.data
         if copy is False:
             raise ValueError(
@@ -155,7 +235,7 @@ class Stored(Operand):
                     type(self).__name__,
                     "another dtype needs a copy",
                     {"dtype": dtype},
-                    f"{self.array.dtype}",
+                    f"{self.memory.dtype}",
                 )
             )
         return self.array.astype(dtype)

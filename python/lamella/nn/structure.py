@@ -39,9 +39,9 @@ def dtype_of(module: Module) -> DType | None:
     """The one dtype of a module's floating parameters (or buffers); None if mixed or absent."""
     for stored in (module.parameters(), module.buffers()):
         found = {
-            one.array.dtype
+            one.memory.dtype
             for one in stored
-            if one.array.dtype.kind == "f" and not isinstance(one, Counter)
+            if one.memory.dtype.kind == "f" and not isinstance(one, Counter)
         }
         if found:
             return DType.of(found.pop()) if len(found) == 1 else None
@@ -103,6 +103,6 @@ def difference(before: Sequence[Any], after: Sequence[Any]) -> list[str]:
 def _stored_key(stored: Stored | None, keep: list[Any]) -> Hashable:
     if stored is None:
         return None
-    array = stored.array
+    array = stored.memory
     keep += [stored, array]
     return id(stored), id(array), getattr(stored, "requires_grad", False)

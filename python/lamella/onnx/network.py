@@ -99,7 +99,7 @@ class Model(Module):
             plan.constants[name] = np.array(array)
             plan.constants[name].flags.writeable = False
         self._names = names
-        self._native = frozenset(one.array.dtype for one in (*self.parameters(), *self.buffers()))
+        self._native = frozenset(one.memory.dtype for one in (*self.parameters(), *self.buffers()))
         self.train(False)
 
     @property

@@ -122,7 +122,7 @@ class Stages:
             _core.isa(),
             training,
             tuple((name, array.dtype.str, array.shape) for name, array in inputs.items()),
-            tuple((id(one), id(one.array)) for one in stored.values()),
+            tuple((id(one), id(one.memory)) for one in stored.values()),
         )
         entry = self._tapes.get(key)
         for tape in () if entry is None else entry.value:

@@ -114,7 +114,7 @@ class Optimizer:
         128
         """
         return sum(
-            entry.parameter.array.nbytes * len(entry.group.plan.update.states)
+            entry.parameter.memory.nbytes * len(entry.group.plan.update.states)
             for entry in self._entries
         )
 
@@ -191,7 +191,7 @@ class Optimizer:
             self._structure = (
                 self._generation,
                 *(
-                    (group.plan, tuple(id(parameter.array) for parameter in group["params"]))
+                    (group.plan, tuple(id(parameter.memory) for parameter in group["params"]))
                     for group in self.param_groups
                 ),
             )
@@ -280,7 +280,7 @@ class Optimizer:
         for entry in self._entries:
             for name, buffer in entry.state.items():
                 value = self.initial(name, entry.group)
-                buffer._write(np.full(buffer.array.shape, value, buffer.array.dtype))
+                buffer._write(np.full(buffer.memory.shape, value, buffer.array.dtype))
             if entry.counter is not None:
                 entry.counter.data = np.zeros(())
 
@@ -384,7 +384,7 @@ class Optimizer:
         """Makes the state that is missing, in the parameters' dtypes."""
         fresh: Buffer | None = None
         for entry in entries:
-            array = entry.parameter.array
+            array = entry.parameter.memory
             for name in group.plan.update.states:
                 if name not in entry.state:
                     value = self.initial(name, group)
@@ -450,7 +450,7 @@ class Optimizer:
         for number, (gradient, entry) in enumerate(zip(gradients, self._entries, strict=True)):
             array = None
             if gradient is not None:
-                type_ = DType.of(entry.parameter.array.dtype)
+                type_ = DType.of(entry.parameter.memory.dtype)
                 array = normalize(gradient, op=label, name=f"gradient {number}", floating=type_)
                 if array.dtype != type_.numpy:
                     raise DTypeError(
@@ -458,13 +458,13 @@ class Optimizer:
                             label, "a gradient is floating", {f"gradient {number}": array.dtype}
                         )
                     )
-                if array.shape != entry.parameter.array.shape:
+                if array.shape != entry.parameter.memory.shape:
                     raise ShapeError(
                         message(
                             label,
                             "gradient and parameter differ",
                             {f"gradient {number}": array.shape},
-                            f"{entry.parameter.array.shape}",
+                            f"{entry.parameter.memory.shape}",
                         )
                     )
             arrays.append(array)
@@ -474,7 +474,7 @@ class Optimizer:
         with begin() as trace:
             gradients: list[Value | None] = []
             for number, (entry, given) in enumerate(zip(self._entries, pattern, strict=True)):
-                array = entry.parameter.array
+                array = entry.parameter.memory
                 kind = TensorType(array.shape, DType.of(array.dtype))
                 gradients.append(trace.builder.input(kind, f"gradient{number}") if given else None)
             self.place(trace, self.parameters, gradients)

@@ -124,7 +124,7 @@ def _read_entry(
     given: Any,
     wrong: list[str],
 ) -> Found:
-    array = entry.parameter.array
+    array = entry.parameter.memory
     found: dict[str, Array] = {}
     step = 0.0
     before = len(wrong)

@@ -164,6 +164,6 @@ class _Emitter:
     def _source(self, source: Source) -> _core.Slot:
         slot = self._sources.get(id(source))
         if slot is None:
-            slot = self._builder.constant(source.array, source.version)
+            slot = self._builder.constant(source.memory, source.version)
             self._sources[id(source)] = slot
         return slot

@@ -303,7 +303,7 @@ class _Call:
                         "an array",
                     )
                 )
-            array = value.array  # type: ignore[attr-defined]
+            array = value.memory  # type: ignore[attr-defined]
             # The array too: a cast parameter has another one.
             self.keep += [value, array]
             self.kept_bytes += array.nbytes

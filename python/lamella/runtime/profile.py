@@ -162,7 +162,7 @@ def measure(
     finally:
         for source, array in kept:
             assert source.version is not None
-            _core.assign(source.array, source.version, array)
+            _core.assign(source.memory, source.version, array)
     return _report(compiled, times, whole)
 
 

@@ -242,7 +242,7 @@ class Compiled:
         dtypes = dtypes_of(self.outputs)
         for target, (own, shape), dtype in zip(targets, self.program.outputs, dtypes, strict=True):
             _check_out(op, target, shape, dtype or np.dtype(own))
-        read = [*inputs, *(parameter.source.array for parameter in self.graph.parameters())]
+        read = [*inputs, *(parameter.source.memory for parameter in self.graph.parameters())]
         direct = not any(dtypes) and all(map(_is_direct, targets))
         if direct and _disjoint(targets, read):
             self.program.run(inputs, targets)

@@ -43,6 +43,11 @@ class UserArray:
         self.name = name
         self.version: Array | None = None
 
+    @property
+    def memory(self) -> Array:
+        """The array itself."""
+        return self.array
+
 
 class ArrayFact(NamedTuple):
     """An array that the traced code can reach: read by the program at every run, or else compared.
@@ -98,7 +103,7 @@ NOTHING_TAKEN = Watched((), (), (), None)
 
 def identity(source: Source) -> Hashable:
     """Equal for leaves of different traces that read the same memory as the same type."""
-    return source.key if isinstance(source, UserArray) else (id(source), id(source.array))
+    return source.key if isinstance(source, UserArray) else (id(source), id(source.memory))
 
 
 class Taken:
@@ -203,7 +208,7 @@ class Taken:
                 for number, place in enumerate(self.reads.places)
             ]
             + [
-                Place(f"array of {one.name or 'a parameter'}", "slot", one, "array", True)
+                Place(f"array of {one.name or 'a parameter'}", "slot", one, "memory", True)
                 for one in stored
                 if not isinstance(one, UserArray)
             ]

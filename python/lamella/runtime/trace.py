@@ -51,7 +51,7 @@ class Symbol:
     @property
     def _type(self) -> TensorType:
         """Shape and dtype; needs no trace."""
-        array = cast(Source, self).array
+        array = cast(Source, self).memory
         return TensorType(array.shape, DType.of(array.dtype))
 
 
@@ -116,7 +116,7 @@ class Trace:
         """After each run, `value` becomes the content of `source` (running statistics)."""
         if isinstance(value, Symbol):
             value = value._value(self)
-        expected = TensorType(source.array.shape, DType.of(source.array.dtype))
+        expected = TensorType(source.memory.shape, DType.of(source.memory.dtype))
         if value.type != expected:
             raise ShapeError(
                 message(

@@ -143,7 +143,7 @@ def take(layout: Layout) -> Network:
 def _worth_keeping(net: nn.Sequential) -> bool:
     """Whether a net is small, and learns nothing but what a fit draws anew."""
     linears = [layer for layer in net if isinstance(layer, nn.Linear)]
-    sizes = [parameter.array.size for parameter in net.parameters()]
+    sizes = [parameter.memory.size for parameter in net.parameters()]
     return len(sizes) == 2 * len(linears) and sum(sizes) <= _LARGEST
 
 

@@ -92,7 +92,7 @@ def _kinds(fit: Fit) -> dict[str, Any]:
     """What is trained: kinds of layers, loss and optimiser; numbers in them may change."""
     stored = [*fit.net.parameters(), *fit.net.buffers()]
     parts = [(name, type(module).__name__) for name, module in fit.net.named_modules()]
-    layers = hashlib.sha256(repr([parts, [str(one.array.dtype) for one in stored]]).encode())
+    layers = hashlib.sha256(repr([parts, [str(one.memory.dtype) for one in stored]]).encode())
     loss = fit.loss if hasattr(fit.loss, "__name__") else type(fit.loss)
     return {
         "net": f"{type(fit.net).__name__} {layers.hexdigest()[:16]}",

@@ -42,7 +42,7 @@ class Held:
     @property
     def nbytes(self) -> int:
         """Bytes of all sums."""
-        return sum(one.array.nbytes for one in self._sums.values())
+        return sum(one.memory.nbytes for one in self._sums.values())
 
     def structure(self) -> tuple[int, ...]:
         """What programs that read the sums depend on: the parameters that have one."""
@@ -56,8 +56,8 @@ class Held:
         """What the gradients of the calls add up to, for one parameter."""
         found = self._sums.get(id(parameter))
         if found is None:
-            found = self._sums[id(parameter)] = Buffer(np.zeros_like(parameter.array))
-        found.cast(parameter.array.dtype)
+            found = self._sums[id(parameter)] = Buffer(np.zeros_like(parameter.memory))
+        found.cast(parameter.memory.dtype)
         return found
 
     def _reach(self, parameter: Parameter) -> None:
@@ -93,7 +93,7 @@ class Held:
             total = trace.parameter(held)
             if gradient is not None:
                 total = trace.place(Binary("add"), total, gradient)
-            trace.update(held, trace.constant(np.zeros_like(held.array)))
+            trace.update(held, trace.constant(np.zeros_like(held.memory)))
         if total is None:
             return None
         none = trace.place(Compare("eq"), mass, trace.constant(np.float64(0)))
@@ -106,7 +106,7 @@ class Held:
         """Forgets the sum of a parameter that is no longer trained."""
         if id(parameter) in self._reached:
             held = self.sum(parameter)
-            trace.update(held, trace.constant(np.zeros_like(held.array)))
+            trace.update(held, trace.constant(np.zeros_like(held.memory)))
 
     # For checkpoints
 
@@ -129,6 +129,6 @@ class Held:
                 self._reach(parameter)
                 self.sum(parameter).data = array
             elif id(parameter) in self._reached:
-                self.sum(parameter).data = np.zeros_like(parameter.array)
+                self.sum(parameter).data = np.zeros_like(parameter.memory)
         self.mass.data = np.float64(mass)
         self.calls, self.blank = calls, blank

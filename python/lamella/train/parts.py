@@ -148,7 +148,7 @@ class Gradients(Part):
         gradients = self.gradients(trace, found.loss._value(trace), list(named.values()))
         return found.loss, {
             name: Tensor(
-                trace.constant(np.zeros_like(parameter.array)) if gradient is None else gradient,
+                trace.constant(np.zeros_like(parameter.memory)) if gradient is None else gradient,
                 trace,
             )
             for (name, parameter), gradient in zip(named.items(), gradients, strict=True)

@@ -248,7 +248,7 @@ class TrainStep:
         compiled, given = self._last().find(*spread(x, y), sample_weight)
         stored = [*self.net.parameters(), *self.net.buffers()]
         return Memory(
-            parameters=sum(one.array.nbytes for one in stored),
+            parameters=sum(one.memory.nbytes for one in stored),
             state=self.optimizer.state_bytes + self.sums.nbytes,
             batch=sum(one.nbytes for one in given),
             arena=compiled.program.arena_bytes,
