@@ -81,7 +81,7 @@ std::size_t hash_of(const Arguments& arguments, bool with_extents) {
   return with_extents ? hash : mixed(hash, 1);
 }
 
-// As matches(), where a negative extent is a symbol: one extent wherever it stands.
+// As matches(), where a negative extent is a symbol: one extent of two or more wherever it stands.
 bool binds(PyObject* array, const ArrayKey& key, Extents& extents) {
   if (!matches_but_extents(array, key, kReadable)) return false;
   const Py_ssize_t* dims = key.dimensions();
@@ -91,8 +91,9 @@ bool binds(PyObject* array, const ArrayKey& key, Extents& extents) {
       if (extent != dims[i]) return false;
       continue;
     }
+    if (extent < kLeastFree) return false;
     std::int64_t& bound = extents[static_cast<std::size_t>(-1 - dims[i])];
-    if (bound == 0 && extent >= kLeastFree) bound = extent;
+    if (bound == 0) bound = extent;
     if (bound != extent) return false;
   }
   return true;

@@ -124,7 +124,7 @@ HABITS = (
         'lm.save(net, "net.safetensors"); net.load_state_dict(lm.load("net.safetensors"))',
     ),
     Habit("module", "add", "layers are appended", "net.append(nn.ReLU())"),
-    Habit("module", "trainable freeze", "parameters say it", "net[0].requires_grad_(False)"),
+    Habit("module", "trainable", "parameters say it", "net[0].requires_grad_(False)"),
     Habit("module", "weights get_weights", "state has names", "net.state_dict()"),
     Habit("module", "set_weights", "state has names", "net.load_state_dict(net.state_dict())"),
     # Devices and element types.

@@ -74,6 +74,17 @@ def test_more_than_one_argument():
         net(draw(8, 6), mask=draw(9))
 
 
+@pytest.mark.parametrize("n", (0, 1))
+def test_arrays_of_other_extents_are_refused_whichever_is_the_smaller(n):
+    """An extent below two belongs to no text, beside one that does neither."""
+    for few in (5, 6, 7, 8):
+        lm.functional.mse_loss(draw(few, 6), draw(few, 6))
+    for few in (5, 30):
+        for x, y in ((draw(n, 6), draw(few, 6)), (draw(few, 6), draw(n, 6))):
+            with pytest.raises(lm.ShapeError, match="shapes differ"):
+                lm.functional.mse_loss(x, y)
+
+
 def test_parameters_and_attributes_are_those_of_the_moment():
     net = settled()
     x = draw(12, 6)
