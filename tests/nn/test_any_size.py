@@ -74,7 +74,7 @@ def test_more_than_one_argument():
         net(draw(8, 6), mask=draw(9))
 
 
-@pytest.mark.parametrize("n", (0, 1))
+@pytest.mark.parametrize("n", [0, 1])
 def test_arrays_of_other_extents_are_refused_whichever_is_the_smaller(n):
     """An extent below two belongs to no text, beside one that does neither."""
     for few in (5, 6, 7, 8):
