@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <new>
 #include <stdexcept>
+#include <utility>
 
 #include "bindings/entries.h"
 #include "bindings/error.h"
@@ -239,7 +240,7 @@ bool answer(const CallableObject* object, const Arguments& arguments, PyObject*&
       HeldSized sized;
       if (entry->sizes != nullptr && search.extents() != entry->extents) {
         if (made.is_of(*entry->sizes, search.extents())) {
-          sized = std::move(made);
+          sized = std::exchange(made, HeldSized());
         } else if (Sized* known = entry->sizes->find(search.extents())) {
           sized = HeldSized(known);
         } else if (made.get() != nullptr) {

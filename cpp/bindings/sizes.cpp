@@ -19,6 +19,18 @@ std::unordered_map<const program::Text*, std::weak_ptr<Sizes>>& tables() {
   return *all;
 }
 
+// Null where a condition does not hold or an array does not fit: Python compiles, or says why not.
+std::shared_ptr<const program::Program> program_or_null(const program::Text& text,
+                                                        const Extents& extents) {
+  try {
+    return text.at(std::span(extents).first(text.symbols().size()));
+  } catch (const std::invalid_argument&) {
+    return nullptr;
+  } catch (const std::overflow_error&) {
+    return nullptr;
+  }
+}
+
 }  // namespace
 
 Sized::Sized(Sizes& table, const Extents& extents, std::shared_ptr<const program::Program> program)
@@ -67,14 +79,7 @@ Sized* Sizes::find(const Extents& extents) {
 
 HeldSized Sizes::make(const Extents& extents) {
   std::shared_ptr<const program::Program> program;
-  without_gil([&] {
-    try {
-      program = text_->at(std::span(extents).first(text_->symbols().size()));
-    } catch (const std::invalid_argument&) {
-      // A condition that does not hold, an array that does not fit: Python compiles, or says why not.
-    } catch (const std::overflow_error&) {
-    }
-  });
+  without_gil([&] { program = program_or_null(*text_, extents); });
   if (Sized* other = find(extents)) return HeldSized(other);
   base::count_allocation();
   auto made = std::make_unique<Sized>(*this, extents, std::move(program));

@@ -268,7 +268,7 @@ void WorkspacePool::await_others() const {
     const std::uint32_t seen = publications();
     {
       const PreparedLock lock;
-      const auto awaited = [this](const PreparedShare& item) { return item->is_claimed(); };
+      const auto awaited = [](const PreparedShare& item) { return item->is_claimed(); };
       if (std::none_of(shares_.begin(), shares_.end(), awaited)) return;
     }
     await_publication(seen);

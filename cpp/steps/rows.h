@@ -21,7 +21,7 @@ struct RowsSpec {
   DType dtype = DType::f32;  // float32 or float64
   std::size_t rows = 0, cols = 0;
 
-  auto fields() {
+  auto row_fields() {
     return std::array{field("dtype", dtype), field("rows", rows), field("cols", cols)};
   }
 };
@@ -32,7 +32,7 @@ struct SoftmaxSpec : RowsSpec {
 
   bool log = false;
 
-  auto fields() { return joined(RowsSpec::fields(), std::array{field("log", log)}); }
+  auto fields() { return joined(row_fields(), std::array{field("log", log)}); }
 
   struct Slots {
     Slot x, y;
@@ -47,7 +47,7 @@ struct LayerNormSpec : RowsSpec {
 
   double epsilon = 0;
 
-  auto fields() { return joined(RowsSpec::fields(), std::array{field("epsilon", epsilon)}); }
+  auto fields() { return joined(row_fields(), std::array{field("epsilon", epsilon)}); }
 
   struct Slots {
     Slot x;
@@ -67,7 +67,7 @@ struct RmsNormSpec : RowsSpec {
 
   double epsilon = 0;
 
-  auto fields() { return joined(RowsSpec::fields(), std::array{field("epsilon", epsilon)}); }
+  auto fields() { return joined(row_fields(), std::array{field("epsilon", epsilon)}); }
 
   struct Slots {
     Slot x;
