@@ -7,7 +7,6 @@ bits, parameters by the identity of their storage, which has to live as long as 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
@@ -36,7 +35,10 @@ def digest(
     what it took for granted; unless there are `symbols`: then it is the digest of a trace of these
     sizes.
     """
-    found = hashlib.blake2b(digest_size=32)
+    # Imported when a first program is made: the library behind it takes 3 ms to load.
+    from hashlib import blake2b
+
+    found = blake2b(digest_size=32)
     numbers: dict[Value, int] = {}
     constants: dict[Value, str] = {}
     free = graph.extents
@@ -59,7 +61,7 @@ def digest(
             elif value.extent is not None:
                 add(value.extent[0], formulas((value.extent, value.factors)), value.factors)
             if value not in constants:
-                constants[value] = hashlib.blake2b(array.tobytes()).hexdigest()
+                constants[value] = blake2b(array.tobytes()).hexdigest()
             add("constant", value.dtype.value, value.shape, constants[value])
         else:
             add(numbers[value])
