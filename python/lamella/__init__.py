@@ -29,14 +29,14 @@ from lamella.config import (
 )
 from lamella.errors import DTypeError, FormatError, ShapeError, UnsupportedError
 from lamella.habits import unknown
-from lamella.nn.explain import Explanation, explain
 from lamella.nn.summary import summary
 from lamella.runtime.function import function
-from lamella.runtime.profile import Profile, profile
 from lamella.runtime.session import Session, compile
 
 if TYPE_CHECKING:
     from lamella import optim, train
+    from lamella.nn.explain import Explanation, explain
+    from lamella.runtime.profile import Profile, profile
     from lamella.storage.files import load, save
     from lamella.train.fit import fit
     from lamella.train.step import TrainStep
@@ -80,9 +80,13 @@ __all__ = [
 _DOORS = ("onnx", "sklearn")
 _ROOMS = ("optim", "train")
 _LATER = {
+    "Explanation": "nn.explain",
+    "Profile": "runtime.profile",
     "TrainStep": "train.step",
+    "explain": "nn.explain",
     "fit": "train.fit",
     "load": "storage.files",
+    "profile": "runtime.profile",
     "save": "storage.files",
 }
 
