@@ -47,6 +47,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "alone: judges times, so nothing may run beside it")
+    text = "memory: judges what a process gives back, which a sanitizer's allocator keeps"
+    config.addinivalue_line("markers", text)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

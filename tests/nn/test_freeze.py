@@ -94,6 +94,7 @@ def test_every_bit_comes_back(rng):
                 assert weight.data.tobytes() == values.tobytes(), (dtype, shape, swap)
 
 
+@pytest.mark.memory
 def test_memory():
     code = """
 import ctypes, os, sys

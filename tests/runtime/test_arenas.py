@@ -63,6 +63,7 @@ print(resident() - before)
     assert 60 <= grown <= 100, "80 MB, and some to grow"
 
 
+@pytest.mark.memory
 def test_memory_goes_back_with_the_last_program_that_wants_it():
     code = """
 small, before = program(3), resident()
@@ -80,6 +81,7 @@ assert small.run([one])[0] == 1
 
 
 @pytest.mark.alone
+@pytest.mark.memory
 def test_what_is_idle_for_long_goes_back():
     """A second later, when small programs go on."""
     code = """
@@ -105,6 +107,7 @@ assert large.run([one])[0] == 1
     assert later <= 10
 
 
+@pytest.mark.memory
 def test_a_small_program_does_not_keep_a_large_arena():
     code = """
 before = resident()
