@@ -34,6 +34,15 @@ struct Team {
   }
 };
 
+// Shared work that pays for one more member: waking a sleeping worker takes 5 to 50 us.
+inline constexpr double kWakeNs = 20e3;
+// The most members that so much shared work is worth, where one more has to save member_ns.
+constexpr int team_worth(double work_ns, double member_ns = kWakeNs) {
+  constexpr double kMost = 1e6;
+  const double more = work_ns / member_ns;
+  return 1 + static_cast<int>(more < 0 ? 0 : more < kMost ? more : kMost);
+}
+
 // What is known before a team is made.
 struct TeamCall {
   std::int64_t start;

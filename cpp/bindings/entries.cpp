@@ -25,9 +25,6 @@ namespace {
 constexpr std::size_t kSmallResult = std::size_t{64} << 10;
 constexpr std::size_t kLargeRing = 2;
 
-// Of 0 and of 1 NumPy's rules make other programs.
-constexpr Py_ssize_t kLeastFree = 2;
-
 // May the value stand in a signature by identity? Not what can change while it stays the same.
 bool can_be_static(PyObject* value) {
   if (PyTuple_CheckExact(value)) {
@@ -91,7 +88,7 @@ bool binds(PyObject* array, const ArrayKey& key, Extents& extents) {
       if (extent != dims[i]) return false;
       continue;
     }
-    if (extent < kLeastFree) return false;
+    if (extent < program::Text::kLeastExtent) return false;
     std::int64_t& bound = extents[static_cast<std::size_t>(-1 - dims[i])];
     if (bound == 0) bound = extent;
     if (bound != extent) return false;

@@ -138,7 +138,8 @@ void assign(const py::array& target, const py::array& version, const py::array& 
   // The references of this call keep all three alive.
   const std::shared_ptr<program::Storage> storage = storage_of(target.ptr());
   const auto copy = [&] {
-    if (storage != nullptr) storage->overwrite();
+    // The old elements come back first: who reads them meanwhile sees old and new ones, but no others.
+    if (storage != nullptr) storage->unfreeze();
     std::memmove(to.data, from.data, byte_count(target.ptr(), *dtype));
     program::give_back(cells, true);
   };

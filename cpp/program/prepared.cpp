@@ -55,11 +55,6 @@ PreparedLock::~PreparedLock() { mutex.unlock(); }
 
 std::uint64_t process_number() { return process; }
 
-int team_worth(double work_ns) {
-  constexpr double kWakeNs = 20e3;  // as in program.cpp
-  return 1 + static_cast<int>(std::min(work_ns / kWakeNs, 1e6));
-}
-
 namespace {
 
 // With the lock held.

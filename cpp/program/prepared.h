@@ -70,8 +70,6 @@ struct PreparedKey {
 using PreparedNode = std::map<PreparedKey, Prepared>::node_type;
 // Takes one pin away; what nobody uses any more is handed out, to be freed behind the lock.
 PreparedNode unpin(Prepared& item) noexcept;
-// The most members that so much work (in nanoseconds) is worth.
-int team_worth(double work_ns);
 
 // The part of one program in a prepared array. The sources must live as long.
 class PreparedShare {

@@ -16,10 +16,9 @@
 namespace lamella::program {
 namespace {
 
-// Shared work that pays for one more thread. Waking a sleeping worker takes 5 to 50 us, joining one
-// that is still awake 0.6 us on Zen 3 and Zen 4: dense 784-128 with one row 3.8 -> 2.9 us on two cores
-// of the latter.
-constexpr double kWakeNs = 20e3, kJoinNs = 2.4e3;
+// Shared work that pays for one more thread while it is still awake. Joining one takes 0.6 us on Zen 3
+// and Zen 4: dense 784-128 with one row 3.8 -> 2.9 us on two cores of the latter.
+constexpr double kJoinNs = 2.4e3;
 // What two members lose where they meet: the barrier, their skew, and half of what the next step reads
 // lies in the other's cache.
 constexpr double kMeetNs = 800;
@@ -128,11 +127,8 @@ void Program::plan_team() {
     if (meets) worth -= 2 * kMeetNs;
     meets_.push_back(meets || static_cast<int>(i) + 1 == check_at_);
   }
-  const auto team_for = [worth](double thread_ns) {
-    return 1 + static_cast<int>(std::clamp(worth / thread_ns, 0.0, 1e6));
-  };
-  sleeping_team_ = team_for(kWakeNs);
-  awake_team_ = team_for(kJoinNs);
+  sleeping_team_ = base::team_worth(worth);
+  awake_team_ = base::team_worth(worth, kJoinNs);
 }
 
 // A step's failure is noted before its barrier: later steps of faster members cannot come first, and

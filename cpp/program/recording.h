@@ -107,6 +107,12 @@ struct RecordedStep {
         numbers(std::move(free_numbers)),
         offsets(std::move(free_offsets)),
         slots(steps::slots_of(recipe->slots())) {}
+  RecordedStep(const RecordedStep& other)
+      : RecordedStep(other.recipe->clone(), other.numbers, other.offsets) {}
+  RecordedStep(RecordedStep&&) = default;
+  RecordedStep& operator=(const RecordedStep&) = delete;
+  RecordedStep& operator=(RecordedStep&&) = default;
+  ~RecordedStep() = default;
 
   std::unique_ptr<steps::Recipe> recipe;
   std::vector<FreeNumber> numbers, offsets;  // of its numbers and slots, as fields.h lists them

@@ -58,7 +58,7 @@ Prepared* Storage::whole_form() {
 }
 
 // Whoever changes the elements holds the version first: either he is seen here, or he finds in
-// overwrite() that they have gone.
+// unfreeze() that they have gone.
 void Storage::give_up() noexcept {
   {
     const PreparedLock lock;
@@ -102,7 +102,7 @@ void Storage::bring_back() noexcept {
     steps::Failure failure;
     one.packing->undo({one.buffers, &failure, 0, 0}, team);
   };
-  base::run_team(team_worth(context.packing->cost()), member, &context);
+  base::run_team(base::team_worth(context.packing->cost()), member, &context);
   PreparedNode last;
   {
     const PreparedLock lock;
@@ -112,9 +112,6 @@ void Storage::bring_back() noexcept {
   }
   announce_publication();
 }
-
-// The old elements come back first: who reads them meanwhile sees old ones and new ones, but no others.
-void Storage::overwrite() noexcept { unfreeze(); }
 
 void Storage::freeze() noexcept {
   {

@@ -46,8 +46,6 @@ class Storage {
   void release() noexcept;
   // Waits until the elements are here, or unpacks them with a team.
   void bring_back() noexcept;
-  // By the holder of the version, who is about to write all elements: it is frozen no more.
-  void overwrite() noexcept;
 
   // For prepared.cpp and workspace.cpp, with the lock held.
   bool lies_here() const { return here_; }

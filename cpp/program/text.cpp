@@ -47,27 +47,6 @@ void set_extents(Recording& recording, const std::vector<std::int64_t>& values) 
   }
 }
 
-Recording copy_of(const Recording& recorded) {
-  Recording copy;
-  copy.table = recorded.table;
-  copy.inputs = recorded.inputs;
-  copy.outputs = recorded.outputs;
-  copy.extents = recorded.extents;
-  copy.constants = recorded.constants;
-  copy.free_constants = recorded.free_constants;
-  copy.prepared = recorded.prepared;
-  copy.extras = recorded.extras;
-  copy.ranges = recorded.ranges;
-  copy.range_bytes = recorded.range_bytes;
-  copy.formulas = recorded.formulas;
-  copy.first_write = recorded.first_write;
-  copy.random = recorded.random;
-  for (const RecordedStep& step : recorded.steps) {
-    copy.steps.emplace_back(step.recipe->clone(), step.numbers, step.offsets);
-  }
-  return copy;
-}
-
 // Whether this extent of an input was given by the formula that is the symbol alone.
 bool is_symbol(const Recording& recorded, const Axis& place, std::size_t symbol) {
   std::size_t position = place.axis;
@@ -147,7 +126,7 @@ Text::Text(std::shared_ptr<const Recording> recorded, std::vector<std::vector<Ax
 
 std::unique_ptr<Text::Working> Text::copy() const {
   auto working = std::make_unique<Working>();
-  working->recording = copy_of(*recorded_);
+  working->recording = Recording(*recorded_);
   for (const RecordedStep& step : working->recording.steps) {
     const auto all = steps::numbers_of(step.recipe->fields());
     auto& numbers = working->numbers.emplace_back();
@@ -161,13 +140,12 @@ std::unique_ptr<Text::Working> Text::copy() const {
 }
 
 void Text::set(Working& working, std::span<const std::int64_t> extents) const {
-  constexpr std::int64_t kLeast = 2;
   if (extents.size() != symbols_.size()) {
     refuse("got " + std::to_string(extents.size()) + " extents; expected " +
            std::to_string(symbols_.size()));
   }
   for (const std::int64_t extent : extents) {
-    if (extent < kLeast) {
+    if (extent < kLeastExtent) {
       refuse("got an extent of " + std::to_string(extent) + "; expected 2 or more");
     }
   }

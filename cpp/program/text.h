@@ -29,6 +29,9 @@ struct Axis {
 
 class Text : public std::enable_shared_from_this<Text> {
  public:
+  // Of 0 and of 1 NumPy's rules make other programs.
+  static constexpr std::int64_t kLeastExtent = 2;
+
   // symbols: where each free extent shows, at least once. Throws std::invalid_argument unless the
   // formulas give, for the extents that the program was recorded with, the numbers that it has.
   Text(std::shared_ptr<const Recording> recorded, std::vector<std::vector<Axis>> symbols,

@@ -231,7 +231,7 @@ void WorkspacePool::fill(Workspace& workspace) const {
       pool.prepared_[filled.claims[i].index].prepare->run(frame, team);
     }
   };
-  base::run_team(team_worth(work_ns), member, &context);
+  base::run_team(base::team_worth(work_ns), member, &context);
   std::atomic_thread_fence(std::memory_order_acquire);
   for (Claim& claim : workspace.claims) {
     const bool held = std::any_of(claim.versions.begin(), claim.versions.end(), is_held);

@@ -21,13 +21,14 @@ import numpy as np
 from lamella.ir.polynomial import Atoms, Monomial, Polynomial, add, multiply, scale
 from lamella.ir.reciprocal import Reciprocal
 
-__all__ = ["Extent", "Extents", "index", "kept", "plain"]
+__all__ = ["LEAST", "Extent", "Extents", "index", "kept", "plain"]
 
 Formula: TypeAlias = tuple[str, int, int]
 Relation: TypeAlias = Literal["eq", "lt", "le"]
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_LEAST: Final = 2
+# Below, broadcasting and loops take other ways.
+LEAST: Final = 2
 
 
 def plain(number: int) -> int:
@@ -84,10 +85,10 @@ class Extents:
 
     def symbol(self, value: int) -> Extent:
         """A new free extent; `value` is the example's."""
-        if value < _LEAST:
-            raise ValueError(f"a free extent is at least {_LEAST}, not {value}")
+        if value < LEAST:
+            raise ValueError(f"a free extent is at least {LEAST}, not {value}")
         self.symbols.append(value)
-        found = self._extent(self._atoms.symbol(len(self.symbols) - 1, _LEAST, value))
+        found = self._extent(self._atoms.symbol(len(self.symbols) - 1, LEAST, value))
         assert type(found) is Extent
         return found
 
@@ -131,7 +132,7 @@ class Extents:
 
     def hold(self, symbols: Sequence[int]) -> bool:
         """Whether the conditions hold for other values of the symbols."""
-        if min(symbols, default=_LEAST) < _LEAST:
+        if min(symbols, default=LEAST) < LEAST:
             return False
         values = self.values(symbols)
         return all(

@@ -14,6 +14,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 from lamella import _core
+from lamella.ir.extent import LEAST
 from lamella.runtime.programs import Entry, Programs
 from lamella.runtime.session import Compiled, Free
 from lamella.runtime.variants import Recompilations, Variants
@@ -29,8 +30,6 @@ _FAILURES, _LONELY = 3, 8
 _TEXTS = 8
 # Sizes that a text may be confirmed by, and by how many of them it is.
 _SIZES, _JUDGES = 16, 4
-# Below, broadcasting and loops take other ways.
-_LEAST = 2
 _FAMILY_BYTES = 1000
 
 
@@ -84,7 +83,7 @@ class Text:
             for axis, (size, fixed) in enumerate(zip(shape, known, strict=True)):
                 if size != free.get((number, axis), fixed):
                     return None
-        return taken if min(taken) >= _LEAST else None
+        return taken if min(taken) >= LEAST else None
 
     def at(self, shapes: Shapes) -> Compiled | None:
         """The program for these sizes; None where they are none of this text."""
@@ -341,7 +340,7 @@ class Families:
 
 def _is_free(shapes: Shapes, groups: Free) -> bool:
     """Whether these axes are large enough to be free."""
-    return all(shapes[number][axis] >= _LEAST for group in groups for number, axis in group)
+    return all(shapes[number][axis] >= LEAST for group in groups for number, axis in group)
 
 
 def _agreements(a: Shapes, b: Shapes) -> int:

@@ -19,7 +19,7 @@ import numpy as np
 from lamella import _core
 from lamella.errors import DTypeError, ShapeError, message
 from lamella.ir.digest import digest
-from lamella.ir.extent import Extent, Extents
+from lamella.ir.extent import LEAST, Extent, Extents
 from lamella.ir.graph import Constant, Graph, Node, Value
 from lamella.ir.show import show
 from lamella.ir.types import Array, DType, TensorType
@@ -110,9 +110,14 @@ def _freed(leaves: Sequence[Any], free: Free) -> dict[tuple[int, int], Extent]:
     found: dict[tuple[int, int], Extent] = {}
     for group in free:
         sizes = {shapes[number][axis] for number, axis in group}
-        if len(sizes) != 1 or min(sizes) < 2:
+        if len(sizes) != 1 or min(sizes) < LEAST:
             raise ShapeError(
-                message("trace", "no free extent", {"sizes": sorted(sizes)}, "one size, at least 2")
+                message(
+                    "trace",
+                    "no free extent",
+                    {"sizes": sorted(sizes)},
+                    f"one size, at least {LEAST}",
+                )
             )
         found.update(dict.fromkeys(group, extents.symbol(int(sizes.pop()))))
     return found
