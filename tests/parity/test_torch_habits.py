@@ -37,7 +37,7 @@ OWNERS = {
 # looked for in another place than PyTorch's.
 OTHERS = """
 DataLoader Dataset GradientTape InferenceSession TensorDataset add apply_gradients array astype
-backward copy data dtype einsum evaluate fit freeze from_pretrained get_weights grad jacobian jacrev
+backward copy data dtype einsum evaluate fit from_pretrained get_weights grad jacobian jacrev
 learning_rate load load_model load_weights lr minimize models mps predict predict_on_batch save
 save_weights set_weights stop_gradient strides torchvision train_on_batch trainable update
 value_and_grad vjp weights
