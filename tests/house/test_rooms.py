@@ -31,6 +31,7 @@ PYTHON_FLOORS = (
     ("optim",),
     ("train",),
     ("config",),
+    ("foreign",),  # what the doors share
     ("onnx", "torch", "sklearn"),
     ("benchmarks",),  # the repository's benchmarks/, installed with the package
     ("cli",),

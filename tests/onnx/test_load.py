@@ -16,8 +16,8 @@ import lamella as lm
 from comparators import same_bits
 from lamella import nn
 from lamella.errors import DTypeError, ShapeError, UnsupportedError
-from lamella.onnx import staged as staged_module
-from lamella.onnx.walk import apply_rule
+from lamella.foreign import stages as stages_module
+from lamella.foreign.walk import apply_rule
 
 pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper
@@ -324,7 +324,7 @@ def test_a_fork_while_another_thread_records(monkeypatch: pytest.MonkeyPatch) ->
             done.wait()
         return apply_rule(*arguments)
 
-    monkeypatch.setattr(staged_module, "apply_rule", slow)
+    monkeypatch.setattr(stages_module, "apply_rule", slow)
     thread = threading.Thread(target=net, args=(X, ids))
     thread.start()
     assert held.wait(60)

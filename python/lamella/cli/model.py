@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 
 from lamella.benchmarks.tasks.model import examples, parse_shapes
 from lamella.cli import Refused
+from lamella.foreign.refusals import ExternalData
 from lamella.onnx.network import Model, load
-from lamella.onnx.refusals import ExternalData
 
 Arrays = dict[str, NDArray[np.generic]]
 

@@ -16,12 +16,12 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from lamella.errors import ShapeError, message
+from lamella.foreign.call import is_sizes, sizes
+from lamella.foreign.plan import Entry, Plan, TensorInfo
+from lamella.foreign.walk import Watch
 from lamella.ir.types import Array, Shape
-from lamella.onnx.model import ValueInfo
-from lamella.onnx.plan import Entry, Plan
-from lamella.onnx.rules.call import is_sizes, sizes
 
-__all__ = ["Free", "Snapshot", "adapted", "free_extents", "judge", "misfit", "snapshot"]
+__all__ = ["Following", "Free", "Noting", "Snapshot", "free_extents", "realigned"]
 
 # An input's axes: one, several, or each with the name that its extent gets.
 Axes: TypeAlias = int | Sequence[int] | Mapping[int, str]
@@ -42,6 +42,45 @@ class Snapshot:
     def changed(self, operands: Sequence[Any]) -> bool:
         """Whether an operand has another shape now."""
         return any(_shape(x) != shape for x, shape in zip(operands, self.shapes, strict=False))
+
+
+class Noting(Watch):
+    """Takes what each node meets with the extents of the file."""
+
+    silent = True
+
+    def __init__(self) -> None:
+        self.met: list[Snapshot] = []
+
+    def results(
+        self, number: int, entry: Entry, operands: Sequence[Any], results: Sequence[Any]
+    ) -> None:
+        """Notes shapes and known integers."""
+        self.met.append(_snapshot(operands, results))
+
+
+class Following(Watch):
+    """Lets constants of nodes follow freed extents; met: what they were with the file's."""
+
+    def __init__(self, met: Sequence[Snapshot]) -> None:
+        self.met = met
+
+    def operands(self, number: int, entry: Entry, operands: list[Any]) -> list[Any]:
+        """The operands, those that hold a freed extent following it."""
+        return _adapted(entry, operands, self.met[number])
+
+    def results(
+        self, number: int, entry: Entry, operands: Sequence[Any], results: Sequence[Any]
+    ) -> None:
+        """Raises where a node does not mean what it meant."""
+        _judge(entry, operands, results, self.met[number])
+
+    def fault(
+        self, number: int, entry: Entry, operands: Sequence[Any], error: Exception
+    ) -> Exception:
+        """A node whose extents have changed is at fault by that."""
+        was = self.met[number]
+        return _misfit(entry, operands, was, str(error)) if was.changed(operands) else error
 
 
 def free_extents(plan: Plan, free: Free) -> None:
@@ -69,7 +108,7 @@ def free_extents(plan: Plan, free: Free) -> None:
             gone.update(a for a, b in zip(before, after, strict=True) if a != b)
     plan.inputs = tuple(infos[info.name] for info in plan.inputs)
 
-    def promised(info: ValueInfo) -> ValueInfo:
+    def promised(info: TensorInfo) -> TensorInfo:
         if info.name in wanted or info.shape is None:
             return infos[info.name]
         return replace(info, shape=tuple(
@@ -80,7 +119,7 @@ def free_extents(plan: Plan, free: Free) -> None:
     plan.outputs = tuple(map(promised, plan.outputs))
 
 
-def _opened(info: ValueInfo, axes: Axes) -> tuple[int | str | None, ...]:
+def _opened(info: TensorInfo, axes: Axes) -> tuple[int | str | None, ...]:
     shape = list(info.shape or ())
     chosen: Any = axes if isinstance(axes, Mapping | Sequence) else [axes]
     for axis in chosen:
@@ -93,7 +132,7 @@ def _opened(info: ValueInfo, axes: Axes) -> tuple[int | str | None, ...]:
     return tuple(shape)
 
 
-def snapshot(operands: Sequence[Any], results: Sequence[Any]) -> Snapshot:
+def _snapshot(operands: Sequence[Any], results: Sequence[Any]) -> Snapshot:
     """What a node meets."""
     known = tuple(
         x if isinstance(x, np.ndarray) and x.dtype.kind in "iu" and x.size <= 4096 else None
@@ -106,7 +145,7 @@ def _shape(x: Any) -> Shape | None:
     return None if x is None else tuple(x.shape)
 
 
-def adapted(entry: Entry, operands: list[Any], was: Snapshot) -> list[Any]:
+def _adapted(entry: Entry, operands: list[Any], was: Snapshot) -> list[Any]:
     """The operands, those that hold a freed extent following it."""
     if not was.changed(operands[:1]):
         return operands
@@ -125,7 +164,7 @@ def adapted(entry: Entry, operands: list[Any], was: Snapshot) -> list[Any]:
     if entry.op == "Reshape" and len(operands) > 1 and fixed[1]:
         target = realigned(before, shape, result)
         if target is None:
-            raise misfit(entry, operands, was, "reshapes to a constant shape")
+            raise _misfit(entry, operands, was, "reshapes to a constant shape")
         return [operands[0], sizes(target), *operands[2:]]
     if entry.op == "Expand" and len(operands) > 1 and fixed[1]:
         lead = len(result) - len(shape)
@@ -187,24 +226,24 @@ def _whole(operands: list[Any], before: Shape, shape: Shape, result: Shape) -> l
     return [operands[0], starts, ends, *operands[3:]]
 
 
-def judge(entry: Entry, operands: Sequence[Any], results: Sequence[Any], was: Snapshot) -> None:
+def _judge(entry: Entry, operands: Sequence[Any], results: Sequence[Any], was: Snapshot) -> None:
     """Raises where a node took all of a freed axis, and now takes a part or loses the axis."""
     if not was.changed(operands[:1]):
         return
     now = tuple(map(_shape, results))
     ranks = [(len(a), len(b)) for a, b in zip(now, was.results, strict=False) if a and b]
     if any(a != b for a, b in ranks):
-        raise misfit(entry, operands, was, "drops axes of extent 1")
+        raise _misfit(entry, operands, was, "drops axes of extent 1")
     before, after = was.shapes[0], _shape(operands[0])
     if entry.op not in _PICKS or now != was.results or before is None or after is None:
         return
     taken = operands[1].size if entry.op == "Gather" and operands[1] is not None else 0
     for old, new in zip(before, after, strict=True):
         if old != new and old in (1, taken):
-            raise misfit(entry, operands, was, "picks elements of a freed axis")
+            raise _misfit(entry, operands, was, "picks elements of a freed axis")
 
 
-def misfit(entry: Entry, operands: Sequence[Any], was: Snapshot, rule: str) -> ShapeError:
+def _misfit(entry: Entry, operands: Sequence[Any], was: Snapshot, rule: str) -> ShapeError:
     """The error of a node that holds to an extent which was freed."""
     shapes = {f"operand {i}": _shape(x) for i, x in enumerate(operands) if x is not None}
     expected = ", ".join(str(shape) for shape in was.shapes if shape is not None)

@@ -1,23 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a ModelProto to a Plan: every node with its rule, functions expanded, constants as arrays.
 
-A Plan is what a Model runs, and all that is pickled of the file. Whatever has no rule is collected
-and raised as one UnsupportedError (refusals.py). Which initialisers can be learnt is decided here:
-floating arrays with at least one axis that an operator computes with. Numbers (0-d), statistics of
-normalisations and operands that rules want to know (bounds, sizes) are not.
+Whatever has no rule is collected and raised as one UnsupportedError (refusals.py). Which
+initialisers can be learnt is decided here: floating arrays with at least one axis that an operator
+computes with. Numbers (0-d), statistics of normalisations and operands that rules want to know
+(bounds, sizes) are not.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from lamella.errors import FormatError, UnsupportedError, message
-from lamella.ir.types import Array, Shape
+from lamella.foreign.call import Allowance, Rule
+from lamella.foreign.plan import Entry, Plan, TensorInfo
+from lamella.ir.types import Array
 from lamella.onnx import tensors
 from lamella.onnx.expand import expand_functions
 from lamella.onnx.loose import Loose
@@ -31,124 +33,72 @@ from lamella.onnx.model import (
 )
 from lamella.onnx.refusals import BY_ARGUMENT, Refusals, graphs
 from lamella.onnx.rules import KNOWN_OPERANDS, STATISTICS, find, refusal
-from lamella.onnx.rules.call import Rule
+from lamella.onnx.rules.call import Call
 from lamella.storage.source import quoted
 
-__all__ = ["Entry", "Plan", "make_plan"]
+__all__ = ["Node", "make_plan"]
 
 OLDEST, NEWEST = 6, 28
 _DOMAINS = {"": "", "ai.onnx": "", "ai.onnx.ml": "ai.onnx.ml"}
+# Operators whose rules keep free extents among known integers: shapes computed from shapes.
+_KEEPING = frozenset((
+    "Add", "Cast", "Concat", "Div", "Equal", "Expand", "Flatten", "Gather", "Greater",
+    "GreaterOrEqual", "Identity", "Less", "LessOrEqual", "Max", "Min", "Mod", "Mul", "Pad",
+    "ReduceProd", "ReduceSum", "Reshape", "Shape", "Size", "Slice", "Split", "Squeeze", "Sub",
+    "Tile", "Transpose", "Unsqueeze", "Where",
+))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Entry:
-    """A node with its rule; the rule is looked up again after unpickling."""
+class Node(Entry):
+    """A node of the file; the rule is looked up again after unpickling."""
 
-    name: str
-    op: str
     domain: str
     version: int
     attributes: dict[str, Any]
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    rule: Rule = field(repr=False)
 
     @property
-    def label(self) -> str:
-        """How messages call it."""
-        return f"{self.op} {quoted(self.name)}" if self.name else self.op
+    def keeps_sizes(self) -> bool:
+        """Whether the rule keeps free extents among known integers: shapes made of shapes."""
+        if self.op == "Cast":
+            return self.attributes.get("to") in (tensors.INT64, tensors.INT32)
+        return self.op in _KEEPING and not self.attributes.get("fmod")
+
+    def place(self, title: str) -> str:
+        """The module, where exporters say so: `fc1/Gemm`, `/act/Relu_1`."""
+        above, _, last = title.rpartition("/")
+        return above if above and last.rstrip("0123456789").rstrip("_") == self.op else title
+
+    def call(self, operands: Sequence[Any], allowance: Allowance, training: bool) -> Call:
+        """Its attributes and version, beside the operands."""
+        outputs = len(self.outputs)
+        return Call(self.op, self.version, self.attributes, outputs, operands, allowance, training)
 
     def __reduce__(self) -> Any:
-        return _entry, (
+        return _node, (
             self.name,
             self.op,
+            self.inputs,
+            self.outputs,
             self.domain,
             self.version,
             self.attributes,
-            self.inputs,
-            self.outputs,
         )
 
 
-def _entry(
+def _node(
     name: str,
     op: str,
+    inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
     domain: str,
     version: int,
     attributes: dict[str, Any],
-    inputs: tuple[str, ...],
-    outputs: tuple[str, ...],
-) -> Entry:
+) -> Node:
     rule = find(op, domain, version)
     if rule is None:
         raise UnsupportedError(message("onnx", "no rule", {"operator": f"{op}-{version}"}))
-    return Entry(name, op, domain, version, attributes, inputs, outputs, rule)
-
-
-class Plan:
-    """The nodes in order, the known arrays, and the declared inputs and outputs.
-
-    constants: arrays by value name; learnt, statistics: the names among them that become parameters
-    and buffers; defaults: inputs that have a constant as their default; copies: constants that
-    others were copied from, with the copies' names; last: the position of each value's last reader;
-    folding_bytes: what known results may take; metadata: the file's own; fixed: shapes that inputs
-    had before extents were freed; staged: set once a call could not run as one program.
-    """
-
-    __slots__ = (
-        "constants",
-        "copies",
-        "defaults",
-        "entries",
-        "fixed",
-        "folding_bytes",
-        "inputs",
-        "last",
-        "learnt",
-        "metadata",
-        "name",
-        "outputs",
-        "staged",
-        "statistics",
-    )
-
-    def __init__(
-        self,
-        name: str,
-        entries: tuple[Entry, ...],
-        constants: dict[str, Array],
-        learnt: tuple[str, ...],
-        statistics: tuple[str, ...],
-        inputs: tuple[ValueInfo, ...],
-        outputs: tuple[ValueInfo, ...],
-        folding_bytes: int,
-        defaults: tuple[ValueInfo, ...] = (),
-        copies: dict[str, list[str]] | None = None,
-        metadata: dict[str, str] | None = None,
-    ) -> None:
-        self.name = name
-        self.entries = entries
-        self.constants = constants
-        self.learnt = learnt
-        self.statistics = statistics
-        self.inputs = inputs
-        self.outputs = outputs
-        self.folding_bytes = folding_bytes
-        self.defaults = defaults
-        self.copies = copies or {}
-        self.metadata = metadata or {}
-        self.fixed: dict[str, tuple[int | str | None, ...]] = {}
-        self.staged = False
-        self.last: dict[str, int] = {}
-        for position, entry in enumerate(entries):
-            self.last.update((name, position) for name in entry.inputs)
-        self.last.update((output.name, len(entries)) for output in outputs)
-
-    def file_shape(self, name: str, shape: Shape) -> Shape:
-        """The shape of an input with the extents that the file fixes, freed ones among them."""
-        fixed = self.fixed.get(name, shape)
-        pairs = zip(fixed, shape, strict=True)
-        return tuple(want if isinstance(want, int) else have for want, have in pairs)
+    return Node(name, op, inputs, outputs, rule, domain, version, attributes)
 
 
 def make_plan(
@@ -159,7 +109,7 @@ def make_plan(
     refusals = Refusals()
     _judge_graph(graph, refusals)
     opsets = _opsets(model.opsets, refusals)
-    entries: list[Entry] = []
+    entries: list[Node] = []
     bodies: list[tuple[GraphProto | FunctionProto, Mapping[str, int]]] = []
     for node, own in expand_functions(model):
         versions = opsets if own is None else _opsets(own, refusals)
@@ -185,13 +135,18 @@ def make_plan(
         constants,
         learnt,
         statistics,
-        inputs,
-        graph.outputs,
+        tuple(map(_declared, inputs)),
+        tuple(map(_declared, graph.outputs)),
         folding_bytes,
-        defaults,
+        tuple(map(_declared, defaults)),
         copies,
         dict(model.metadata),
     )
+
+
+def _declared(info: ValueInfo) -> TensorInfo:
+    dtype = tensors.dtype(info.elem_type) if info.elem_type else None
+    return TensorInfo(info.name, dtype, info.shape)
 
 
 def _judge_graph(graph: GraphProto, refusals: Refusals) -> None:
@@ -228,7 +183,7 @@ def _found(
         refusals.other("no opset of the main domain, which means opset 1")
     rule = find(node.op_type, domain, version)
     if rule is None:
-        refusals.node(node, domain, version)
+        refusals.operator(node, domain, version)
     return domain, version, rule
 
 
@@ -254,7 +209,7 @@ def _judge_bodies(
 
 def _resolve(
     node: NodeProto, opsets: Mapping[str, int], folder: str | None, refusals: Refusals
-) -> Entry | None:
+) -> Node | None:
     domain, version, rule = _found(node, opsets, refusals)
     if rule is None:
         return None
@@ -264,26 +219,26 @@ def _resolve(
         first = value[0] if isinstance(value, tuple) and value else value
         if isinstance(first, GraphProto):
             why = f"with a graph as attribute {quoted(attribute.name)}"
-            refusals.node(node, domain, version, why)
+            refusals.operator(node, domain, version, why)
         elif isinstance(first, TensorProto) and first is not value:
             why = f"with tensors as attribute {quoted(attribute.name)}"
-            refusals.node(node, domain, version, why)
+            refusals.operator(node, domain, version, why)
         elif isinstance(value, TensorProto):
             if value.is_external and folder is None:
-                refusals.external(value)
+                refusals.tensor(value)
                 continue
             try:
                 # Copied, so that the plan does not keep the whole file alive.
                 attributes[attribute.name] = _own(value, folder)
             except UnsupportedError as error:
-                refusals.node(node, domain, version, f"({error})")
+                refusals.operator(node, domain, version, f"({error})")
         else:
             attributes[attribute.name] = value.decode() if isinstance(value, Loose) else value
     refused = refusal(node.op_type, attributes)
     if refused:
-        refusals.node(node, domain, version, refused)
-    return Entry(
-        node.name, node.op_type, domain, version, attributes, node.inputs, node.outputs, rule
+        refusals.operator(node, domain, version, refused)
+    return Node(
+        node.name, node.op_type, node.inputs, node.outputs, rule, domain, version, attributes
     )
 
 
@@ -303,7 +258,7 @@ def _constants(
         if tensor.name not in needed:
             continue
         if tensor.is_external and folder is None:
-            refusals.external(tensor)
+            refusals.tensor(tensor)
             continue
         try:
             yield tensor.name, tensors.array(tensor, folder)
@@ -311,7 +266,7 @@ def _constants(
             refusals.other(str(error))
 
 
-def _check_order(entries: list[Entry], graph: GraphProto, known: set[str]) -> None:
+def _check_order(entries: list[Node], graph: GraphProto, known: set[str]) -> None:
     """Every value is made once and before it is read."""
     for entry in entries:
         for name in entry.inputs:
@@ -346,15 +301,15 @@ def _listed(names: list[str]) -> str:
 
 
 def _own_statistics(
-    entries: list[Entry], constants: dict[str, Array], outputs: Iterable[ValueInfo]
-) -> tuple[list[Entry], dict[str, list[str]]]:
+    entries: list[Node], constants: dict[str, Array], outputs: Iterable[ValueInfo]
+) -> tuple[list[Node], dict[str, list[str]]]:
     """The entries with statistics apart from the weights that are learnt, and who was copied.
 
     PyTorch's exporter writes equal arrays once, and Identity under the other names: the variance of
     a fresh normalisation is then its scale, and would be trained with it.
     """
 
-    def renames(entry: Entry) -> bool:
+    def renames(entry: Node) -> bool:
         one = entry.op == "Identity" and len(entry.inputs) == len(entry.outputs) == 1
         return one and entry.inputs[0] in source and bool(entry.outputs[0])
 
@@ -382,7 +337,7 @@ def _own_statistics(
                     own[name] += "_"
             constants[own[name]] = constants[source[name]]
             copies.setdefault(source[name], []).append(own[name])
-    result: list[Entry] = []
+    result: list[Node] = []
     for entry in entries:
         if renames(entry) and own.get(entry.outputs[0]) == entry.outputs[0]:
             continue
@@ -396,7 +351,7 @@ def _own_statistics(
 
 
 def _stored(
-    entries: list[Entry], constants: Mapping[str, Array]
+    entries: list[Node], constants: Mapping[str, Array]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     computed: dict[str, None] = {}
     known: set[str] = set()

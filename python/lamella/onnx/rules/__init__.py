@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from lamella.foreign.call import Rule
 from lamella.onnx import tensors
 from lamella.onnx.rules import (
     activation,
@@ -32,7 +33,6 @@ from lamella.onnx.rules import (
     selection,
     shape,
 )
-from lamella.onnx.rules.call import Rule
 
 __all__ = ["KNOWN_OPERANDS", "RULES", "STATISTICS", "find", "refusal"]
 

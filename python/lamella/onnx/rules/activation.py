@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from lamella.onnx.rules.call import Call, Rule, is_array
-from lamella.onnx.rules.dual import (
+from lamella.foreign.call import Rule, is_array
+from lamella.foreign.words import (
     axis_of,
     binary,
     cast,
@@ -26,7 +26,8 @@ from lamella.onnx.rules.dual import (
     unary,
     where,
 )
-from lamella.onnx.rules.dual import rows as look_up
+from lamella.foreign.words import rows as look_up
+from lamella.onnx.rules.call import Call
 from lamella.ops import elementwise
 
 __all__ = ["RULES", "softmax"]

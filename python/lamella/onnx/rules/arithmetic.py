@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from lamella.onnx.rules.call import Call, Rule, is_array, is_sizes
-from lamella.onnx.rules.dual import (
+from lamella.foreign.call import Rule, is_array, is_sizes
+from lamella.foreign.words import (
     binary,
     broadcast,
     compare,
@@ -24,6 +24,7 @@ from lamella.onnx.rules.dual import (
     unary,
     where,
 )
+from lamella.onnx.rules.call import Call
 
 __all__ = ["RULES", "aligned"]
 

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from lamella.onnx.rules.activation import softmax
-from lamella.onnx.rules.call import Call, Rule, is_array
-from lamella.onnx.rules.dual import (
+from lamella.foreign.call import Rule, is_array
+from lamella.foreign.words import (
     binary,
     cast,
     compare,
@@ -28,6 +27,8 @@ from lamella.onnx.rules.dual import (
     unary,
     where,
 )
+from lamella.onnx.rules.activation import softmax
+from lamella.onnx.rules.call import Call
 from lamella.onnx.rules.product import matmul
 
 __all__ = ["RULES"]

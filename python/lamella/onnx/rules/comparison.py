@@ -6,9 +6,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from lamella.foreign.call import Rule
+from lamella.foreign.words import compare, logical, where
 from lamella.onnx.rules.arithmetic import aligned
-from lamella.onnx.rules.call import Call, Rule
-from lamella.onnx.rules.dual import compare, logical, where
+from lamella.onnx.rules.call import Call
 
 __all__ = ["RULES"]
 

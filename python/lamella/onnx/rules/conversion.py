@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from lamella.foreign.call import Rule, is_array, is_sizes
+from lamella.foreign.words import cast, dtype_of
 from lamella.onnx import tensors
-from lamella.onnx.rules.call import Call, Rule, is_array, is_sizes
-from lamella.onnx.rules.dual import cast, dtype_of
+from lamella.onnx.rules.call import Call
 
 __all__ = ["RULES"]
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from lamella.foreign.call import Rule
+from lamella.foreign.words import dtype_of
 from lamella.onnx import tensors
-from lamella.onnx.rules.call import Call, Rule
-from lamella.onnx.rules.dual import dtype_of
+from lamella.onnx.rules.call import Call
 
 __all__ = ["RULES"]
 

@@ -8,14 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from lamella.onnx.rules.call import Call, Rule, is_array
-from lamella.onnx.rules.dual import (
+from lamella.foreign.call import Rule, is_array
+from lamella.foreign.words import (
     compare,
     floating,
     is_floating,
     logical,
     unary,
 )
+from lamella.onnx.rules.call import Call
 
 __all__ = ["RULES"]
 

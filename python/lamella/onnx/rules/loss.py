@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from lamella.foreign.call import Rule, is_array
+from lamella.foreign.words import binary, floating, reduce, unary, where
 from lamella.onnx.rules.activation import softmax
-from lamella.onnx.rules.call import Call, Rule, is_array
-from lamella.onnx.rules.dual import binary, floating, reduce, unary, where
+from lamella.onnx.rules.call import Call
 from lamella.onnx.rules.selection import only_arrays
 
 __all__ = ["RULES"]

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from lamella.onnx import tensors
-from lamella.onnx.rules.call import Call, Rule, is_array
-from lamella.onnx.rules.dual import (
+from lamella.foreign.call import Rule, is_array
+from lamella.foreign.words import (
     axis_of,
     binary,
     cast,
@@ -26,6 +25,8 @@ from lamella.onnx.rules.dual import (
     unary,
     where,
 )
+from lamella.onnx import tensors
+from lamella.onnx.rules.call import Call
 from lamella.onnx.rules.product import matmul
 from lamella.ops.norm import LayerNorm, RmsNorm
 from lamella.runtime.tensor import apply

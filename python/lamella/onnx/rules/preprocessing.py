@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from lamella.onnx.rules.call import Call, Rule, is_array
-from lamella.onnx.rules.dual import binary, cast, compare, gather, like, reduce, unary, where
+from lamella.foreign.call import Rule, is_array
+from lamella.foreign.words import binary, cast, compare, gather, like, reduce, unary, where
+from lamella.onnx.rules.call import Call
 
 __all__ = ["RULES"]
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from lamella.foreign.call import Rule, is_array
+from lamella.foreign.words import binary, expand, permute, reduce, reshape
 from lamella.onnx.rules.arithmetic import aligned
-from lamella.onnx.rules.call import Call, Rule, is_array
-from lamella.onnx.rules.dual import binary, expand, permute, reduce, reshape
+from lamella.onnx.rules.call import Call
 from lamella.runtime import tensor
 
 __all__ = ["RULES", "matmul"]

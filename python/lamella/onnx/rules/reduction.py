@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from lamella.onnx.rules.call import Call, Rule, is_array
-from lamella.onnx.rules.dual import axis_of, binary, is_floating, reduce, unary
+from lamella.foreign.call import Rule, is_array
+from lamella.foreign.words import axis_of, binary, is_floating, reduce, unary
+from lamella.onnx.rules.call import Call
 from lamella.onnx.rules.shape import axes_operand
 
 __all__ = ["RULES"]

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from lamella.foreign.call import Rule, is_array
+from lamella.foreign.words import axis_of, index_copy, is_floating, reshape
 from lamella.ir.types import Array
-from lamella.onnx.rules.call import Call, Rule, is_array
-from lamella.onnx.rules.dual import axis_of, index_copy, is_floating, reshape
+from lamella.onnx.rules.call import Call
 from lamella.onnx.rules.selection import only_arrays
 
 __all__ = ["RULES"]

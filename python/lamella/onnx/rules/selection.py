@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from lamella.errors import UnsupportedError
-from lamella.onnx.rules.call import Call, Rule, is_array
-from lamella.onnx.rules.dual import axis_of, gather, reshape, rows, where
+from lamella.foreign.call import Rule, is_array
+from lamella.foreign.words import axis_of, gather, reshape, rows, where
+from lamella.onnx.rules.call import Call
 
 __all__ = ["RULES", "only_arrays"]
 

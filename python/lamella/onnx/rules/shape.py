@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from lamella import functional as F
-from lamella.onnx.rules.call import Call, Rule, is_array, sizes
-from lamella.onnx.rules.dual import axis_of, concat, expand, gather, pad, permute, reshape, slices
+from lamella.foreign.call import Rule, is_array, sizes
+from lamella.foreign.words import axis_of, concat, expand, gather, pad, permute, reshape, slices
+from lamella.onnx.rules.call import Call
 
 __all__ = ["RULES", "axes_operand"]
 

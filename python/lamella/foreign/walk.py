@@ -3,7 +3,7 @@
 
 What is known is computed here and now, under an allowance of bytes; the rest becomes nodes of the
 graph. A rule that cannot go on with a tensor raises NotOneProgram, and the model then runs in
-stages (staged.py). Every error names the node.
+stages (stages.py). Every error names the node.
 """
 
 from __future__ import annotations
@@ -23,19 +23,41 @@ from lamella.errors import (
     locate,
     message,
 )
+from lamella.foreign.call import Allowance, NeedsValue, Rule, is_sizes
+from lamella.foreign.plan import Entry, Plan
 from lamella.ir.extent import plain
 from lamella.nn.inline import note_operator
-from lamella.onnx import tensors
-from lamella.onnx.freed import Snapshot, adapted, judge, misfit, snapshot
-from lamella.onnx.plan import Entry, Plan
-from lamella.onnx.rules.call import Allowance, Call, NeedsValue, Rule, is_sizes
 from lamella.runtime.trace import current, scope
 
-__all__ = ["NotOneProgram", "apply_rule", "settled", "titles", "walk"]
+__all__ = ["NotOneProgram", "Watch", "apply_rule", "settled", "titles", "walk"]
 
 
 class NotOneProgram(UnsupportedError):
     """The model cannot run as one program: a node needs elements, or computes with integers."""
+
+
+class Watch:
+    """Stands beside a walk: sees every node, may change its operands and word its faults.
+
+    silent: whether the nodes are kept out of what summaries and profiles list.
+    """
+
+    silent = False
+
+    def operands(self, number: int, entry: Entry, operands: list[Any]) -> list[Any]:
+        """The operands that node `number` shall be given."""
+        return operands
+
+    def results(
+        self, number: int, entry: Entry, operands: Sequence[Any], results: Sequence[Any]
+    ) -> None:
+        """What it gave."""
+
+    def fault(
+        self, number: int, entry: Entry, operands: Sequence[Any], error: Exception
+    ) -> Exception:
+        """What to raise for a FormatError or ShapeError of its rule."""
+        return error
 
 
 def walk(
@@ -43,15 +65,12 @@ def walk(
     env: dict[str, Any],
     training: bool,
     stored: Callable[[str], Any],
-    note: list[Snapshot] | None = None,
-    before: Sequence[Snapshot] = (),
+    watch: Watch | None = None,
 ) -> list[Any]:
-    """The outputs; env: the inputs by name; stored: parameters and buffers by name.
-
-    note: takes what each node meets; before: what it met with the extents of the file (freed.py).
-    """
+    """The outputs; env: the inputs by name; stored: parameters and buffers by name."""
     allowance, builder = Allowance(plan.folding_bytes), current().builder
     given = frozenset(env)
+    watch = watch or Watch()
     for name, copies in plan.copies.items():
         env.update((copy, env[name]) for copy in copies if name in given)
     for name, array in plan.constants.items():
@@ -61,19 +80,17 @@ def walk(
             env[name] = stored(name)
     for number, (entry, title) in enumerate(zip(plan.entries, titles(plan.entries), strict=True)):
         operands = [env[name] if name else None for name in entry.inputs]
-        was = before[number] if before else None
         start = builder.count
         try:
-            with scope(_place(entry, title)):
-                if was is not None:
-                    operands = adapted(entry, operands, was)
+            with scope(entry.place(title)):
+                operands = watch.operands(number, entry, operands)
                 results = apply_rule(entry, operands, allowance, training)
-                if was is not None:
-                    judge(entry, operands, results, was)
+                watch.results(number, entry, operands, results)
         except (FormatError, ShapeError) as error:
-            if was is None or not was.changed(operands):
+            told = watch.fault(number, entry, operands, error)
+            if told is error:
                 raise
-            raise misfit(entry, operands, was, str(error)) from error
+            raise told from error
         except (NeedsValue, DTypeError, UnsupportedError) as error:
             if all(operand is None or isinstance(operand, np.ndarray) for operand in operands):
                 raise
@@ -86,10 +103,8 @@ def walk(
                     str(error),
                 )
             ) from error
-        if note is None:
+        if not watch.silent:
             note_operator(title, entry.op, operands, results, start)
-        else:
-            note.append(snapshot(operands, results))
         env.update(zip(entry.outputs, results, strict=False))
     return [env[output.name] for output in plan.outputs]
 
@@ -112,12 +127,6 @@ def titles(entries: Sequence[Entry]) -> list[str]:
     return names
 
 
-def _place(entry: Entry, title: str) -> str:
-    """The module that a node belongs to, where exporters say so: `fc1/Gemm`, `/act/Relu_1`."""
-    above, _, last = title.rpartition("/")
-    return above if above and last.rstrip("0123456789").rstrip("_") == entry.op else title
-
-
 def apply_rule(
     entry: Entry, operands: Sequence[Any], allowance: Allowance, training: bool
 ) -> tuple[Any, ...]:
@@ -129,17 +138,9 @@ def apply_rule(
     while operands and operands[-1] is None:
         operands = operands[:-1]
     _judge_operands(entry, operands)
-    if not _keeps_sizes(entry):
+    if not entry.keeps_sizes:
         operands = [settled(operand, entry.label) for operand in operands]
-    call = Call(
-        entry.op,
-        entry.version,
-        entry.attributes,
-        len(entry.outputs),
-        operands,
-        allowance,
-        training,
-    )
+    call = entry.call(operands, allowance, training)
     try:
         with np.errstate(all="ignore"):
             found = entry.rule(call, *operands)
@@ -170,21 +171,6 @@ def apply_rule(
                     {"outputs": len(entry.outputs)}, str(len(results)))
         )  # fmt: skip
     return results
-
-
-# Operators whose rules keep free extents among known integers: shapes computed from shapes.
-_KEEPING = frozenset((
-    "Add", "Cast", "Concat", "Div", "Equal", "Expand", "Flatten", "Gather", "Greater",
-    "GreaterOrEqual", "Identity", "Less", "LessOrEqual", "Max", "Min", "Mod", "Mul", "Pad",
-    "ReduceProd", "ReduceSum", "Reshape", "Shape", "Size", "Slice", "Split", "Squeeze", "Sub",
-    "Tile", "Transpose", "Unsqueeze", "Where",
-))  # fmt: skip
-
-
-def _keeps_sizes(entry: Entry) -> bool:
-    if entry.op == "Cast":
-        return entry.attributes.get("to") in (tensors.INT64, tensors.INT32)
-    return entry.op in _KEEPING and not entry.attributes.get("fmod")
 
 
 def settled(operand: Any, label: str) -> Any:

@@ -17,9 +17,9 @@ import numpy as np
 
 from lamella import functional as F
 from lamella.errors import DTypeError, ShapeError, message
+from lamella.foreign.call import Call, is_array, is_sizes
 from lamella.ir.extent import index
 from lamella.ir.types import Array, DType, broadcast_shapes
-from lamella.onnx.rules.call import Call, is_array, is_sizes
 from lamella.ops import elementwise
 from lamella.ops.elementwise import BINARY, COMPARE, LOGICAL, UNARY, Binary, Cast, Compare, Logical
 from lamella.ops.gather import Embedding, Index, IndexCopy
@@ -81,7 +81,7 @@ def _moved(x: Any, y: Any) -> Any:
 def _counted(x: Any) -> Any:
     """x, or DTypeError: programs take the bits of uint64 for signed numbers."""
     if isinstance(x, Narrow) and x.element == np.uint64:
-        raise DTypeError(message("onnx", "uint64 is computed with on arrays only"))
+        raise DTypeError(message("a program", "uint64 is computed with on arrays only"))
     return x
 
 

@@ -18,12 +18,12 @@ import numpy as np
 
 from lamella import _core
 from lamella.errors import DTypeError, UnsupportedError
+from lamella.foreign.call import Allowance, NeedsValue
+from lamella.foreign.plan import Entry, Plan
+from lamella.foreign.walk import apply_rule
+from lamella.foreign.words import as_element, dtype_of
 from lamella.ir.types import Array, DType, TensorType
 from lamella.nn.parameter import Stored
-from lamella.onnx.plan import Entry, Plan
-from lamella.onnx.rules.call import Allowance, NeedsValue
-from lamella.onnx.rules.dual import as_element, dtype_of
-from lamella.onnx.walk import apply_rule
 from lamella.runtime.programs import Programs
 from lamella.runtime.session import Compiled
 from lamella.runtime.signature import flatten, normalize
@@ -167,7 +167,7 @@ def _play(
 
 
 def _ready(array: Array) -> Array:
-    return normalize(array, op="onnx", name="value", floating=_floating(array))
+    return normalize(array, op="Model", name="value", floating=_floating(array))
 
 
 def _floating(array: Array) -> DType | None:
