@@ -8,10 +8,14 @@ indices or masks.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from lamella import functional as F
+from lamella.ops.tables import UNARY
 
 # Positional and keyword arguments of a call.
 Call = tuple[tuple[Any, ...], dict[str, Any]]
@@ -132,15 +136,15 @@ def _where(dtype: str) -> Call:
     return (mask(5, 6), array(5, 6, dtype=dtype), array(6, dtype=dtype, seed=92)), {}
 
 
-_ELEMENTWISE = """abs acos asin asinh atan atanh ceil celu cos cosh elu erf erfc exp expm1 floor
-    gelu hardshrink hardsigmoid hardswish hardtanh leaky_relu log log1p logsigmoid mish neg
-    reciprocal relu relu6 relu_squared round rsqrt selu sigmoid sign silu sin sinh softplus
-    softshrink softsign sqrt square tan tanh tanhshrink"""
+# Functions of one element take one array, losses two of one shape, where no row says otherwise.
+_ELEMENTWISE = sorted(UNARY.keys() & set(F.__all__))
+_LOSSES = [n for n in F.__all__ if "reduction" in inspect.signature(getattr(F, n)).parameters]
 _PAIRS = """add div eq floor_divide ge gt le lt maximum minimum mul ne pow remainder sub"""
 _REDUCTIONS = "amax amin mean prod std sum var"
 
 CALLS: dict[str, Callable[[str], Call]] = {
-    **dict.fromkeys(_ELEMENTWISE.split(), _one),
+    **dict.fromkeys(_ELEMENTWISE, _one),
+    **dict.fromkeys(_LOSSES, _alike),
     **dict.fromkeys(_PAIRS.split(), _two),
     **dict.fromkeys(("logical_and", "logical_or", "logical_xor"), _masks),
     "logical_not": lambda dtype: ((mask(5, 6),), {}),
@@ -165,8 +169,7 @@ CALLS: dict[str, Callable[[str], Call]] = {
     "rms_norm": _rms_norm,
     "batch_norm": _batch_norm,
     **dict.fromkeys(("cross_entropy", "nll_loss"), _class_loss),
-    **dict.fromkeys(("mse_loss", "l1_loss", "smooth_l1_loss", "huber_loss"), _alike),
-    **dict.fromkeys(("kl_div", "poisson_nll_loss", "cosine_similarity"), _alike),
+    "cosine_similarity": _alike,
     **dict.fromkeys(("binary_cross_entropy", "binary_cross_entropy_with_logits"), _binary_loss),
     "gaussian_nll_loss": _gaussian,
     "hinge_embedding_loss": _labelled,

@@ -105,6 +105,10 @@ def _gaussian(x, t, var, full=False, eps=1e-6, reduction="mean"):
     return _mean(losses, reduction)
 
 
+def _soft_margin(x, t, reduction="mean"):
+    return _mean(np.logaddexp(0, -t * x), reduction)
+
+
 def _hinge(x, t, margin=1.0, reduction="mean"):
     return _mean(np.where(t == 1, x, np.maximum(0, margin - x)), reduction)
 
@@ -190,6 +194,9 @@ FORMULAS: dict[str, Formula] = {
             call(X, Y, 0.5),
             call(X, Y, RATES, True),
         ),
+    ),
+    "soft_margin_loss": formula(
+        _soft_margin, *_reduced(None, X, SIGNS).calls, call(X, SIGNS.astype(np.int64))
     ),
     "hinge_embedding_loss": formula(
         _hinge, *_reduced(None, X, SIGNS, margin=0.25).calls, call(X, SIGNS.astype(np.int64))

@@ -6,6 +6,7 @@ PyTorch's answers are in parity/test_torch_loss.py; bounds of the op itself in c
 
 from __future__ import annotations
 
+import inspect
 import math
 
 import numpy as np
@@ -40,12 +41,10 @@ P, Q = draw(4, 6, low=0.02, high=0.98), draw(4, 6, seed=9, low=0, high=1)
 SIGNS = np.where(Y > 0, np.float32(1), np.float32(-1))
 LOGITS, TARGET = draw(4, 5), classes(4)
 
-# A call that gives a loss for each sample, without its reduction.
+LOSSES = [n for n in F.__all__ if "reduction" in inspect.signature(getattr(F, n)).parameters]
+# A call that gives a loss for each sample, without its reduction: two arrays if no row says more.
 CALLS = {
-    "mse_loss": (X, Y),
-    "l1_loss": (X, Y),
-    "smooth_l1_loss": (X, Y),
-    "huber_loss": (X, Y),
+    **dict.fromkeys(LOSSES, (X, Y)),
     "cross_entropy": (LOGITS, TARGET),
     "nll_loss": (-np.abs(LOGITS), TARGET),
     "binary_cross_entropy": (P, Q),

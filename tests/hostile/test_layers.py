@@ -11,23 +11,24 @@ import inspect
 import numpy as np
 import pytest
 
+from cases.layers import LAYERS as CALLS
 from comparators import same_bits
 from hostile.arrays import HUGE, OTHERS, SAME_VALUES, huge
 from hostile.every import every
 from hostile.refusals import REFUSALS, check_refusal
 from lamella import nn
 from lamella.errors import DTypeError, ShapeError
+from lamella.nn import loss
 
 X = np.random.default_rng(100).uniform(0.25, 1, (5, 6)).astype(np.float32)
 INDICES = np.array([[0, 3, 1], [2, 2, 0]])
 
 CLASSES = np.array([5, 0, 3, 3, 1])
 SIGNS = np.where(X > 0.6, np.float32(1), np.float32(-1))
-# Losses of two arrays of one shape.
-PAIRS = """MSELoss L1Loss SmoothL1Loss HuberLoss BCELoss BCEWithLogitsLoss KLDivLoss PoissonNLLLoss
-    CosineSimilarity"""
+# Losses take two arrays of one shape where no row says more.
+PAIRS = loss.__all__
 
-# Constructor arguments and inputs of the layers that need others than () and x of shape (5, 6).
+# Constructor arguments and inputs of the layers for which those of cases/layers.py do not do.
 LAYERS: dict[str, tuple[tuple[object, ...], tuple[np.ndarray, ...]]] = {
     "Linear": ((6, 3), (X,)),
     "Bilinear": ((6, 6, 2), (X, X)),
@@ -41,7 +42,7 @@ LAYERS: dict[str, tuple[tuple[object, ...], tuple[np.ndarray, ...]]] = {
     "LogSoftmax": ((-1,), (X,)),
     "Softmin": ((-1,), (X,)),
     "Unflatten": ((1, (2, 3)), (X,)),
-    **dict.fromkeys(PAIRS.split(), ((), (X, X[::-1]))),
+    **dict.fromkeys(PAIRS, ((), (X, X[::-1]))),
     "CrossEntropyLoss": (([1.0] * 6,), (X, CLASSES)),
     "NLLLoss": (([1.0] * 6,), (X, CLASSES)),
     "GaussianNLLLoss": ((), (X, X[::-1], X)),
@@ -58,8 +59,11 @@ NAMES = sorted(
 
 
 def make(name: str) -> tuple[nn.Module, tuple[np.ndarray, ...]]:
-    arguments, inputs = LAYERS.get(name, ((), (X,)))
-    return getattr(nn, name)(*arguments).eval(), inputs
+    if name in LAYERS:
+        arguments, inputs = LAYERS[name]
+        return getattr(nn, name)(*arguments).eval(), inputs
+    row = next(row for row in CALLS if row.name == name)
+    return getattr(nn, name)(**row.options).eval(), row.inputs
 
 
 @pytest.mark.parametrize("name", NAMES)

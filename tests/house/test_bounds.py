@@ -20,4 +20,8 @@ def test_the_sweep_has_every_function_and_its_bound() -> None:
     rows = re.search(r"constexpr Row kRows\[\] = \{\n(.*?)\n\};", text, re.DOTALL)
     assert rows is not None
     found = set(ROW.findall(rows[1]))
-    assert found == {(name, f"{row.ulp:.1f}") for name, row in UNARY.items()}
+    promised = {(name, f"{row.ulp:.1f}") for name, row in UNARY.items()}
+    assert found <= promised
+    # What has no row is held to 2 units by the program itself, and takes no parameters.
+    for name, bound in promised - found:
+        assert (bound, UNARY[name].params) == ("2.0", ()), name

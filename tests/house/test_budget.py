@@ -48,7 +48,7 @@ BUDGETS = {
     # any size.
     "python/lamella/runtime": 4400,
     "python/lamella/functional": 4000,  # losses: a third of it docstrings
-    "python/lamella/nn": 4800,  # a class for every loss; what a program has taken, in words
+    "python/lamella/nn": 5000,  # a class for every loss; what a program has taken, in words
     "python/lamella/optim": 2500,
     # Sums over batches came to it: masses, held gradients, the programs of a step by themselves.
     "python/lamella/train": 4000,

@@ -8,6 +8,7 @@ import inspect
 import numpy as np
 import pytest
 
+from cases.layers import LAYERS as CALLS
 from comparators import same_values, within_scale
 from lamella import functional as F
 from lamella import nn
@@ -74,6 +75,15 @@ LAYERS = {
     "Identity": [((1, 2), [(4, 6)])],
 }  # fmt: skip
 LAYER_CASES = [(name, *case) for name, cases in LAYERS.items() for case in cases]
+# Layers without a row here, that make one array of one, as cases/layers.py has them.
+LAYER_CASES += [
+    (row.name, tuple(row.options.values()), [row.inputs[0].shape])
+    for row in CALLS
+    if row.name not in {*LAYERS, *ACTIVATIONS, "GELU"}
+    and len(row.inputs) == 1
+    and row.inputs[0].dtype.kind == "f"
+    and hasattr(torch.nn, row.name)
+]
 
 
 def twins(name: str, arguments: tuple) -> tuple[nn.Module, torch.nn.Module]:

@@ -87,6 +87,7 @@ CALLS = [
     ("gaussian_nll_loss", {"input": X, "target": Y, "var": P}, {}),
     ("gaussian_nll_loss", {"input": X, "target": Y, "var": P[:, 0]}, {"full": True}),
     ("gaussian_nll_loss", {"input": X, "target": Y, "var": P[:, :1]}, {"eps": 0.25}),
+    ("soft_margin_loss", {"input": X, "target": SIGNS}, {}),
     ("hinge_embedding_loss", {"input": X, "target": SIGNS}, {}),
     ("hinge_embedding_loss", {"input": X, "target": SIGNS}, {"margin": 0.25}),
     ("hinge_embedding_loss", {"input": X, "target": np.float32(0) * X + 3}, {}),

@@ -16,7 +16,7 @@ import pytest
 
 import lamella as lm
 from lamella import nn, optim
-from lamella.nn import activation, softmax, units
+from lamella.nn import activation, loss, softmax, units
 from parity.test_torch_layers import ACTIVATIONS
 from parity.test_torch_optim import OPTIONS
 
@@ -164,11 +164,13 @@ def with_array(name: str, argument: str, **named: Any) -> Build:
     return build
 
 
+# Of three arguments: below.
+OF_THREE = {"GaussianNLLLoss", "CosineEmbeddingLoss"}
+OF_TWO = [n for n in loss.__all__ if n.endswith("Loss") and n not in OF_THREE]
 LOSSES = {
+    **{name: (layer(name), Z, ()) for name in OF_TWO},
     "MSELoss": (MSE, Z, ()),
     "MSELoss sum": (layer("MSELoss", reduction="sum"), Z, ()),
-    "L1Loss": (layer("L1Loss"), Z, ()),
-    "SmoothL1Loss": (layer("SmoothL1Loss"), Z, ()),
     "SmoothL1Loss narrow": (layer("SmoothL1Loss", beta=0.25), Z, ()),
     "HuberLoss": (layer("HuberLoss", delta=0.5), Z, ()),
     "CrossEntropyLoss": (CROSS_ENTROPY, LABELS, ()),
@@ -225,12 +227,12 @@ def test_losses_of_three_arguments():
 
 
 def test_every_activation_loss_and_optimiser_is_here():
-    # torch has no Maxout.
-    activations = {*activation.__all__, *softmax.__all__, *units.__all__} - {"Maxout"}
+    # torch has no Maxout; Softmax2d wants images.
+    other = {"Maxout", "Softmax2d"}
+    activations = {*activation.__all__, *softmax.__all__, *units.__all__} - other
     assert {name.split()[0] for name in BETWEEN} >= activations
     losses = {name for name in nn.__all__ if name.endswith("Loss")}
-    three = {"GaussianNLLLoss", "CosineEmbeddingLoss"}
-    assert {name.split()[0] for name in LOSSES} | three == losses
+    assert {name.split()[0] for name in LOSSES} | OF_THREE == losses
     assert {name for name, _ in OPTIONS} == set(optim.__all__) - {
         "Optimizer", "clip_norm", "clip_value", "lr_scheduler",
     }  # fmt: skip

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much two vectors point the same way, and losses for pairs that are alike or not.
+"""How much two vectors point the same way, and losses against the labels 1 and -1.
 
-Labels are 1 (alike) and -1 (not alike), floating or integers. What functional/regression.py says of
-reductions, shapes and torch's deprecated arguments holds here.
+Labels of pairs are 1 (alike) and -1 (not alike); all may be floating or integers. What
+functional/regression.py says of reductions, shapes and torch's deprecated arguments holds here.
 """
 
 from __future__ import annotations
@@ -11,10 +11,16 @@ from lamella.errors import ShapeError, message
 from lamella.functional.mass import reduced
 from lamella.functional.regression import as_labels, require_same_shape
 from lamella.ops.base import require_floating
+from lamella.ops.elementwise import unary
 from lamella.runtime.function import function
-from lamella.runtime.tensor import Operand, where
+from lamella.runtime.tensor import Operand, apply, where
 
-__all__ = ["cosine_embedding_loss", "cosine_similarity", "hinge_embedding_loss"]
+__all__ = [
+    "cosine_embedding_loss",
+    "cosine_similarity",
+    "hinge_embedding_loss",
+    "soft_margin_loss",
+]
 
 
 @function
@@ -121,6 +127,26 @@ def hinge_embedding_loss(
     near = where(target.ne(-1.0), input, 0.0)
     far = where(target.ne(1.0), (margin - input).clamp(min=0.0), 0.0)
     return reduced("hinge_embedding_loss", near + far, reduction)
+
+
+@function
+def soft_margin_loss(input: Operand, target: Operand, *, reduction: str = "mean") -> Operand:
+    """Logistic loss of two classes, which are labelled 1 and -1.
+
+    loss = log(1 + exp(-target * input)), computed without overflow
+
+    Parameters: input, scores, positive for class 1; target, of input's shape, of 1 and -1;
+    reduction, 'mean', 'sum' or 'none'. Returns: a 0-d array, or input's shape. Raises: ShapeError,
+    DTypeError; ValueError for another reduction. Source: torch.nn.functional.soft_margin_loss.
+
+    >>> import numpy as np
+    >>> from lamella import functional as F
+    >>> F.soft_margin_loss(np.array([200.0, -200.0], np.float32), np.array([1, 1]))
+    array(100., dtype=float32)
+    """
+    require_same_shape("soft_margin_loss", {"input": input, "target": target})
+    losses = -apply(unary("logsigmoid"), as_labels(target, input) * input)
+    return reduced("soft_margin_loss", losses, reduction)
 
 
 def _shortened(x: Operand) -> Operand:

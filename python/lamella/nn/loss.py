@@ -34,6 +34,7 @@ __all__ = [
     "NLLLoss",
     "PoissonNLLLoss",
     "SmoothL1Loss",
+    "SoftMarginLoss",
 ]
 
 
@@ -351,6 +352,25 @@ class HingeEmbeddingLoss(_Loss):
 
     def forward(self, input: Any, target: Any) -> Any:
         return F.hinge_embedding_loss(input, target, self.margin, reduction=self.reduction)
+
+
+class SoftMarginLoss(_Loss):
+    """loss = log(1 + exp(-target * input)),   target 1 or -1.
+
+    Parameters: reduction, 'mean', 'sum' or 'none'. Input and target: one shape; output: 0-d, or
+    their shape with 'none'. Source: torch.nn.SoftMarginLoss.
+
+    >>> import numpy as np
+    >>> from lamella import nn
+    >>> nn.SoftMarginLoss()(np.array([200.0, -200.0], np.float32), np.array([1, 1]))
+    array(100., dtype=float32)
+    """
+
+    def __init__(self, *, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+
+    def forward(self, input: Any, target: Any) -> Any:
+        return F.soft_margin_loss(input, target, reduction=self.reduction)
 
 
 class CosineEmbeddingLoss(_Loss):

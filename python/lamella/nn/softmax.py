@@ -6,9 +6,10 @@ from __future__ import annotations
 from typing import Any
 
 from lamella import functional as F
+from lamella.errors import ShapeError, message
 from lamella.nn.module import Module
 
-__all__ = ["LogSoftmax", "Softmax", "Softmin"]
+__all__ = ["LogSoftmax", "Softmax", "Softmax2d", "Softmin"]
 
 
 class _AlongAxis(Module):
@@ -41,6 +42,26 @@ class Softmax(_AlongAxis):
 
     def forward(self, x: Any) -> Any:
         return F.softmax(x, self.axis)
+
+
+class Softmax2d(Module):
+    """y = softmax of x over its channels, at each place of an image.
+
+    Input and output: (N, C, H, W) or (C, H, W). Raises: ShapeError. Source: torch.nn.Softmax2d.
+
+    >>> import numpy as np
+    >>> from lamella import nn
+    >>> nn.Softmax2d()(np.zeros((2, 1, 1), np.float32)).ravel()
+    array([0.5, 0.5], dtype=float32)
+    """
+
+    def forward(self, x: Any) -> Any:
+        y = F.softmax(x, -3)
+        if y.ndim > 4:
+            raise ShapeError(
+                message("Softmax2d", "no image", {"x": y.shape}, "(N, C, H, W) or (C, H, W)")
+            )
+        return y
 
 
 class Softmin(_AlongAxis):
