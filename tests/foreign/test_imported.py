@@ -19,6 +19,7 @@ from lamella.foreign.call import Allowance, Call
 from lamella.foreign.network import Imported
 from lamella.foreign.plan import Entry, Plan, TensorInfo
 from lamella.foreign.refusals import ExternalData, Refusals
+from lamella.foreign.rule import Rule
 
 FLOAT, INT = np.dtype(np.float32), np.dtype(np.int64)
 
@@ -39,7 +40,12 @@ def _faulty(call: Call, x: Any) -> Any:
     raise call.malformed("never right")
 
 
-RULES = {"add": _add, "tanh": _tanh, "head": _head, "faulty": _faulty}
+RULES = {
+    "add": Rule(_add, "n n"),
+    "tanh": Rule(_tanh, "f"),
+    "head": Rule(_head, "a i"),
+    "faulty": Rule(_faulty, "a"),
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -16,6 +16,7 @@ from comparators import same_bits
 from handmade import field, info, model, node
 from lamella import nn
 from lamella.errors import FormatError, ShapeError, UnsupportedError
+from lamella.foreign.rule import Rule
 from lamella.onnx import encoding
 from lamella.onnx.rules import RULES
 
@@ -81,19 +82,20 @@ def test_seventy_operators_are_all_named() -> None:
 
 
 @pytest.mark.parametrize("kind", [AttributeError, TypeError, IndexError, ValueError, KeyError])
-def test_a_failure_of_a_rule_is_not_the_files_fault(kind, monkeypatch) -> None:
+def test_a_failure_of_a_rule_is_ours_and_stays_so(kind, monkeypatch) -> None:
     def broken(call, x):
         raise kind("something of ours")
 
-    monkeypatch.setitem(RULES, ("Relu", 1), broken)
+    monkeypatch.setitem(RULES, ("Relu", 1), Rule(broken, "n"))
     lm.onnx.rules.find.cache_clear()
     try:
         net = lm.onnx.load(build([helper.make_node("Relu", ["x"], ["y"])], [FLOAT_X], [FLOAT_Y]))
-        with pytest.raises((UnsupportedError, KeyError), match="something of ours") as caught:
+        with pytest.raises(kind, match="something of ours") as caught:
             net(X)
     finally:
         lm.onnx.rules.find.cache_clear()
-    assert not isinstance(caught.value, FormatError)
+    assert type(caught.value) is kind
+    assert caught.value.__notes__ == ["in the rule of Relu, with operands of shapes [(1, 4)]"]
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ then run the rule on arrays instead (stages.py). A door adds how its nodes tell 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from math import prod
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -21,9 +21,7 @@ from lamella.ir.extent import Extent, Extents, index
 from lamella.ir.types import Array
 from lamella.nn.parameter import Stored
 
-__all__ = ["Allowance", "Call", "NeedsValue", "Rule", "is_array", "is_sizes", "sizes"]
-
-Rule: TypeAlias = Callable[..., Any]
+__all__ = ["Allowance", "Call", "NeedsValue", "is_array", "is_sizes", "sizes"]
 
 
 class NeedsValue(UnsupportedError):
@@ -103,6 +101,14 @@ class Call:
         if array.size != 1:
             raise self.malformed("an operand is not one number")
         return array.reshape(()).item()
+
+    # Judging what a file gives.
+
+    def ranked(self, operand: Any, least: int, most: int | None = None) -> None:
+        """Raises unless an operand has from `least` to `most` axes, or `least` or more for None."""
+        rank = len(operand.shape)
+        if rank < least or (most is not None and rank > most):
+            raise self.malformed(f"an operand has {rank} axes")
 
     # Refusals.
 

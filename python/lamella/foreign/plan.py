@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from lamella.foreign.call import Allowance, Call, Rule
+from lamella.foreign.call import Allowance, Call
+from lamella.foreign.rule import Rule
 from lamella.ir.types import Array, Shape
 from lamella.storage.source import quoted
 

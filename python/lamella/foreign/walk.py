@@ -8,9 +8,7 @@ stages (stages.py). Every error names the node.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +21,7 @@ from lamella.errors import (
     locate,
     message,
 )
-from lamella.foreign.call import Allowance, NeedsValue, Rule, is_sizes
+from lamella.foreign.call import Allowance, NeedsValue, is_sizes
 from lamella.foreign.plan import Entry, Plan
 from lamella.ir.extent import plain
 from lamella.nn.inline import note_operator
@@ -132,18 +130,18 @@ def apply_rule(
 ) -> tuple[Any, ...]:
     """The outputs of one node; half floats never leave it.
 
-    FormatError is for a node that does not keep its operator's definition; where a rule fails in
-    another way, nobody knows whose fault it is, and it is told as what cannot be computed.
+    FormatError is for a node that does not keep its operator's definition. What else than errors of
+    the package leaves a rule is a fault of ours: it stays what it is, and is told with the node.
     """
     while operands and operands[-1] is None:
         operands = operands[:-1]
-    _judge_operands(entry, operands)
+    entry.rule.judge(entry.label, operands)
     if not entry.keeps_sizes:
         operands = [settled(operand, entry.label) for operand in operands]
     call = entry.call(operands, allowance, training)
     try:
         with np.errstate(all="ignore"):
-            found = entry.rule(call, *operands)
+            found = entry.rule.compute(call, *operands)
         results = found if isinstance(found, tuple) else (found,)
         results = tuple(map(_known, results))
         call.spend(results)
@@ -152,19 +150,10 @@ def apply_rule(
         raise
     except FormatError:
         raise
-    except (
-        AttributeError,
-        IndexError,
-        OverflowError,
-        TypeError,
-        ValueError,
-        ZeroDivisionError,
-    ) as error:
-        text = str(error).partition("\n")[0]
-        raise UnsupportedError(
-            message(entry.label, "its rule cannot compute this", _shapes(operands), "",
-                    f"{type(error).__name__}: {text}")
-        ) from error  # fmt: skip
+    except Exception as error:
+        shapes = [None if x is None else tuple(x.shape) for x in operands]
+        error.add_note(f"in the rule of {entry.label}, with operands of shapes {shapes}")
+        raise
     if any(entry.outputs[len(results) :]):
         raise FormatError(
             message(entry.label, "asks for more outputs than there are",
@@ -190,34 +179,3 @@ def _known(result: Any) -> Any:
         if all(type(n) is int for n in result.reshape(-1)):
             return result.astype(np.int64)
     return result
-
-
-@lru_cache(1024)
-def _takes(rule: Rule) -> tuple[int, int | None]:
-    """How many operands a rule asks for, and at most takes (None: any number)."""
-    kinds = inspect.Parameter
-    own = [one for one in inspect.signature(rule).parameters.values() if one.kind is not
-           kinds.KEYWORD_ONLY][1:]  # fmt: skip
-    least = sum(one.kind is not kinds.VAR_POSITIONAL and one.default is one.empty for one in own)
-    return least, None if any(one.kind is kinds.VAR_POSITIONAL for one in own) else len(own)
-
-
-def _judge_operands(entry: Entry, operands: Sequence[Any]) -> None:
-    least, most = _takes(entry.rule)
-    wrong = len(operands) < least or (most is not None and len(operands) > most)
-    missing = [i for i, operand in enumerate(operands[:least]) if operand is None]
-    if wrong or missing:
-        left_out = {"left out": missing} if missing else {}
-        raise FormatError(
-            message(entry.label, "has other operands than its operator",
-                    {"operands": len(operands), **left_out},
-                    f"{least}" if least == most else f"{least} or more, at most {most}"
-                    if most is not None else f"{least} or more")
-        )  # fmt: skip
-
-
-def _shapes(operands: Sequence[Any]) -> Mapping[str, object]:
-    return {
-        f"operand {position}": "none" if operand is None else tuple(operand.shape)
-        for position, operand in enumerate(operands)
-    }

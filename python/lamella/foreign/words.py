@@ -19,10 +19,11 @@ from lamella import functional as F
 from lamella.errors import DTypeError, ShapeError, message
 from lamella.foreign.call import Call, is_array, is_sizes
 from lamella.ir.extent import index
-from lamella.ir.types import Array, DType, broadcast_shapes
+from lamella.ir.types import Array, DType, TensorType, broadcast_shapes
 from lamella.ops import elementwise
 from lamella.ops.elementwise import BINARY, COMPARE, LOGICAL, UNARY, Binary, Cast, Compare, Logical
 from lamella.ops.gather import Embedding, Index, IndexCopy
+from lamella.ops.matmul import MatMul
 from lamella.ops.reduce import REDUCE
 from lamella.runtime import tensor
 from lamella.runtime.narrow import Narrow
@@ -44,6 +45,7 @@ __all__ = [
     "is_floating",
     "like",
     "logical",
+    "matmul",
     "pad",
     "permute",
     "reduce",
@@ -191,6 +193,16 @@ def logical(call: Call, name: str, *operands: Any) -> Any:
         return apply(Logical(name), *operands)
     broadcast(call, *operands)
     return np.asarray(LOGICAL[name](*operands))
+
+
+def matmul(call: Call, a: Any, b: Any) -> Any:
+    """The matrix product, as NumPy's."""
+    if not is_array(a, b):
+        return tensor.matmul(a, b)
+    (found,) = MatMul().infer([TensorType(x.shape, DType.float32) for x in (a, b)])
+    call.room(found.shape, a.itemsize)
+    with np.errstate(all="ignore"):
+        return np.asarray(np.matmul(a, b)).astype(a.dtype, copy=False)
 
 
 def where(call: Call, condition: Any, a: Any, b: Any) -> Any:
@@ -354,6 +366,8 @@ def reduce(call: Call, kind: str, x: Any, axes: Sequence[int] | None, keepdims: 
         return getattr(x, kinds.get(kind, kind))(None if axes is None else tuple(axes), keepdims)
     x = np.asarray(x)
     over = None if axes is None else tuple(axes)
+    if kind == "mean" and not x.size and x.dtype.kind != "f":
+        raise call.malformed("a mean of no integers")
     with np.errstate(all="ignore"):
         if kind == "mean":
             return _mean(x, over, keepdims)
@@ -379,7 +393,10 @@ def _spread(kind: str, x: Any, axes: Sequence[int], keepdims: bool) -> Any:
 
 def _mean(x: Array, over: tuple[int, ...] | None, keepdims: bool) -> Array:
     wide = x if x.dtype.kind == "f" else x.astype(np.float64)
-    return np.asarray(wide.mean(axis=over, keepdims=keepdims)).astype(x.dtype)
+    count = x.size if over is None else prod(x.shape[axis] for axis in over)
+    return np.asarray(wide.sum(axis=over, keepdims=keepdims) / wide.dtype.type(count)).astype(
+        x.dtype
+    )
 
 
 def _logsumexp(x: Array, over: tuple[int, ...] | None, keepdims: bool) -> Array:

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from lamella.errors import FormatError, UnsupportedError, message
-from lamella.foreign.call import Allowance, Rule
+from lamella.foreign.call import Allowance
 from lamella.foreign.plan import Entry, Plan, TensorInfo
+from lamella.foreign.rule import Rule
 from lamella.ir.types import Array
 from lamella.onnx import tensors
 from lamella.onnx.expand import expand_functions

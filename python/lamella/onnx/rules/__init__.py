@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from lamella.foreign.call import Rule
+from lamella.foreign.rule import Rule
 from lamella.onnx import tensors
 from lamella.onnx.rules import (
     activation,

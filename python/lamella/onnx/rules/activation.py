@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from lamella.foreign.call import Rule, is_array
+from lamella.foreign.call import is_array
+from lamella.foreign.rule import Rule
 from lamella.foreign.words import (
     axis_of,
     binary,
@@ -190,7 +191,7 @@ def _hardmax(call: Call, x: Any) -> Any:
 
 RULES: dict[tuple[str, int], Rule] = {
     **{
-        (op, since): partial(_plain, name)
+        (op, since): Rule(partial(_plain, name), "f")
         for op, since, name in (
             ("Tanh", 1, "tanh"),
             ("Sigmoid", 1, "sigmoid"),
@@ -199,21 +200,21 @@ RULES: dict[tuple[str, int], Rule] = {
             ("Mish", 18, "mish"),
         )
     },
-    ("Relu", 1): _relu,
-    ("LeakyRelu", 1): partial(_one, "leaky_relu", "alpha", 0.01),
-    ("Elu", 1): _elu,
-    ("Celu", 12): partial(_one, "celu", "alpha", 1.0),
-    ("Selu", 1): _selu,
-    ("HardSigmoid", 1): _hard_sigmoid,
-    ("Gelu", 20): _gelu,
-    ("Swish", 24): _swish,
-    ("SwiGLU", 28): _swiglu,
-    ("Softplus", 1): _softplus,
-    ("PRelu", 1): _prelu,
-    ("ThresholdedRelu", 10): _thresholded,
-    ("Shrink", 9): _shrink,
-    ("Clip", 1): _clip,
-    ("Softmax", 1): partial(_softmax, False),
-    ("LogSoftmax", 1): partial(_softmax, True),
-    ("Hardmax", 1): _hardmax,
+    ("Relu", 1): Rule(_relu, "n"),
+    ("LeakyRelu", 1): Rule(partial(_one, "leaky_relu", "alpha", 0.01), "f"),
+    ("Elu", 1): Rule(_elu, "f"),
+    ("Celu", 12): Rule(partial(_one, "celu", "alpha", 1.0), "f"),
+    ("Selu", 1): Rule(_selu, "f"),
+    ("HardSigmoid", 1): Rule(_hard_sigmoid, "f"),
+    ("Gelu", 20): Rule(_gelu, "f"),
+    ("Swish", 24): Rule(_swish, "f"),
+    ("SwiGLU", 28): Rule(_swiglu, "f f"),
+    ("Softplus", 1): Rule(_softplus, "f"),
+    ("PRelu", 1): Rule(_prelu, "N N"),
+    ("ThresholdedRelu", 10): Rule(_thresholded, "f"),
+    ("Shrink", 9): Rule(_shrink, "n"),
+    ("Clip", 1): Rule(_clip, "N N? N?"),
+    ("Softmax", 1): Rule(partial(_softmax, False), "f"),
+    ("LogSoftmax", 1): Rule(partial(_softmax, True), "f"),
+    ("Hardmax", 1): Rule(_hardmax, "f"),
 }

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from lamella.foreign.call import Rule, is_array, is_sizes
+from lamella.foreign.call import is_array, is_sizes
+from lamella.foreign.rule import Rule
 from lamella.foreign.words import (
     binary,
     broadcast,
@@ -41,7 +42,7 @@ def aligned(call: Call, a: Any, b: Any) -> Any:
     return reshape(b, (*b.shape, *(1,) * behind)) if behind > 0 else b
 
 
-def _old(rule: Rule, call: Call, a: Any, b: Any) -> Any:
+def _old(rule: Callable[..., Any], call: Call, a: Any, b: Any) -> Any:
     return rule(call, a, aligned(call, a, b))
 
 
@@ -54,6 +55,7 @@ def _div(call: Call, a: Any, b: Any) -> Any:
         return binary(call, "div", a, b)
     if is_sizes(a) or is_sizes(b):
         return binary(call, "div", a, b)
+    broadcast(call, a, b)
     with np.errstate(all="ignore"):
         remainder = np.fmod(a, b)
         return binary(call, "floor_divide", a - remainder, b).astype(a.dtype)
@@ -84,6 +86,7 @@ def _mod(call: Call, a: Any, b: Any) -> Any:
     if not call.integer("fmod", 0):
         return binary(call, "remainder", a, b)
     if is_array(a, b):
+        broadcast(call, a, b)
         with np.errstate(all="ignore"):
             return np.fmod(a, b)
     # The remainder of the sizes, with a's sign.
@@ -112,15 +115,16 @@ _TWO: dict[str, Callable[..., Any]] = {
     "Sub": partial(_binary, "sub"),
     "Mul": partial(_binary, "mul"),
     "Div": _div,
-    "Pow": _pow,
 }
 
 RULES: dict[tuple[str, int], Rule] = {
-    **{(op, 1): partial(_old, rule) for op, rule in _TWO.items()},
-    **{(op, 7): rule for op, rule in _TWO.items()},
-    ("Mod", 10): _mod,
-    ("Sum", 1): partial(_many, "add"),
-    ("Max", 1): partial(_many, "maximum"),
-    ("Min", 1): partial(_many, "minimum"),
-    ("Mean", 1): _mean,
+    **{(op, 1): Rule(partial(_old, rule), "N N") for op, rule in _TWO.items()},
+    **{(op, 7): Rule(rule, "N N") for op, rule in _TWO.items()},
+    ("Pow", 1): Rule(partial(_old, _pow), "f f"),
+    ("Pow", 7): Rule(_pow, "n n"),
+    ("Mod", 10): Rule(_mod, "N N"),
+    ("Sum", 1): Rule(partial(_many, "add"), "N*"),
+    ("Max", 1): Rule(partial(_many, "maximum"), "N*"),
+    ("Min", 1): Rule(partial(_many, "minimum"), "N*"),
+    ("Mean", 1): Rule(_mean, "f*"),
 }

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from lamella.foreign.call import Rule, is_array
+from lamella.foreign.call import is_array
+from lamella.foreign.rule import Rule
 from lamella.foreign.words import (
     binary,
     cast,
@@ -20,6 +21,7 @@ from lamella.foreign.words import (
     expand,
     floating,
     gather,
+    matmul,
     permute,
     reduce,
     reshape,
@@ -29,13 +31,13 @@ from lamella.foreign.words import (
 )
 from lamella.onnx.rules.activation import softmax
 from lamella.onnx.rules.call import Call
-from lamella.onnx.rules.product import matmul
 
 __all__ = ["RULES"]
 
 
 def _heads(call: Call, x: Any, name: str) -> Any:
     """(N, heads, T, D) of (N, T, heads * D)."""
+    call.ranked(x, 3, 4)
     if len(x.shape) == 4:
         return x
     count = call.integer(name)
@@ -72,6 +74,7 @@ def _attention(
     k, v = (_heads(call, x, "kv_num_heads") for x in (k, v))
     past = 0
     if past_k is not None:
+        call.ranked(past_k, 4, 4)
         past = past_k.shape[2]
         k, v = concat(call, [past_k, k], 2), concat(call, [past_v, v], 2)
     present = k, v
@@ -161,7 +164,9 @@ def _bias(call: Call, mask: Any, total: int, dtype: np.dtype[Any]) -> Any:
 
 def _rotary(call: Call, x: Any, cosine: Any, sine: Any, positions: Any = None) -> Any:
     flat = len(x.shape) == 3
-    x4 = _heads(call, floating(call, x), "num_heads") if flat else x
+    x4 = _heads(call, floating(call, x), "num_heads")
+    for table in (cosine, sine):
+        call.ranked(table, 2 if positions is not None else 3, 3)
     if positions is not None:
         cosine, sine = (gather(call, table, positions, 0) for table in (cosine, sine))
     width = x4.shape[3]
@@ -197,6 +202,6 @@ def _rotary(call: Call, x: Any, cosine: Any, sine: Any, positions: Any = None) -
 
 
 RULES: dict[tuple[str, int], Rule] = {
-    ("Attention", 23): _attention,
-    ("RotaryEmbedding", 23): _rotary,
+    ("Attention", 23): Rule(_attention, "f f f e? f? f? i?"),
+    ("RotaryEmbedding", 23): Rule(_rotary, "f f f i?"),
 }

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from lamella.foreign.call import Rule
+from lamella.foreign.rule import Rule
 from lamella.foreign.words import compare, logical, where
 from lamella.onnx.rules.arithmetic import aligned
 from lamella.onnx.rules.call import Call
@@ -18,7 +19,7 @@ def _compare(name: str, call: Call, a: Any, b: Any) -> Any:
     return compare(call, name, a, b)
 
 
-def _old(rule: Rule, call: Call, a: Any, b: Any) -> Any:
+def _old(rule: Callable[..., Any], call: Call, a: Any, b: Any) -> Any:
     return rule(call, a, aligned(call, a, b))
 
 
@@ -34,16 +35,22 @@ def _where(call: Call, condition: Any, a: Any, b: Any) -> Any:
     return where(call, condition, a, b)
 
 
-_COMPARE = {"Equal": "eq", "Greater": "gt", "Less": "lt"}
 _LOGICAL = {"And": "logical_and", "Or": "logical_or", "Xor": "logical_xor"}
 
 RULES: dict[tuple[str, int], Rule] = {
-    **{(op, 1): partial(_old, partial(_compare, name)) for op, name in _COMPARE.items()},
-    **{(op, 7): partial(_compare, name) for op, name in _COMPARE.items()},
-    ("GreaterOrEqual", 12): partial(_compare, "ge"),
-    ("LessOrEqual", 12): partial(_compare, "le"),
-    **{(op, 1): partial(_old, partial(_logical, name)) for op, name in _LOGICAL.items()},
-    **{(op, 7): partial(_logical, name) for op, name in _LOGICAL.items()},
-    ("Not", 1): _not,
-    ("Where", 9): _where,
+    ("Equal", 1): Rule(partial(_old, partial(_compare, "eq")), "IB IB"),
+    ("Equal", 7): Rule(partial(_compare, "eq"), "A A"),
+    ("Greater", 1): Rule(partial(_old, partial(_compare, "gt")), "f f"),
+    ("Greater", 7): Rule(partial(_compare, "gt"), "N N"),
+    ("Less", 1): Rule(partial(_old, partial(_compare, "lt")), "f f"),
+    ("Less", 7): Rule(partial(_compare, "lt"), "N N"),
+    ("GreaterOrEqual", 12): Rule(partial(_compare, "ge"), "N N"),
+    ("LessOrEqual", 12): Rule(partial(_compare, "le"), "N N"),
+    **{
+        (op, 1): Rule(partial(_old, partial(_logical, name)), "b b")
+        for op, name in _LOGICAL.items()
+    },
+    **{(op, 7): Rule(partial(_logical, name), "b b") for op, name in _LOGICAL.items()},
+    ("Not", 1): Rule(_not, "b"),
+    ("Where", 9): Rule(_where, "b A A"),
 }

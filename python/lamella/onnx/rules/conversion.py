@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lamella.foreign.call import Rule, is_array, is_sizes
+from lamella.foreign.call import is_array, is_sizes
+from lamella.foreign.rule import Rule
 from lamella.foreign.words import cast, dtype_of
 from lamella.onnx import tensors
 from lamella.onnx.rules.call import Call
@@ -39,7 +40,7 @@ def _bit_cast(call: Call, x: Any) -> Any:
 
 
 RULES: dict[tuple[str, int], Rule] = {
-    ("Cast", 6): _cast,
-    ("CastLike", 15): _cast_like,
-    ("BitCast", 26): _bit_cast,
+    ("Cast", 6): Rule(_cast, "a"),
+    ("CastLike", 15): Rule(_cast_like, "a a"),
+    ("BitCast", 26): Rule(_bit_cast, "e"),
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lamella.foreign.call import Rule
+from lamella.foreign.rule import Rule
 from lamella.foreign.words import dtype_of
 from lamella.onnx import tensors
 from lamella.onnx.rules.call import Call
@@ -81,11 +81,11 @@ def _blackman(call: Call, size: Any) -> Any:
 
 
 RULES: dict[tuple[str, int], Rule] = {
-    ("Constant", 1): _constant,
-    ("ConstantOfShape", 9): _constant_of_shape,
-    ("Range", 11): _range,
-    ("EyeLike", 9): _eye_like,
-    ("HannWindow", 17): _hann,
-    ("HammingWindow", 17): _hamming,
-    ("BlackmanWindow", 17): _blackman,
+    ("Constant", 1): Rule(_constant, ""),
+    ("ConstantOfShape", 9): Rule(_constant_of_shape, "i"),
+    ("Range", 11): Rule(_range, "N N N"),
+    ("EyeLike", 9): Rule(_eye_like, "e"),
+    ("HannWindow", 17): Rule(_hann, "i"),
+    ("HammingWindow", 17): Rule(_hamming, "i"),
+    ("BlackmanWindow", 17): Rule(_blackman, "i"),
 }

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lamella.foreign.call import Rule, is_array
+from lamella.foreign.call import is_array
+from lamella.foreign.rule import Rule
 from lamella.foreign.words import (
     compare,
     floating,
@@ -57,11 +58,11 @@ def _abs(call: Call, x: Any) -> Any:
 
 
 RULES: dict[tuple[str, int], Rule] = {
-    ("Abs", 1): _abs,
-    ("Neg", 1): partial(_unary, "neg"),
-    ("Sign", 9): partial(_unary, "sign"),
+    ("Abs", 1): Rule(_abs, "n"),
+    ("Neg", 1): Rule(partial(_unary, "neg"), "n"),
+    ("Sign", 9): Rule(partial(_unary, "sign"), "n"),
     **{
-        (op, since): partial(_float, name)
+        (op, since): Rule(partial(_float, name), "f")
         for op, since, name in (
             ("Exp", 1, "exp"),
             ("Log", 1, "log"),
@@ -83,7 +84,7 @@ RULES: dict[tuple[str, int], Rule] = {
             ("Atanh", 9, "atanh"),
         )
     },
-    ("Erf", 9): _erf,
-    ("IsNaN", 9): _is_nan,
-    ("IsInf", 10): _is_inf,
+    ("Erf", 9): Rule(_erf, "n"),
+    ("IsNaN", 9): Rule(_is_nan, "f"),
+    ("IsInf", 10): Rule(_is_inf, "f"),
 }

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from lamella.foreign.call import Rule, is_array
-from lamella.foreign.words import axis_of, binary, broadcast
+from lamella.foreign.call import is_array
+from lamella.foreign.rule import Rule
+from lamella.foreign.words import axis_of, binary, broadcast, matmul
 from lamella.ir.types import Array
 from lamella.onnx import tensors
 from lamella.onnx.rules.call import Call
@@ -45,9 +46,14 @@ def _along(call: Call, x: Any, scale: Any) -> Array:
     axis = axis_of(call, call.integer("axis", 1), len(x.shape))
     block = call.integer("block_size", 0)
     if scale.ndim == 1 and not block:
-        return np.asarray(scale.reshape((-1,) + (1,) * (len(x.shape) - axis - 1)))
+        found = np.asarray(scale.reshape((-1,) + (1,) * (len(x.shape) - axis - 1)))
+        broadcast(call, x, found)
+        return found
     if block < 1:
         raise call.malformed("a block size is missing")
+    blocks = -(-x.shape[axis] // block)
+    if scale.shape != (*x.shape[:axis], blocks, *x.shape[axis + 1 :]):
+        raise call.malformed("one scale a block")
     call.room((scale.size, block), scale.itemsize)
     repeated = np.repeat(scale, block, axis=axis)
     return np.asarray(np.take(repeated, np.arange(x.shape[axis]), axis=axis))
@@ -91,26 +97,31 @@ def _qlinear_matmul(call: Call, *operands: Any) -> Any:
     a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = operands
 
     def real(x: Array, scale: Array, zero: Array, axis: int) -> Array:
+        if scale.shape != zero.shape or scale.ndim > 1:
+            raise call.unsupported("scales of several axes, or unlike their zero points")
         if scale.ndim == 1 and scale.size > 1:
             shape = (-1, 1) if axis == 0 else (1, -1)
             scale, zero = scale.reshape(shape), zero.reshape(shape)
+        broadcast(call, x, scale)
         wide = x.astype(np.float64) - zero.astype(np.float64)
         return np.asarray(wide * scale.astype(np.float64))
 
-    product = np.matmul(real(a, a_scale, a_zero, 0), real(b, b_scale, b_zero, 1))
+    product = matmul(call, real(a, a_scale, a_zero, 0), real(b, b_scale, b_zero, 1))
+    if y_scale.size != 1 or y_zero.size != 1:
+        raise call.unsupported("results of several scales")
     y = np.rint(product / y_scale.astype(np.float64)) + y_zero.astype(np.float64)
     limits = np.iinfo(y_zero.dtype)
     return np.clip(y, limits.min, limits.max).astype(y_zero.dtype)
 
 
 RULES: dict[tuple[str, int], Rule] = {
-    ("BitwiseAnd", 18): partial(_bitwise, "and"),
-    ("BitwiseOr", 18): partial(_bitwise, "or"),
-    ("BitwiseXor", 18): partial(_bitwise, "xor"),
-    ("BitwiseNot", 18): _not,
-    ("BitShift", 11): _shift,
-    ("QuantizeLinear", 10): _quantize,
-    ("DequantizeLinear", 10): _dequantize,
-    ("DynamicQuantizeLinear", 11): _dynamic,
-    ("QLinearMatMul", 10): _qlinear_matmul,
+    ("BitwiseAnd", 18): Rule(partial(_bitwise, "and"), "I I"),
+    ("BitwiseOr", 18): Rule(partial(_bitwise, "or"), "I I"),
+    ("BitwiseXor", 18): Rule(partial(_bitwise, "xor"), "I I"),
+    ("BitwiseNot", 18): Rule(_not, "i"),
+    ("BitShift", 11): Rule(_shift, "I I"),
+    ("QuantizeLinear", 10): Rule(_quantize, "n n i?"),
+    ("DequantizeLinear", 10): Rule(_dequantize, "I f I?"),
+    ("DynamicQuantizeLinear", 11): Rule(_dynamic, "f"),
+    ("QLinearMatMul", 10): Rule(_qlinear_matmul, "i f i i f i f i"),
 }

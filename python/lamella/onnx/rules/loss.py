@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from lamella.foreign.call import Rule, is_array
+from lamella.foreign.call import is_array
+from lamella.foreign.rule import Rule
 from lamella.foreign.words import binary, floating, reduce, unary, where
 from lamella.onnx.rules.activation import softmax
 from lamella.onnx.rules.call import Call
@@ -21,6 +22,7 @@ __all__ = ["RULES"]
 
 def _likelihood(call: Call, logs: Any, target: Any, weight: Any) -> Any:
     only_arrays(call, target, weight)
+    call.ranked(logs, 2)
     classes = logs.shape[1]
     if target.shape != (logs.shape[0], *logs.shape[2:]):
         raise call.malformed("target does not fit the scores")
@@ -66,6 +68,6 @@ def _cross_entropy(call: Call, scores: Any, target: Any, weight: Any = None) -> 
 
 
 RULES: dict[tuple[str, int], Rule] = {
-    ("NegativeLogLikelihoodLoss", 12): _nll,
-    ("SoftmaxCrossEntropyLoss", 12): _cross_entropy,
+    ("NegativeLogLikelihoodLoss", 12): Rule(_nll, "f i f?"),
+    ("SoftmaxCrossEntropyLoss", 12): Rule(_cross_entropy, "f i f?"),
 }

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from lamella.foreign.call import Rule, is_array
+from lamella.foreign.call import is_array
+from lamella.foreign.rule import Rule
 from lamella.foreign.words import (
     axis_of,
     binary,
@@ -20,6 +21,7 @@ from lamella.foreign.words import (
     compare,
     floating,
     like,
+    matmul,
     reduce,
     reshape,
     unary,
@@ -27,7 +29,6 @@ from lamella.foreign.words import (
 )
 from lamella.onnx import tensors
 from lamella.onnx.rules.call import Call
-from lamella.onnx.rules.product import matmul
 from lamella.ops.norm import LayerNorm, RmsNorm
 from lamella.runtime.tensor import apply
 
@@ -123,6 +124,7 @@ def _instance(call: Call, x: Any, scale: Any, bias: Any) -> Any:
 
 def _group(call: Call, x: Any, scale: Any, bias: Any) -> Any:
     groups = call.integer("num_groups")
+    call.ranked(x, 2)
     n, c = x.shape[:2]
     if groups < 1 or c % groups:
         raise call.malformed("channels are no multiple of num_groups")
@@ -161,6 +163,7 @@ def _lp(call: Call, x: Any) -> Any:
 def _lrn(call: Call, x: Any) -> Any:
     size, bias = call.integer("size"), call.number("bias", 1.0)
     alpha, beta = call.number("alpha", 1e-4), call.number("beta", 0.75)
+    call.ranked(x, 2)
     channels = x.shape[1]
     if not 1 <= size <= 4096:
         raise call.malformed("no such size")
@@ -176,12 +179,12 @@ def _lrn(call: Call, x: Any) -> Any:
 
 
 RULES: dict[tuple[str, int], Rule] = {
-    ("LayerNormalization", 17): _layer,
-    ("RMSNormalization", 23): _rms,
-    ("BatchNormalization", 1): _batch,
-    ("InstanceNormalization", 1): _instance,
-    ("GroupNormalization", 18): _group,
-    ("MeanVarianceNormalization", 9): _mean_variance,
-    ("LpNormalization", 1): _lp,
-    ("LRN", 1): _lrn,
+    ("LayerNormalization", 17): Rule(_layer, "f f f?"),
+    ("RMSNormalization", 23): Rule(_rms, "f f"),
+    ("BatchNormalization", 1): Rule(_batch, "f f f f f"),
+    ("InstanceNormalization", 1): Rule(_instance, "f f f"),
+    ("GroupNormalization", 18): Rule(_group, "f f f"),
+    ("MeanVarianceNormalization", 9): Rule(_mean_variance, "f"),
+    ("LpNormalization", 1): Rule(_lp, "f"),
+    ("LRN", 1): Rule(_lrn, "f"),
 }

@@ -7,8 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from lamella.foreign.call import Rule, is_array
-from lamella.foreign.words import binary, cast, compare, gather, like, reduce, unary, where
+from lamella.foreign.call import is_array
+from lamella.foreign.rule import Rule
+from lamella.foreign.words import (
+    binary,
+    cast,
+    compare,
+    gather,
+    is_floating,
+    like,
+    reduce,
+    unary,
+    where,
+)
 from lamella.onnx.rules.call import Call
 
 __all__ = ["RULES"]
@@ -25,6 +36,7 @@ def _scaler(call: Call, x: Any) -> Any:
 
 def _normalizer(call: Call, x: Any) -> Any:
     norm = call.text("norm", "MAX")
+    call.ranked(x, 1, 2)
     wide = cast(x, _FLOAT)
     axes = [len(x.shape) - 1]
     if norm == "MAX":
@@ -40,12 +52,15 @@ def _normalizer(call: Call, x: Any) -> Any:
 
 
 def _binarizer(call: Call, x: Any) -> Any:
-    above = compare(call, "gt", x, like(x, call.number("threshold", 0.0)))
+    # A threshold is a fraction, also of integers.
+    wide = x if is_floating(x) else cast(x, np.dtype(np.float64))
+    above = compare(call, "gt", wide, like(wide, call.number("threshold", 0.0)))
     return cast(above, x.dtype if is_array(x) else x._type.dtype.numpy)
 
 
 def _features(call: Call, x: Any, indices: Any) -> Any:
     index = indices.reshape(-1) if is_array(indices) else indices.reshape((-1,))
+    call.ranked(x, 1)
     if len(x.shape) == 1:
         x = x.reshape(1, -1)
     return gather(call, x, index, len(x.shape) - 1)
@@ -68,9 +83,9 @@ def _label_encoder(call: Call, x: Any) -> Any:
 
 
 RULES: dict[tuple[str, int], Rule] = {
-    ("ai.onnx.ml:Scaler", 1): _scaler,
-    ("ai.onnx.ml:Normalizer", 1): _normalizer,
-    ("ai.onnx.ml:Binarizer", 1): _binarizer,
-    ("ai.onnx.ml:ArrayFeatureExtractor", 1): _features,
-    ("ai.onnx.ml:LabelEncoder", 2): _label_encoder,
+    ("ai.onnx.ml:Scaler", 1): Rule(_scaler, "n"),
+    ("ai.onnx.ml:Normalizer", 1): Rule(_normalizer, "n"),
+    ("ai.onnx.ml:Binarizer", 1): Rule(_binarizer, "n"),
+    ("ai.onnx.ml:ArrayFeatureExtractor", 1): Rule(_features, "nt i"),
+    ("ai.onnx.ml:LabelEncoder", 2): Rule(_label_encoder, "nt"),
 }

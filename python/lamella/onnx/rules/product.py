@@ -8,24 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from lamella.foreign.call import Rule, is_array
-from lamella.foreign.words import binary, expand, permute, reduce, reshape
+from lamella.foreign.call import is_array
+from lamella.foreign.rule import Rule
+from lamella.foreign.words import binary, expand, matmul, permute, reduce, reshape
 from lamella.onnx.rules.arithmetic import aligned
 from lamella.onnx.rules.call import Call
-from lamella.runtime import tensor
 
-__all__ = ["RULES", "matmul"]
-
-
-def matmul(call: Call, a: Any, b: Any) -> Any:
-    """The matrix product, as NumPy's."""
-    if not is_array(a, b):
-        return tensor.matmul(a, b)
-    if a.ndim and b.ndim:
-        lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-        ends = (a.shape[-2:-1], b.shape[-1:] if b.ndim > 1 else ())
-        call.room((*lead, *ends[0], *ends[1]), a.itemsize)
-    return np.asarray(np.matmul(a, b)).astype(a.dtype, copy=False)
+__all__ = ["RULES"]
 
 
 def _swapped(x: Any) -> Any:
@@ -61,9 +50,10 @@ def _matmul_integer(call: Call, a: Any, b: Any, a_zero: Any = None, b_zero: Any 
     left, right = (call.value(x).astype(np.int32) for x in (a, b))
     if a_zero is not None:
         zero = call.value(a_zero).astype(np.int32)
-        left = left - (zero.reshape(-1, 1) if zero.ndim == 1 and zero.size > 1 else zero)
+        zero = zero.reshape(-1, 1) if zero.ndim == 1 and zero.size > 1 else zero
+        left = binary(call, "sub", left, zero)
     if b_zero is not None:
-        right = right - call.value(b_zero).astype(np.int32)
+        right = binary(call, "sub", right, call.value(b_zero).astype(np.int32))
     return matmul(call, left, right)
 
 
@@ -164,8 +154,8 @@ def _arranged(call: Call, term: str, x: Any, order: list[str], size: dict[str, i
 
 
 RULES: dict[tuple[str, int], Rule] = {
-    ("MatMul", 1): matmul,
-    ("Gemm", 1): _gemm,
-    ("MatMulInteger", 10): _matmul_integer,
-    ("Einsum", 12): _einsum,
+    ("MatMul", 1): Rule(matmul, "N N"),
+    ("Gemm", 1): Rule(_gemm, "N N N?"),
+    ("MatMulInteger", 10): Rule(_matmul_integer, "I i I? i?"),
+    ("Einsum", 12): Rule(_einsum, "N*"),
 }

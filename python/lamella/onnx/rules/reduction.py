@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lamella.foreign.call import Rule, is_array
+from lamella.foreign.call import is_array
+from lamella.foreign.rule import Rule
 from lamella.foreign.words import axis_of, binary, is_floating, reduce, unary
 from lamella.onnx.rules.call import Call
 from lamella.onnx.rules.shape import axes_operand
@@ -90,6 +91,9 @@ _KINDS = {
 }
 
 RULES: dict[tuple[str, int], Rule] = {
-    ("ReduceSum", 1): partial(_reduce, "sum", 13),
-    **{(op, 1): partial(_reduce, kind, 18) for op, kind in _KINDS.items()},
+    ("ReduceSum", 1): Rule(partial(_reduce, "sum", 13), "n i?"),
+    **{
+        (op, 1): Rule(partial(_reduce, kind, 18), "e i?" if kind in ("max", "min") else "n i?")
+        for op, kind in _KINDS.items()
+    },
 }

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from lamella.foreign.call import Rule, is_array
+from lamella.foreign.call import is_array
+from lamella.foreign.rule import Rule
 from lamella.foreign.words import axis_of, index_copy, is_floating, reshape
 from lamella.ir.types import Array
 from lamella.onnx.rules.call import Call
@@ -70,6 +71,12 @@ def _nd(call: Call, x: Any, indices: Any, updates: Any) -> Any:
 
 def _tensor_scatter(call: Call, past: Any, update: Any, starts: Any = None) -> Any:
     axis = axis_of(call, call.integer("axis", -2), len(past.shape))
+    call.ranked(update, len(past.shape), len(past.shape))
+    want = tuple(past.shape[i] if i != axis else n for i, n in enumerate(update.shape))
+    if tuple(update.shape) != want or axis == 0:
+        raise call.malformed("the update does not fit the cache")
+    if starts is not None and tuple(starts.shape) != tuple(past.shape[:1]):
+        raise call.malformed("one write position a sequence")
     mode = call.text("mode", "linear")
     # One sequence and one token.
     single = past.shape[0] == 1 and axis > 0 and update.shape[axis] == 1 and is_floating(past)
@@ -91,8 +98,8 @@ def _tensor_scatter(call: Call, past: Any, update: Any, starts: Any = None) -> A
 
 
 RULES: dict[tuple[str, int], Rule] = {
-    ("Scatter", 9): _elements,
-    ("ScatterElements", 11): _elements,
-    ("ScatterND", 11): _nd,
-    ("TensorScatter", 24): _tensor_scatter,
+    ("Scatter", 9): Rule(_elements, "A i A"),
+    ("ScatterElements", 11): Rule(_elements, "A i A"),
+    ("ScatterND", 11): Rule(_nd, "A i A"),
+    ("TensorScatter", 24): Rule(_tensor_scatter, "A A i?"),
 }

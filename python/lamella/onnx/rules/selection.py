@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from lamella.errors import UnsupportedError
-from lamella.foreign.call import Rule, is_array
+from lamella.foreign.call import is_array
+from lamella.foreign.rule import Rule
 from lamella.foreign.words import axis_of, gather, reshape, rows, where
 from lamella.onnx.rules.call import Call
 
@@ -79,6 +80,8 @@ def _arg(kind: str, call: Call, x: Any) -> Any:
     axis = axis_of(call, call.integer("axis", 0), len(x.shape))
     keep = bool(call.integer("keepdims", 1))
     last = bool(call.integer("select_last_index", 0))
+    if len(x.shape) and not x.shape[axis]:
+        raise call.malformed("an empty axis has no extreme")
     if is_array(x):
         pick = np.argmax if kind == "argmax" else np.argmin
         if last:
@@ -126,10 +129,12 @@ def _non_zero(call: Call, x: Any) -> Any:
 
 def _compress(call: Call, x: Any, condition: Any) -> Any:
     only_arrays(call, x, condition)
-    if call.has("axis"):
-        axis = axis_of(call, call.integer("axis"), x.ndim)
-        return np.compress(condition, x, axis=axis)
-    return np.compress(condition, x.reshape(-1))
+    call.ranked(condition, 1, 1)
+    axis = axis_of(call, call.integer("axis"), x.ndim) if call.has("axis") else None
+    picked = np.flatnonzero(condition)
+    if picked.size and picked[-1] >= (x.size if axis is None else x.shape[axis]):
+        raise call.malformed("a condition is longer than the axis")
+    return np.take(x, picked, axis=axis)
 
 
 def _unique(call: Call, x: Any) -> Any:
@@ -152,6 +157,8 @@ def _one_hot(call: Call, indices: Any, depth: Any, values: Any) -> Any:
     count = int(call.scalar(depth))
     axis = call.integer("axis", -1)
     only_arrays(call, indices, values)
+    if values.shape != (2,):
+        raise call.malformed("values are not two")
     rank = len(indices.shape) + 1
     axis = axis_of(call, axis, rank)
     call.room((*indices.shape, max(count, 0)))
@@ -165,6 +172,7 @@ def _one_hot(call: Call, indices: Any, depth: Any, values: Any) -> Any:
 
 def _trilu(call: Call, x: Any, k: Any = None) -> Any:
     shift = 0 if k is None else int(call.scalar(k))
+    call.ranked(x, 2)
     rows_, columns = x.shape[-2:]
     shift = max(-rows_ - 1, min(columns + 1, shift))
     call.room((rows_, columns), 1)
@@ -213,18 +221,18 @@ def _reverse_sequence(call: Call, x: Any, lengths: Any) -> Any:
 
 
 RULES: dict[tuple[str, int], Rule] = {
-    ("Gather", 1): _gather,
-    ("GatherElements", 11): _gather_elements,
-    ("GatherND", 11): _gather_nd,
-    ("ArgMax", 1): _argmax,
-    ("ArgMin", 1): _argmin,
-    ("TopK", 1): _top_k,
-    ("NonZero", 9): _non_zero,
-    ("Compress", 9): _compress,
-    ("Unique", 11): _unique,
-    ("OneHot", 9): _one_hot,
-    ("Trilu", 14): _trilu,
-    ("CumSum", 11): _cum_sum,
-    ("CumProd", 26): _cum_prod,
-    ("ReverseSequence", 10): _reverse_sequence,
+    ("Gather", 1): Rule(_gather, "a i"),
+    ("GatherElements", 11): Rule(_gather_elements, "a i"),
+    ("GatherND", 11): Rule(_gather_nd, "a i"),
+    ("ArgMax", 1): Rule(_argmax, "n"),
+    ("ArgMin", 1): Rule(_argmin, "n"),
+    ("TopK", 1): Rule(_top_k, "n i?"),
+    ("NonZero", 9): Rule(_non_zero, "a"),
+    ("Compress", 9): Rule(_compress, "a b"),
+    ("Unique", 11): Rule(_unique, "a"),
+    ("OneHot", 9): Rule(_one_hot, "n n a"),
+    ("Trilu", 14): Rule(_trilu, "a i?"),
+    ("CumSum", 11): Rule(_cum_sum, "n i"),
+    ("CumProd", 26): Rule(_cum_prod, "n i"),
+    ("ReverseSequence", 10): Rule(_reverse_sequence, "a i"),
 }

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from lamella import functional as F
-from lamella.foreign.call import Rule, is_array, sizes
+from lamella.foreign.call import is_array, sizes
+from lamella.foreign.rule import Rule
 from lamella.foreign.words import axis_of, concat, expand, gather, pad, permute, reshape, slices
 from lamella.onnx.rules.call import Call
 
@@ -214,6 +215,7 @@ def _identity(call: Call, x: Any) -> Any:
 
 
 def _depth_to_space(call: Call, x: Any) -> Any:
+    call.ranked(x, 4, 4)
     n, c, h, w = x.shape
     block = call.integer("blocksize")
     if block < 1 or c % (block * block):
@@ -227,6 +229,7 @@ def _depth_to_space(call: Call, x: Any) -> Any:
 
 
 def _space_to_depth(call: Call, x: Any) -> Any:
+    call.ranked(x, 4, 4)
     n, c, h, w = x.shape
     block = call.integer("blocksize")
     if block < 1 or h % block or w % block:
@@ -275,22 +278,22 @@ def _dropout(call: Call, x: Any, ratio: Any = None, training: Any = None) -> Any
 
 
 RULES: dict[tuple[str, int], Rule] = {
-    ("Reshape", 5): _reshape,
-    ("Flatten", 1): _flatten,
-    ("Squeeze", 1): _squeeze,
-    ("Unsqueeze", 1): _unsqueeze,
-    ("Transpose", 1): _transpose,
-    ("Expand", 8): _expand,
-    ("Tile", 6): _tile,
-    ("Concat", 1): _concat,
-    ("Split", 1): _split,
-    ("Slice", 1): _slice,
-    ("Pad", 1): _pad,
-    ("Shape", 1): _shape,
-    ("Size", 1): _size,
-    ("Identity", 1): _identity,
-    ("DepthToSpace", 1): _depth_to_space,
-    ("SpaceToDepth", 1): _space_to_depth,
-    ("CenterCropPad", 18): _center_crop_pad,
-    ("Dropout", 1): _dropout,
+    ("Reshape", 5): Rule(_reshape, "a i"),
+    ("Flatten", 1): Rule(_flatten, "a"),
+    ("Squeeze", 1): Rule(_squeeze, "a i?"),
+    ("Unsqueeze", 1): Rule(_unsqueeze, "a i?"),
+    ("Transpose", 1): Rule(_transpose, "a"),
+    ("Expand", 8): Rule(_expand, "a i"),
+    ("Tile", 6): Rule(_tile, "a i"),
+    ("Concat", 1): Rule(_concat, "A*"),
+    ("Split", 1): Rule(_split, "a i?"),
+    ("Slice", 1): Rule(_slice, "a i? i? i? i?"),
+    ("Pad", 1): Rule(_pad, "A i? A? i?"),
+    ("Shape", 1): Rule(_shape, "a"),
+    ("Size", 1): Rule(_size, "a"),
+    ("Identity", 1): Rule(_identity, "a"),
+    ("DepthToSpace", 1): Rule(_depth_to_space, "a"),
+    ("SpaceToDepth", 1): Rule(_space_to_depth, "a"),
+    ("CenterCropPad", 18): Rule(_center_crop_pad, "a i"),
+    ("Dropout", 1): Rule(_dropout, "f f? b?"),
 }
