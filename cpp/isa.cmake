@@ -6,6 +6,7 @@
 # test that decides whether the table may be used. Rows go from the oldest machine to the newest.
 set(LAMELLA_ISA_SOURCES
     cpp/kernels/instantiate.cpp
+    cpp/kernels/instantiate_cast.cpp
     cpp/kernels/instantiate_elementwise.cpp
     cpp/kernels/instantiate_rows.cpp
     cpp/kernels/instantiate_gemm.cpp

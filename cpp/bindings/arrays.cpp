@@ -3,7 +3,10 @@
 #include "bindings/arrays.h"
 
 #include <algorithm>
+#include <array>
 #include <stdexcept>
+#include <string_view>
+#include <type_traits>
 
 #include "base/allocation.h"
 #include "base/checked.h"
@@ -18,20 +21,47 @@ namespace {
 
 using steps::DType;
 
-struct DTypeRow {
-  DType dtype;
-  const char* name;
-  int number;       // NumPy's type number
-  int also_number;  // another C type of the same meaning ("long" beside "long long")
+// NumPy's number of the type that lies in memory as T does.
+template <class T>
+constexpr int number_of() {
+  constexpr int kHalf = 23;  // NPY_HALF, which pybind11 does not name
+  if constexpr (std::is_same_v<T, kernels::Truth>) return NumPyApi::NPY_BOOL_;
+  if constexpr (std::is_same_v<T, kernels::Float16>) return kHalf;
+  if constexpr (std::is_same_v<T, kernels::Bfloat16>) return NumPyApi::NPY_UINT16_;
+  if constexpr (std::is_arithmetic_v<T>) return py::detail::npy_format_descriptor<T>::value;
+}
+
+constexpr int kNumbers[] = {
+#define LAMELLA_NUMBER(tag, Type, name, kind) number_of<kernels::ElementType<DType::tag>::type>(),
+    LAMELLA_ELEMENTS(LAMELLA_NUMBER)
+#undef LAMELLA_NUMBER
 };
 
-constexpr DTypeRow kDTypes[] = {
-    {DType::f32, "float32", NumPyApi::NPY_FLOAT_, NumPyApi::NPY_FLOAT_},
-    {DType::f64, "float64", NumPyApi::NPY_DOUBLE_, NumPyApi::NPY_DOUBLE_},
-    {DType::i64, "int64", NumPyApi::NPY_INT64_,
-     sizeof(long) == 8 ? NumPyApi::NPY_LONGLONG_ : NumPyApi::NPY_INT64_},
-    {DType::boolean, "bool", NumPyApi::NPY_BOOL_, NumPyApi::NPY_BOOL_},
-};
+// What dtype_of makes of NumPy's own numbers; types that others register begin at kFirstForeign.
+constexpr int kOwnNumbers = 24, kFirstForeign = 256;
+constexpr auto kNothing = static_cast<DType>(kernels::kElementCount);
+constexpr std::array<DType, kOwnNumbers> kByNumber = [] {
+  std::array<DType, kOwnNumbers> table;
+  table.fill(kNothing);
+  for (std::size_t i = 0; i < kernels::kElementCount; ++i) {
+    const auto dtype = static_cast<DType>(i);
+    if (dtype != DType::bf16) table[static_cast<std::size_t>(kNumbers[i])] = dtype;
+  }
+  // "long" beside "long long".
+  if (sizeof(long) == 8) table[NumPyApi::NPY_LONGLONG_] = DType::i64;
+  return table;
+}();
+
+bool is_bfloat16(PyObject* descr) {
+  if (descr == numpy.bfloat16) return true;
+  const auto* type =
+      reinterpret_cast<PyTypeObject*>(py::detail::array_descriptor_proxy(descr)->typeobj);
+  const std::string_view name = type->tp_name;
+  if (name.substr(name.rfind('.') + 1) != "bfloat16") return false;
+  if (py::reinterpret_borrow<py::dtype>(descr).itemsize() != 2) return false;
+  if (numpy.bfloat16 == nullptr) numpy.bfloat16 = Py_NewRef(descr);
+  return true;
+}
 
 constexpr char kForeignOrder =
     '>';  // NumPy calls native order '=', and '|' where it has no meaning
@@ -51,18 +81,26 @@ void init_arrays() {
   const NumPyApi& api = NumPyApi::get();
   numpy.array_type = api.PyArray_Type_;
   numpy.new_from_descr = api.PyArray_NewFromDescr_;
-  for (const DTypeRow& row : kDTypes) {
-    numpy.descriptors[static_cast<std::size_t>(row.dtype)] = api.PyArray_DescrFromType_(row.number);
+  for (std::size_t i = 0; i < kernels::kElementCount; ++i) {
+    numpy.descriptors[i] = api.PyArray_DescrFromType_(kNumbers[i]);
   }
 }
 
 std::optional<DType> dtype_of(PyObject* array) {
   const auto* descr = py::detail::array_descriptor_proxy(fields(array)->descr);
   if (descr->byteorder == kForeignOrder) return std::nullopt;
-  for (const DTypeRow& row : kDTypes) {
-    if (descr->type_num == row.number || descr->type_num == row.also_number) return row.dtype;
+  const int number = descr->type_num;
+  if (number >= 0 && number < kOwnNumbers) {
+    const DType found = kByNumber[static_cast<std::size_t>(number)];
+    return found == kNothing ? std::nullopt : std::optional(found);
   }
+  if (number >= kFirstForeign && is_bfloat16(fields(array)->descr)) return DType::bf16;
   return std::nullopt;
+}
+
+std::optional<DType> stored_dtype_of(PyObject* array) {
+  const auto bf16 = static_cast<std::size_t>(DType::bf16);
+  return fields(array)->descr == numpy.descriptors[bf16] ? DType::bf16 : dtype_of(array);
 }
 
 ArrayKey::ArrayKey(const program::ArraySpec& spec)
@@ -101,18 +139,22 @@ bool is_turned(PyObject* array, DType dtype) {
 }
 
 DType dtype_named(const std::string& name) {
-  for (const DTypeRow& row : kDTypes) {
-    if (name == row.name) return row.dtype;
+  for (std::size_t i = 0; i < kernels::kElementCount; ++i) {
+    if (name == kernels::kElements[i].name) return static_cast<DType>(i);
   }
-  throw std::invalid_argument("dtype: got '" + name +
-                              "'; expected float32, float64, int64 or bool");
+  throw std::invalid_argument("dtype: got '" + name + "'; expected " + dtype_names());
 }
 
-const char* name_of(DType dtype) {
-  for (const DTypeRow& row : kDTypes) {
-    if (dtype == row.dtype) return row.name;
-  }
-  return "";
+const std::string& dtype_names() {
+  static const std::string names = [] {
+    std::string text;
+    for (std::size_t i = 0; i < kernels::kElementCount; ++i) {
+      text += i == 0 ? "" : i + 1 == kernels::kElementCount ? " or " : ", ";
+      text += kernels::kElements[i].name;
+    }
+    return text;
+  }();
+  return names;
 }
 
 std::size_t byte_count(PyObject* array, DType dtype) {
@@ -136,7 +178,7 @@ std::string describe(PyObject* array) {
 }
 
 std::string describe(const program::ArraySpec& spec) {
-  return name_of(spec.dtype) + (" " + shape_text(spec.shape));
+  return steps::dtype_name(spec.dtype) + (" " + shape_text(spec.shape));
 }
 
 PyObject* new_array(const ArrayKey& key) {

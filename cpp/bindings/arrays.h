@@ -25,7 +25,10 @@ using NumPyApi = pybind11::detail::npy_api;
 struct NumPy {
   PyTypeObject* array_type = nullptr;
   decltype(NumPyApi::PyArray_NewFromDescr_) new_from_descr = nullptr;
-  PyObject* descriptors[4] = {};  // by steps::DType; NumPy's own singletons, never freed
+  // By steps::DType; NumPy's own singletons, never freed. NumPy has no bfloat16: uint16 holds its bits.
+  PyObject* descriptors[kernels::kElementCount] = {};
+  // The type of another library that is called bfloat16, once one has been met.
+  PyObject* bfloat16 = nullptr;
 };
 extern NumPy numpy;
 
@@ -41,12 +44,17 @@ inline ArrayFields* fields(PyObject* array) { return reinterpret_cast<ArrayField
 // ndarray itself: a subclass may mean something else by its memory.
 inline bool is_exact_array(PyObject* object) { return Py_TYPE(object) == numpy.array_type; }
 
-// The element type, if the library has it and its bytes are in native order.
+// The element type, if the library has it and its bytes are in native order. bfloat16 is told by the
+// name of the type, as ml_dtypes has it, never by uint16.
 std::optional<steps::DType> dtype_of(PyObject* array);
 
-// The type of that name ("float32", "float64", "int64", "bool"); throws std::invalid_argument.
+// The same, or bfloat16 for the uint16 that our own arrays of bfloat16 have.
+std::optional<steps::DType> stored_dtype_of(PyObject* array);
+
+// The type of that name; throws std::invalid_argument.
 steps::DType dtype_named(const std::string& name);
-const char* name_of(steps::DType dtype);
+// "float32, float64, ... or float16"
+const std::string& dtype_names();
 
 // Type and shape in the form that is compared on every call: no pointer to follow in common ranks.
 // turned: the last two axes of a C-contiguous array exchanged, as `x.T` shows it.

@@ -76,11 +76,10 @@ std::shared_ptr<const void> keep_alive(std::vector<py::object> objects) {
 
 PythonSlot constant(PythonBuilder& builder, const py::array& array,
                     const std::optional<py::array>& version) {
-  const auto dtype = dtype_of(array.ptr());
+  const auto dtype = stored_dtype_of(array.ptr());
   if (!dtype || (fields(array.ptr())->flags & kReadable) != kReadable) {
     throw std::invalid_argument("constant: got " + describe(array.ptr()) +
-                                "; expected a C-contiguous, aligned float32, float64, int64 or "
-                                "bool array");
+                                "; expected a C-contiguous, aligned array of " + dtype_names());
   }
   ConstantArray result;
   result.data = reinterpret_cast<std::byte*>(fields(array.ptr())->data);

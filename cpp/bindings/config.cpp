@@ -5,6 +5,8 @@
 #include <map>
 #include <stdexcept>
 #include <string>
+#include <tuple>
+#include <vector>
 
 #include <pybind11/stl.h>
 
@@ -53,6 +55,17 @@ py::dict build_info() {
                   "sanitize"_a = LAMELLA_SANITIZE);
 }
 
+using DTypeTuple = std::tuple<std::string, std::size_t, std::string>;
+
+std::vector<DTypeTuple> dtypes() {
+  constexpr const char* kClasses[] = {"floating", "integer", "truth", "storage"};
+  std::vector<DTypeTuple> rows;
+  for (const kernels::ElementRow& row : kernels::kElements) {
+    rows.emplace_back(row.name, row.bytes, kClasses[static_cast<std::size_t>(row.kind)]);
+  }
+  return rows;
+}
+
 void select_isa(const std::string& name) {
   dispatch::select(name);
   // One that was selected before has the state that it had: its programs are right again.
@@ -82,6 +95,9 @@ void register_config(py::module_& module) {
   module.def("cache_sizes", &cache_sizes, "root"_a = py::none(),
              "Sizes in bytes of the data caches of one core; `root` replaces the kernel's folder.");
   module.def("build_info", &build_info, "Compiler, flags, thread back end and version.");
+
+  module.def("dtypes", &dtypes,
+             "The element types: name, bytes and class (floating, integer, truth or storage).");
 
   module.def("isas", &dispatch::isas, "Instruction sets this machine runs, best last.");
   module.def(

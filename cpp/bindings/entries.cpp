@@ -322,6 +322,8 @@ std::unique_ptr<Entry> make_entry(PyObject* args, PyObject* kwnames, PyObject* p
     const bool exchanged = is_true_at(turned, i);
     if (exchanged && spec.shape.size() < 2) return nullptr;
     ArrayKey key = exchanged ? ArrayKey::turned_from(spec) : ArrayKey(spec);
+    // A caller's uint16 means numbers, whatever our own arrays of bfloat16 are made of.
+    if (spec.dtype == steps::DType::bf16) key.descr = numpy.bfloat16;
     if (!matches(value, key, kReadable)) return nullptr;
     if (text != nullptr) free_axes(key, *text, arrays);
     entry->items.push_back({nullptr, std::move(key), arrays});

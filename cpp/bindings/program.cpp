@@ -121,11 +121,11 @@ std::vector<double> profile(const Program& program, const std::vector<py::array>
 }
 
 void assign(const py::array& target, const py::array& version, const py::array& value) {
-  const auto dtype = dtype_of(target.ptr());
+  const auto dtype = stored_dtype_of(target.ptr());
   static const ArrayKey cell_key(program::make_array_spec(steps::DType::i64, {1}));
   const auto& to = *fields(target.ptr());
   const auto& from = *fields(value.ptr());
-  if (!dtype || dtype_of(value.ptr()) != dtype || to.nd != from.nd ||
+  if (!dtype || stored_dtype_of(value.ptr()) != dtype || to.nd != from.nd ||
       !std::equal(to.dimensions, to.dimensions + to.nd, from.dimensions) ||
       (to.flags & from.flags & kReadable) != kReadable ||
       !matches(version.ptr(), cell_key, kWritable)) {
@@ -157,7 +157,7 @@ void assign(const py::array& target, const py::array& version, const py::array& 
 py::list spec_list(const std::vector<ArraySpec>& specs) {
   py::list list;
   for (const ArraySpec& spec : specs) {
-    list.append(py::make_tuple(name_of(spec.dtype), py::tuple(py::cast(spec.shape))));
+    list.append(py::make_tuple(steps::dtype_name(spec.dtype), py::tuple(py::cast(spec.shape))));
   }
   return list;
 }

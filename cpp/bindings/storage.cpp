@@ -23,11 +23,10 @@ namespace {
 using program::Storage;
 
 std::shared_ptr<Storage> copy_of(const py::array& array) {
-  const auto dtype = dtype_of(array.ptr());
+  const auto dtype = stored_dtype_of(array.ptr());
   if (!dtype || (fields(array.ptr())->flags & kReadable) != kReadable) {
     throw std::invalid_argument("Storage: got " + describe(array.ptr()) +
-                                "; expected a C-contiguous, aligned float32, float64, int64 or "
-                                "bool array");
+                                "; expected a C-contiguous, aligned array of " + dtype_names());
   }
   auto storage = std::make_shared<Storage>(byte_count(array.ptr(), *dtype));
   without_gil([&] { std::memcpy(storage->data(), fields(array.ptr())->data, storage->bytes()); });

@@ -13,7 +13,7 @@ namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {
 
 extern const ElementwiseKernels<float> kElementwiseF32;
 extern const ElementwiseKernels<double> kElementwiseF64;
-extern const CastKernels kCasts;
+extern const CastKernels kCastTable;
 extern const TruthKernels kTruth;
 
 extern const RowKernels<float> kRowsF32;

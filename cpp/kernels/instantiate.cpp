@@ -17,7 +17,7 @@ constinit const KernelTable kTable = {
     .fused_multiply_add = simd::LAMELLA_ISA_NAMESPACE::kHasFma,
     .f32 = {&kElementwiseF32, &kRowsF32, &kGemmF32, &kOptimizerF32},
     .f64 = {&kElementwiseF64, &kRowsF64, &kGemmF64, &kOptimizerF64},
-    .cast = &kCasts,
+    .cast = &kCastTable,
     .truth = &kTruth,
     .limits = &kLimits,
 };

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The elementwise families of one instruction set: compiled once per ISA, tables only.
 #include "kernels/binary.h"
-#include "kernels/cast.h"
 #include "kernels/cost.h"
 #include "kernels/families.h"
 #include "kernels/random.h"
@@ -92,26 +91,6 @@ constexpr ElementwiseKernels<T> kElementwise = {
 
 constinit const ElementwiseKernels<float> kElementwiseF32 = kElementwise<float>;
 constinit const ElementwiseKernels<double> kElementwiseF64 = kElementwise<double>;
-
-template <class From, class To>
-constexpr Entry<CastFn<From, To>> cast_entry(const char* name, Nanoseconds cost) {
-  if constexpr (sizeof(To) == 1) {
-    return {name, 0, cost.here(), cast_to_truth<From>};
-  } else {
-    return {name, 0, cost.here(), cast<From, To>};
-  }
-}
-
-constinit const CastKernels kCasts = {
-    .f32_to_f64 = cast_entry<float, double>("f32_to_f64", {0.14, 0.10, 0.10}),
-    .f64_to_f32 = cast_entry<double, float>("f64_to_f32", {0.10, 0.10, 0.10}),
-    .bool_to_f32 = cast_entry<std::uint8_t, float>("bool_to_f32", {0.08, 0.05, 0.05}),
-    .bool_to_f64 = cast_entry<std::uint8_t, double>("bool_to_f64", {0.14, 0.12, 0.11}),
-    .i64_to_f32 = cast_entry<std::int64_t, float>("i64_to_f32", {0.27, 0.27, 0.10}),
-    .i64_to_f64 = cast_entry<std::int64_t, double>("i64_to_f64", {0.27, 0.27, 0.14}),
-    .f32_to_bool = cast_entry<float, std::uint8_t>("f32_to_bool", {0.12, 0.06, 0.04}),
-    .f64_to_bool = cast_entry<double, std::uint8_t>("f64_to_bool", {0.54, 0.13, 0.09}),
-};
 
 constinit const TruthKernels kTruth = {
     .logical = family_of(kLogicalEntries),

@@ -10,6 +10,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/element.h"
+
 namespace lamella::kernels {
 
 using std::ptrdiff_t;
@@ -47,9 +49,8 @@ using SelectFn = void (*)(const std::uint8_t* condition, ptrdiff_t condition_ste
 template <class T>
 using JoinedFn = void (*)(const T* const* x, const ptrdiff_t* step, T* y, size_t n);
 
-// y[i] = (To)x[i].
-template <class From, class To>
-using CastFn = void (*)(const From* x, To* y, size_t n);
+// y[i] = x[i] as the other type.
+using CastFn = void (*)(const void* x, void* y, size_t n);
 
 // Rows: x is rows x cols, row r starts at x + r * row_step; one result per row. The columns are
 // folded into kReduceLanes running values (lane = column mod kReduceLanes) and those by the tree
@@ -205,15 +206,10 @@ struct TypedKernels {
   const OptimizerKernels<T>* optimizer;
 };
 
+// By the numbers of the elements in their list. There is none (fn is null) from a type to itself, and
+// between a storage type and another than a floating one.
 struct CastKernels {
-  Entry<CastFn<float, double>> f32_to_f64;
-  Entry<CastFn<double, float>> f64_to_f32;
-  Entry<CastFn<std::uint8_t, float>> bool_to_f32;
-  Entry<CastFn<std::uint8_t, double>> bool_to_f64;
-  Entry<CastFn<std::int64_t, float>> i64_to_f32;
-  Entry<CastFn<std::int64_t, double>> i64_to_f64;
-  Entry<CastFn<float, std::uint8_t>> f32_to_bool;
-  Entry<CastFn<double, std::uint8_t>> f64_to_bool;
+  Entry<CastFn> entries[kElementCount][kElementCount];
 };
 
 // Truth values (0 or 1): logical_and, logical_or, logical_xor; logical_not reads `a` only.
@@ -222,7 +218,7 @@ using LogicalFn = void (*)(const std::uint8_t* a, ptrdiff_t a_step, const std::u
 
 struct TruthKernels {
   Family<LogicalFn> logical;
-  Entry<SelectFn<std::uint8_t>> select;
+  Entry<SelectFn<std::uint8_t>> select;  // of any type of one byte
 };
 
 // Loops to be timed, for the limits that a speed is compared with (limits.h). Memory is walked

@@ -121,8 +121,11 @@ void Recording::check(const steps::ArrayList& arrays) const {
 
 ConstantArray make_number(steps::DType dtype, const std::vector<NumberTerm>& terms) {
   const bool whole = terms.size() == 1 && terms[0].kind == NumberTerm::Kind::value;
-  if (dtype == steps::DType::f32) return constant_of(product_of<float>(terms));
-  if (dtype == steps::DType::f64) return constant_of(product_of<double>(terms));
+  if (steps::is_floating(dtype)) {
+    return steps::with_floating(dtype, "number", [&](auto tag) {
+      return constant_of(product_of<typename decltype(tag)::type>(terms));
+    });
+  }
   if (dtype == steps::DType::i64 && whole) return constant_of(terms[0].size);
   throw std::invalid_argument(std::string("number: no ") + steps::dtype_name(dtype) +
                               (whole ? " is an extent" : " is made of extents so"));

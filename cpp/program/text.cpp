@@ -42,7 +42,8 @@ void set_extents(Recording& recording, const std::vector<std::int64_t>& values) 
   });
   for (auto* arrays : {&recording.inputs, &recording.outputs}) {
     for (ArraySpec& spec : *arrays) {
-      spec.bytes = base::checked_mul(base::checked_product(spec.shape), item_bytes(spec.dtype));
+      spec.bytes =
+          base::checked_mul(base::checked_product(spec.shape), steps::item_bytes(spec.dtype));
     }
   }
 }

@@ -300,6 +300,9 @@ void Elementwise::gather(const Input& input, const std::byte* origin, std::size_
     case 1:
       return gather_items(input.shape, input.strides, origin, first, n,
                           reinterpret_cast<std::uint8_t*>(block));
+    case 2:
+      return gather_items(input.shape, input.strides, origin, first, n,
+                          reinterpret_cast<std::uint16_t*>(block));
     case 4:
       return gather_items(input.shape, input.strides, origin, first, n,
                           reinterpret_cast<std::uint32_t*>(block));

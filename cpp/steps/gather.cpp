@@ -214,10 +214,10 @@ double work(const GatherSpec& spec) { return static_cast<double>(spec.count); }
 
 std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const ScatterAddSpec& spec,
                                 const ScatterAddSpec::Slots& slots) {
-  if (spec.dtype == DType::f32) return std::make_unique<ScatterAdd<float>>(table, spec, slots);
-  if (spec.dtype == DType::f64) return std::make_unique<ScatterAdd<double>>(table, spec, slots);
-  throw std::invalid_argument(std::string("scatter_add: dtype must be floating; got ") +
-                              dtype_name(spec.dtype));
+  return with_floating(spec.dtype, "scatter_add", [&](auto tag) -> std::unique_ptr<Step> {
+    using T = typename decltype(tag)::type;
+    return std::make_unique<ScatterAdd<T>>(table, spec, slots);
+  });
 }
 
 void arrays(const ScatterAddSpec& spec, const ScatterAddSpec::Slots& slots, ArrayList& list) {

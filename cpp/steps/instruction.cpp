@@ -63,10 +63,8 @@ void call_logical(const Operation& op, std::byte* const* at, std::size_t n) {
       op.steps[second], result<std::uint8_t>(op, at), n);
 }
 
-template <class From, class To>
 void call_cast(const Operation& op, std::byte* const* at, std::size_t n) {
-  reinterpret_cast<kernels::CastFn<From, To>>(op.kernel)(arg<From>(op, at, 0), result<To>(op, at),
-                                                         n);
+  reinterpret_cast<kernels::CastFn>(op.kernel)(at[op.args[0]], at[op.result], n);
 }
 
 [[noreturn]] void reject(const Instruction& instruction, const std::vector<DType>& arg_types,
@@ -132,13 +130,27 @@ bool find_same_type(const kernels::ElementwiseKernels<T>& family, const Instruct
     bind(op, *joined);
     return true;
   }
-  if (instruction.op == "select") {
-    expect_args(instruction, arg_types, {DType::boolean, type, type});
-    op.invoke = call_select<T>;
-    bind(op, family.select);
-    return true;
-  }
   return false;
+}
+
+// Moves elements without looking at them: what has the size of another type takes its kernel.
+void find_select(const kernels::KernelTable& table, const Instruction& instruction,
+                 const std::vector<DType>& arg_types, Operation& op) {
+  const DType type = instruction.dtype;
+  expect_args(instruction, arg_types, {DType::boolean, type, type});
+  op.broadcasts = true;
+  if (item_bytes(type) == sizeof(double)) {
+    op.invoke = call_select<double>;
+    bind(op, table.f64.elementwise->select);
+  } else if (item_bytes(type) == sizeof(float)) {
+    op.invoke = call_select<float>;
+    bind(op, table.f32.elementwise->select);
+  } else if (item_bytes(type) == 1) {
+    op.invoke = call_select<std::uint8_t>;
+    bind(op, table.truth->select);
+  } else {
+    reject(instruction, arg_types, "a type that is computed with");
+  }
 }
 
 template <class T>
@@ -164,33 +176,19 @@ bool find_truth(const kernels::TruthKernels& family, const Instruction& instruct
     bind(op, *logical);
     return true;
   }
-  if (instruction.op == "select") {
-    expect_args(instruction, arg_types, std::vector<DType>(3, DType::boolean));
-    op.invoke = call_select<std::uint8_t>;
-    bind(op, family.select);
-    return true;
-  }
   return false;
 }
 
 void find_cast(const kernels::CastKernels& casts, const Instruction& instruction,
                const std::vector<DType>& arg_types, Operation& op) {
-  const auto use =
-      [&op]<class From, class To>(const kernels::Entry<kernels::CastFn<From, To>>& entry) {
-        op.invoke = call_cast<From, To>;
-        bind(op, entry);
-      };
-  op.broadcasts = false;
   if (arg_types.size() == 1) {
-    const DType from = arg_types[0], to = instruction.dtype;
-    if (from == DType::f32 && to == DType::f64) return use(casts.f32_to_f64);
-    if (from == DType::f64 && to == DType::f32) return use(casts.f64_to_f32);
-    if (from == DType::boolean && to == DType::f32) return use(casts.bool_to_f32);
-    if (from == DType::boolean && to == DType::f64) return use(casts.bool_to_f64);
-    if (from == DType::i64 && to == DType::f32) return use(casts.i64_to_f32);
-    if (from == DType::i64 && to == DType::f64) return use(casts.i64_to_f64);
-    if (from == DType::f32 && to == DType::boolean) return use(casts.f32_to_bool);
-    if (from == DType::f64 && to == DType::boolean) return use(casts.f64_to_bool);
+    const auto from = static_cast<std::size_t>(arg_types[0]);
+    const auto& entry = casts.entries[from][static_cast<std::size_t>(instruction.dtype)];
+    if (entry.fn != nullptr) {
+      op.invoke = call_cast;
+      bind(op, entry);
+      return;
+    }
   }
   reject(instruction, arg_types, "one argument of another type that casts to the result's");
 }
@@ -312,6 +310,8 @@ Operation find_operation(const kernels::KernelTable& table, const Instruction& i
   op.arg_count = arg_types.size();
   if (instruction.op == "cast") {
     find_cast(*table.cast, instruction, arg_types, op);
+  } else if (instruction.op == "select") {
+    find_select(table, instruction, arg_types, op);
   } else if (!find_by_type(table, instruction, arg_types, op)) {
     reject(instruction, arg_types, "a name and types that some kernel family has");
   }

@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
 
 #include "kernels/table.h"
 
@@ -29,14 +30,9 @@ const kernels::Entry<Fn>& require_kernel(const kernels::Family<Fn>& family, std:
 
 // The kernels of one element type.
 template <class T>
-const kernels::TypedKernels<T>& typed_kernels(const kernels::KernelTable& table);
-template <>
-inline const kernels::TypedKernels<float>& typed_kernels(const kernels::KernelTable& table) {
-  return table.f32;
-}
-template <>
-inline const kernels::TypedKernels<double>& typed_kernels(const kernels::KernelTable& table) {
-  return table.f64;
+const auto& typed_kernels(const kernels::KernelTable& table) {
+  if constexpr (std::is_same_v<T, float>) return table.f32;
+  if constexpr (std::is_same_v<T, double>) return table.f64;
 }
 
 }  // namespace lamella::steps

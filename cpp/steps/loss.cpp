@@ -91,10 +91,10 @@ std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const ClassLo
                                 std::to_string(highest) + "; got " +
                                 std::to_string(spec.smoothing));
   }
-  if (spec.dtype == DType::f32) return std::make_unique<ClassLoss<float>>(table, spec, slots);
-  if (spec.dtype == DType::f64) return std::make_unique<ClassLoss<double>>(table, spec, slots);
-  throw std::invalid_argument(std::string("class_loss: dtype must be floating; got ") +
-                              dtype_name(spec.dtype));
+  return with_floating(spec.dtype, "class_loss", [&](auto tag) -> std::unique_ptr<Step> {
+    using T = typename decltype(tag)::type;
+    return std::make_unique<ClassLoss<T>>(table, spec, slots);
+  });
 }
 
 void arrays(const ClassLossSpec& spec, const ClassLossSpec::Slots& slots, ArrayList& list) {

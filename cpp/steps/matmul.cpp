@@ -315,12 +315,6 @@ void MatMul<T>::run(const Frame& frame, const base::Team& team) const {
   run_products(frame, team, copy);
 }
 
-void require_floating(const MatMulSpec& spec) {
-  if (is_floating(spec.dtype)) return;
-  throw std::invalid_argument(std::string("matmul: dtype must be floating; got ") +
-                              dtype_name(spec.dtype));
-}
-
 }  // namespace
 
 // Which rows the batch adds is not known here, so that the most that may be wanted is told.
@@ -333,9 +327,10 @@ std::size_t scratch_bytes(const MatMulSpec& spec) {
 
 std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const MatMulSpec& spec,
                                 const MatMulSpec::Slots& slots) {
-  require_floating(spec);
-  if (spec.dtype == DType::f32) return std::make_unique<MatMul<float>>(table, spec, slots);
-  return std::make_unique<MatMul<double>>(table, spec, slots);
+  return with_floating(spec.dtype, "matmul", [&](auto tag) -> std::unique_ptr<Step> {
+    using T = typename decltype(tag)::type;
+    return std::make_unique<MatMul<T>>(table, spec, slots);
+  });
 }
 
 void arrays(const MatMulSpec& spec, const MatMulSpec::Slots& slots, ArrayList& list) {

@@ -4,9 +4,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <numeric>
+#include <optional>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 
 #include "base/checked.h"
 #include "steps/repeat.h"
@@ -55,9 +58,14 @@ void copy_items(const Plane<T>& p) {
 template <class T>
 constexpr std::size_t kTile = 64 / sizeof(T);
 
-// Transposes a small square of registers; the generic vectors become unpack instructions.
+// Transposes a small square of registers; the generic vectors become unpack instructions. Narrow items
+// are moved one by one.
 template <class T>
-struct Square;
+struct Square {
+  static constexpr std::size_t size = 1;
+  using Row = T;
+  static void transpose(Row (&)[1]) {}
+};
 
 template <>
 struct Square<std::uint32_t> {
@@ -84,13 +92,6 @@ struct Square<std::uint64_t> {
     r[0] = __builtin_shufflevector(a, b, 0, 2);
     r[1] = __builtin_shufflevector(a, b, 1, 3);
   }
-};
-
-template <>
-struct Square<std::uint8_t> {
-  static constexpr std::size_t size = 1;
-  using Row = std::uint8_t;
-  static void transpose(Row (&)[1]) {}
 };
 
 // One whole tile, by way of a buffer: every cache line of x and of y is touched once, which matters
@@ -294,56 +295,71 @@ class Fill final : public Step {
   T value_;
 };
 
-void require_item(const CopySpec& spec) {
-  if (spec.item_bytes == 1 || spec.item_bytes == 4 || spec.item_bytes == 8) return;
-  throw std::invalid_argument("copy: item_bytes must be 1, 4 or 8; got " +
-                              std::to_string(spec.item_bytes));
+// use(tag) for an unsigned integer of the size of the items.
+template <class Use>
+auto with_item(const CopySpec& spec, const Use& use) {
+  switch (spec.item_bytes) {
+    case 1:
+      return use(std::type_identity<std::uint8_t>{});
+    case 2:
+      return use(std::type_identity<std::uint16_t>{});
+    case 4:
+      return use(std::type_identity<std::uint32_t>{});
+    case 8:
+      return use(std::type_identity<std::uint64_t>{});
+    default:
+      throw std::invalid_argument("copy: item_bytes must be 1, 2, 4 or 8; got " +
+                                  std::to_string(spec.item_bytes));
+  }
+}
+
+// The number as T, where that is exact (rounded, if T is floating).
+template <class T>
+std::optional<T> held_by(double value) {
+  if constexpr (std::is_floating_point_v<T>) {
+    return static_cast<T>(value);
+  } else if constexpr (std::is_same_v<T, kernels::Truth>) {
+    if (value != 0.0 && value != 1.0) return std::nullopt;
+    return static_cast<T>(value);
+  } else {
+    // The bound is a power of two, and therefore exact.
+    const double bound = std::ldexp(1.0, std::numeric_limits<T>::digits);
+    const double lowest = std::is_signed_v<T> ? -bound : 0.0;
+    if (std::trunc(value) != value || value < lowest || value >= bound) return std::nullopt;
+    return static_cast<T>(value);
+  }
 }
 
 }  // namespace
 
 std::unique_ptr<Step> make_step(const kernels::KernelTable&, const CopySpec& spec,
                                 const CopySpec::Slots& slots) {
-  require_item(spec);
-  base::checked_mul(element_count(spec.shape), spec.item_bytes);
-  switch (spec.item_bytes) {
-    case 1:
-      return std::make_unique<Copy<std::uint8_t>>(spec, slots);
-    case 4:
-      return std::make_unique<Copy<std::uint32_t>>(spec, slots);
-    default:
-      return std::make_unique<Copy<std::uint64_t>>(spec, slots);
-  }
+  return with_item(spec, [&](auto tag) -> std::unique_ptr<Step> {
+    base::checked_mul(element_count(spec.shape), spec.item_bytes);
+    return std::make_unique<Copy<typename decltype(tag)::type>>(spec, slots);
+  });
 }
 
 void arrays(const CopySpec& spec, const CopySpec::Slots& slots, ArrayList& list) {
-  require_item(spec);
-  list = {strided(slots.x, spec.shape, spec.x_strides, spec.item_bytes),
-          strided(slots.y, spec.shape, spec.y_strides, spec.item_bytes, Use::written)};
+  with_item(spec, [&](auto) {
+    list = {strided(slots.x, spec.shape, spec.x_strides, spec.item_bytes),
+            strided(slots.y, spec.shape, spec.y_strides, spec.item_bytes, Use::written)};
+  });
 }
 
 double work(const CopySpec& spec) { return static_cast<double>(element_count(spec.shape)); }
 
 std::unique_ptr<Step> make_step(const kernels::KernelTable&, const FillSpec& spec,
                                 const FillSpec::Slots& slots) {
-  const bool truth = spec.value == 0.0 || spec.value == 1.0;
-  const bool whole = std::trunc(spec.value) == spec.value && std::fabs(spec.value) < 0x1p63;
-  switch (spec.dtype) {
-    case DType::f32:
-      return std::make_unique<Fill<float>>(spec, slots.y, static_cast<float>(spec.value));
-    case DType::f64:
-      return std::make_unique<Fill<double>>(spec, slots.y, spec.value);
-    case DType::i64:
-      if (!whole) break;
-      return std::make_unique<Fill<std::int64_t>>(spec, slots.y,
-                                                  static_cast<std::int64_t>(spec.value));
-    case DType::boolean:
-      if (!truth) break;
-      return std::make_unique<Fill<std::uint8_t>>(spec, slots.y,
-                                                  static_cast<std::uint8_t>(spec.value));
-  }
-  throw std::invalid_argument("fill: " + std::to_string(spec.value) + " is no " +
-                              dtype_name(spec.dtype));
+  return with_type(spec.dtype, "fill", [&](auto tag) -> std::unique_ptr<Step> {
+    using T = typename decltype(tag)::type;
+    const std::optional<T> value = held_by<T>(spec.value);
+    if (!value) {
+      throw std::invalid_argument("fill: " + std::to_string(spec.value) + " is no " +
+                                  dtype_name(spec.dtype));
+    }
+    return std::make_unique<Fill<T>>(spec, slots.y, *value);
+  });
 }
 
 void arrays(const FillSpec& spec, const FillSpec::Slots& slots, ArrayList& list) {

@@ -20,7 +20,7 @@ namespace lamella::steps {
 struct CopySpec {
   static constexpr const char* kKind = "CopySpec";
 
-  std::size_t item_bytes = 0;  // 1, 4 or 8
+  std::size_t item_bytes = 0;  // 1, 2, 4 or 8
   Shape shape;
   Strides x_strides;  // in elements; negative and zero allowed
   Strides y_strides;  // in elements; positive, no element written twice
@@ -49,7 +49,7 @@ struct FillSpec {
 
   DType dtype = DType::f32;
   std::size_t count = 0;
-  double value = 0;  // converted to dtype; must be whole for int64, 0 or 1 for bool
+  double value = 0;  // converted to dtype; whole and in range for integers, 0 or 1 for bool
 
   auto fields() {
     return std::array{field("dtype", dtype), field("count", count), field("value", value)};

@@ -173,10 +173,10 @@ double work(const UpdateScalarsSpec&) { return static_cast<double>(kUpdateScalar
 
 std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const UpdateSpec& spec,
                                 const UpdateSpec::Slots& slots) {
-  if (spec.dtype == DType::f32) return std::make_unique<Update<float>>(table, spec, slots);
-  if (spec.dtype == DType::f64) return std::make_unique<Update<double>>(table, spec, slots);
-  throw std::invalid_argument(std::string("update: dtype must be floating; got ") +
-                              dtype_name(spec.dtype));
+  return with_floating(spec.dtype, "update", [&](auto tag) -> std::unique_ptr<Step> {
+    using T = typename decltype(tag)::type;
+    return std::make_unique<Update<T>>(table, spec, slots);
+  });
 }
 
 void arrays(const UpdateSpec& spec, const UpdateSpec::Slots& slots, ArrayList& list) {

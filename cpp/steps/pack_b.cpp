@@ -270,15 +270,10 @@ std::optional<Preparation> preparation(const kernels::KernelTable& table, const 
                                        const MatMulSpec::Slots& slots) {
   const size_t bytes = packed_bytes(spec);
   if (bytes == 0) return std::nullopt;
-  std::shared_ptr<const Step> step;
-  if (spec.dtype == DType::f32) {
-    step = std::make_shared<PackB<float>>(table, spec);
-  } else if (spec.dtype == DType::f64) {
-    step = std::make_shared<PackB<double>>(table, spec);
-  } else {
-    throw std::invalid_argument(std::string("matmul: dtype must be floating; got ") +
-                                dtype_name(spec.dtype));
-  }
+  auto step = with_floating(spec.dtype, "matmul", [&](auto tag) -> std::shared_ptr<const Step> {
+    using T = typename decltype(tag)::type;
+    return std::make_shared<PackB<T>>(table, spec);
+  });
   return Preparation{packed_kind(table, spec), bytes, slots.b, std::move(step)};
 }
 

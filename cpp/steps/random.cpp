@@ -69,10 +69,10 @@ std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const Dropout
     throw std::invalid_argument("dropout: at most 65536 streams to a program; got stream " +
                                 std::to_string(spec.stream));
   }
-  if (spec.dtype == DType::f32) return std::make_unique<Dropout<float>>(table, spec, slots);
-  if (spec.dtype == DType::f64) return std::make_unique<Dropout<double>>(table, spec, slots);
-  throw std::invalid_argument(std::string("dropout: dtype must be floating; got ") +
-                              dtype_name(spec.dtype));
+  return with_floating(spec.dtype, "dropout", [&](auto tag) -> std::unique_ptr<Step> {
+    using T = typename decltype(tag)::type;
+    return std::make_unique<Dropout<T>>(table, spec, slots);
+  });
 }
 
 void arrays(const DropoutSpec& spec, const DropoutSpec::Slots& slots, ArrayList& list) {

@@ -136,10 +136,9 @@ std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const ReduceS
   if (spec.size == 0 && !has_identity) {
     throw std::invalid_argument("reduce: '" + spec.kind + "' of no elements has no value");
   }
-  if (spec.dtype == DType::f32) return make_typed<float>(table, spec, slots);
-  if (spec.dtype == DType::f64) return make_typed<double>(table, spec, slots);
-  throw std::invalid_argument(std::string("reduce: dtype must be floating; got ") +
-                              dtype_name(spec.dtype));
+  return with_floating(spec.dtype, "reduce", [&](auto tag) {
+    return make_typed<typename decltype(tag)::type>(table, spec, slots);
+  });
 }
 
 void arrays(const ReduceSpec& spec, const ReduceSpec::Slots& slots, ArrayList& list) {

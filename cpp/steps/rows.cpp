@@ -118,9 +118,7 @@ void require_epsilon(double epsilon, const char* step) {
 
 void require_rows(const RowsSpec& spec, const char* step) {
   base::checked_mul(spec.rows, spec.cols);
-  if (is_floating(spec.dtype)) return;
-  throw std::invalid_argument(std::string(step) + ": dtype must be floating; got " +
-                              dtype_name(spec.dtype));
+  if (!is_floating(spec.dtype)) refuse_dtype(spec.dtype, step, "floating");
 }
 
 // x and y with the vectors that are read beside them.
@@ -139,11 +137,11 @@ std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const Softmax
                                 const SoftmaxSpec::Slots& slots) {
   const char* const name = spec.log ? "log_softmax" : "softmax";
   require_rows(spec, name);
-  const auto make = [&]<class T>(const kernels::TypedKernels<T>& kernels) -> std::unique_ptr<Step> {
-    const auto& entry = require_kernel(kernels.rows->softmax, name, name);
+  return with_floating(spec.dtype, name, [&](auto tag) -> std::unique_ptr<Step> {
+    using T = typename decltype(tag)::type;
+    const auto& entry = require_kernel(typed_kernels<T>(table).rows->softmax, name, name);
     return std::make_unique<Softmax<T>>(spec, slots, entry);
-  };
-  return spec.dtype == DType::f32 ? make(table.f32) : make(table.f64);
+  });
 }
 
 void arrays(const SoftmaxSpec& spec, const SoftmaxSpec::Slots& slots, ArrayList& list) {
@@ -154,8 +152,10 @@ std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const LayerNo
                                 const LayerNormSpec::Slots& slots) {
   require_rows(spec, "layer_norm");
   require_epsilon(spec.epsilon, "layer_norm");
-  if (spec.dtype == DType::f32) return std::make_unique<LayerNorm<float>>(table, spec, slots);
-  return std::make_unique<LayerNorm<double>>(table, spec, slots);
+  return with_floating(spec.dtype, "layer_norm", [&](auto tag) -> std::unique_ptr<Step> {
+    using T = typename decltype(tag)::type;
+    return std::make_unique<LayerNorm<T>>(table, spec, slots);
+  });
 }
 
 void arrays(const LayerNormSpec& spec, const LayerNormSpec::Slots& slots, ArrayList& list) {
@@ -166,8 +166,10 @@ std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const RmsNorm
                                 const RmsNormSpec::Slots& slots) {
   require_rows(spec, "rms_norm");
   require_epsilon(spec.epsilon, "rms_norm");
-  if (spec.dtype == DType::f32) return std::make_unique<RmsNorm<float>>(table, spec, slots);
-  return std::make_unique<RmsNorm<double>>(table, spec, slots);
+  return with_floating(spec.dtype, "rms_norm", [&](auto tag) -> std::unique_ptr<Step> {
+    using T = typename decltype(tag)::type;
+    return std::make_unique<RmsNorm<T>>(table, spec, slots);
+  });
 }
 
 void arrays(const RmsNormSpec& spec, const RmsNormSpec::Slots& slots, ArrayList& list) {

@@ -43,6 +43,7 @@ __all__: list[str] = [
     "damage_arena",
     "default_threads",
     "difference",
+    "dtypes",
     "fail_allocation",
     "guard_bytes",
     "isa",
@@ -705,6 +706,11 @@ def default_threads(root: str = "") -> dict[str, typing.Any]:
 def difference(a: Program, b: Program) -> str | None:
     """
     The first step or number in which two programs differ, or None. Constants without version are compared by their contents.
+    """
+
+def dtypes() -> list[tuple[str, int, str]]:
+    """
+    The element types: name, bytes and class (floating, integer, truth or storage).
     """
 
 def fail_allocation(n: int) -> None:

@@ -8,7 +8,6 @@ result must equal the same program's on ordinary arrays, and no byte around the 
 
 from __future__ import annotations
 
-import itertools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ from cases import elementwise
 from comparators import same_values
 from guard.pages import ENDS, Rooms
 from lamella import _core
+from lamella.ir.types import DType
 
 # A program and its inputs, by a name for messages.
 Run = tuple[str, _core.Program, list[np.ndarray]]
@@ -60,12 +60,6 @@ def binary_runs(dtype: str) -> Iterator[Run]:
         condition = np.arange(n) % 3 == 1
         inputs = [condition, numbers((n,), dtype), -numbers((n,), dtype)]
         yield f"select {dtype} n={n}", programs.select(dtype, (n,)), inputs
-        for source, target in ((dtype, "bool"), ("bool", dtype), ("int64", dtype)):
-            x = numbers((n,), dtype) if source == dtype else (np.arange(n) % 5).astype(source)
-            yield f"cast {source} {target} n={n}", programs.cast(source, target, (n,)), [x]
-        other = "float64" if dtype == "float32" else "float32"
-        program = programs.cast(dtype, other, (n,))
-        yield f"cast {dtype} {other} n={n}", program, [numbers((n,), dtype)]
         for name in elementwise.LOGICAL:
             program = programs.chain([("bool", (n,))] * 2, [(name, "bool", (0, 1), ())], "bool")
             yield f"{name} n={n}", program, [condition, np.arange(n) % 2 == 0]
@@ -212,16 +206,32 @@ def update_runs(dtype: str) -> Iterator[Run]:
             yield f"{name} {dtype} n={n}", program, [*x, numbers((9,), "float64")]
 
 
+def cast_runs(dtype: str) -> Iterator[Run]:
+    """To every other type that there is a cast to."""
+    others = [other for other in DType if other.name != dtype]
+    if DType(dtype).is_storage:
+        others = [other for other in others if other.is_floating]
+    elif not DType(dtype).is_floating:
+        others = [other for other in others if not other.is_storage]
+    for other in others:
+        for n in (*range(10), 15, 16, 17, 31, 32, 33, 63, 64, 65):
+            x = (np.arange(n) % 5).astype(DType(dtype).numpy)
+            yield f"cast {dtype} {other} n={n}", programs.cast(dtype, other.name, (n,)), [x]
+
+
+FLOATS = ("float32", "float64")
+# What runs, and on which types.
 FAMILIES = {
-    "unary": unary_runs,
-    "binary": binary_runs,
-    "chain": chain_runs,
-    "reduce": reduce_runs,
-    "rows": rows_runs,
-    "loss": loss_runs,
-    "move": move_runs,
-    "matmul": matmul_runs,
-    "update": update_runs,
+    "unary": (unary_runs, FLOATS),
+    "binary": (binary_runs, FLOATS),
+    "cast": (cast_runs, tuple(dtype.name for dtype in DType)),
+    "chain": (chain_runs, FLOATS),
+    "reduce": (reduce_runs, FLOATS),
+    "rows": (rows_runs, FLOATS),
+    "loss": (loss_runs, FLOATS),
+    "move": (move_runs, FLOATS),
+    "matmul": (matmul_runs, FLOATS),
+    "update": (update_runs, FLOATS),
 }
 
 
@@ -246,8 +256,9 @@ def main(isa: str, *families: str) -> None:
     _core.select_isa(isa)
     rooms = {capacity: Rooms(capacity) for capacity in (4096, 1 << 17, 1 << 25)}
     count = 0
-    for family, dtype in itertools.product(families or FAMILIES, ("float32", "float64")):
-        for run in FAMILIES[family](dtype):
+    pairs = [(name, dtype) for name in families or FAMILIES for dtype in FAMILIES[name][1]]
+    for family, dtype in pairs:
+        for run in FAMILIES[family][0](dtype):
             print(f"{family}: {run[0]}", flush=True)
             needed = max((x.nbytes for x in run[2]), default=0)
             check(run, rooms[min(capacity for capacity in rooms if capacity >= needed)])

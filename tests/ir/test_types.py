@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
@@ -21,20 +22,38 @@ from lamella.ir.types import (
 shapes = st.lists(st.integers(0, 4), max_size=4).map(tuple)
 
 
-@pytest.mark.parametrize("name", ["float32", "float64", "int64", "bool"])
+@pytest.mark.parametrize("name", [dtype.name for dtype in DType if dtype is not DType.bfloat16])
 def test_dtype_is_numpys(name: str) -> None:
     dtype = DType.of(name)
     assert dtype.name == str(dtype) == name
     assert dtype.numpy == np.dtype(name)
     assert dtype.itemsize == np.dtype(name).itemsize
-    assert dtype.is_floating == name.startswith("float")
+    assert (dtype.is_floating or dtype.is_storage) == name.startswith("float")
+    assert dtype.is_integer == ("int" in name)
     assert DType.of(np.dtype(name)) is DType.of(dtype) is dtype
 
 
-@pytest.mark.parametrize("name", ["float16", "complex64", "int32", "object", "no such type"])
+@pytest.mark.parametrize(
+    "name", ["complex64", "int16", "uint16", "uint64", "object", "no such type"]
+)
 def test_other_dtypes_are_refused(name: str) -> None:
     with pytest.raises(DTypeError, match="unknown element type"):
         DType.of(name)
+
+
+def test_bfloat16_is_told_by_its_name() -> None:
+    brain = np.dtype(ml_dtypes.bfloat16)
+    assert DType.of(brain) is DType.of("bfloat16") is DType.bfloat16
+    assert (DType.bfloat16.numpy, DType.bfloat16.itemsize) == (np.uint16, 2)
+    for other in (ml_dtypes.float8_e4m3fn, np.dtype([("bfloat16", "u2")])):
+        with pytest.raises(DTypeError, match="unknown element type"):
+            DType.of(other)
+
+
+def test_storage_types_are_not_computed_in() -> None:
+    assert DType.computed("to", "int8") is DType.int8
+    with pytest.raises(DTypeError, match="to: a type of storage"):
+        DType.computed("to", np.float16)
 
 
 def test_tensor_type() -> None:

@@ -125,7 +125,7 @@ DTYPE_ERRORS = [
     (Where(), (mask(3), f32(3), f64(3)), ("float32", "float64")),
     (Logical("logical_and"), (mask(3), f32(3)), ("float32", "bool")),
     (Logical("logical_not"), (f32(3),), ("float32", "bool")),
-    (Cast(DType.int64), (f32(3),), ("float32", "int64")),
+    (Cast(DType.bfloat16), (i64(3),), ("int64", "bfloat16")),
     (MatMul(), (f32(3, 4), f64(4, 5)), ("float32", "float64")),
     (MatMul(), (i64(3, 4), i64(4, 5)), ("int64",)),
     (Dense(bias=True), (f32(3, 4), f32(4, 5), f64(5)), ("float64",)),

@@ -7,10 +7,13 @@ here.
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 import programs
 from cases.elementwise import UNARY as CASES
+from lamella.ir.types import DType
 from lamella.ops.tables import BINARY, COMPARE, LOGICAL, UNARY
 
 N = 1 << 16
@@ -42,9 +45,8 @@ def test_truth_values_and_casts_have_a_cost(isa):
         for name in LOGICAL
         if name != "logical_not"
     }
-    pairs = [("float32", "float64"), ("float64", "float32"), ("bool", "float32")]
-    pairs += [("bool", "float64"), ("int64", "float32"), ("int64", "float64")]
-    pairs += [("float32", "bool"), ("float64", "bool")]
+    computed = [dtype.name for dtype in DType if not dtype.is_storage]
+    pairs = [*itertools.permutations(computed, 2), ("float32", "bfloat16"), ("float16", "float64")]
     found |= {f"{a} to {b}": element(programs.cast(a, b, (N,))) for a, b in pairs}
     assert {name: cost for name, cost in found.items() if not 0.01 < cost < 2} == {}
 

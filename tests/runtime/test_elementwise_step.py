@@ -318,7 +318,8 @@ def test_many_values_alive() -> None:
         (("relu", "float32", (0, 0), ()), "no kernel 'relu'"),
         (("lt", "float32", (0, 0), ()), "no kernel 'lt'"),
         (("cast", "float32", (0,), ()), "no kernel 'cast'"),
-        (("cast", "int64", (0,), ()), "no kernel 'cast'"),
+        (("cast", "int64", (0, 0), ()), "no kernel 'cast'"),
+        (("select", "float16", (0, 0, 0), ()), "no kernel 'select'"),
         (("select", "float32", (0, 0, 0), ()), "no kernel 'select'"),
         (("logical_not", "bool", (0,), ()), "no kernel 'logical_not'"),
         (("leaky_relu", "float32", (0,), ()), "takes 1 parameters; got 0"),
@@ -326,6 +327,7 @@ def test_many_values_alive() -> None:
         (("relu", "float32", (1,), ()), "not yet written"),
         (("relu", "float32", (), ()), "needs 1 to 4 arguments; got 0"),
         (("relu", "float16", (0,), ()), "float16"),
+        (("relu", "complex64", (0,), ()), "complex64"),
     ],
 )
 def test_refused_instructions(instruction: programs.Instruction, text: str) -> None:

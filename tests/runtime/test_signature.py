@@ -5,13 +5,17 @@ from __future__ import annotations
 
 from collections import namedtuple
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import lamella as lm
+import lamella.functional as F
+from lamella import nn
 from lamella.errors import DTypeError, UnsupportedError
-from lamella.ir.types import DType
+from lamella.ir.types import DType, TensorType
 from lamella.runtime.signature import LEAF, flatten, is_ready, normalize, unflatten
 
 Pair = namedtuple("Pair", "first second")
@@ -103,10 +107,10 @@ def test_others_are_copied(array):
 
 
 @pytest.mark.parametrize("dtype", ["<f2", ">f2"])
-def test_halves_become_float32(dtype):
+def test_halves_stay_halves(dtype):
     got = normalize(VALUES.astype(dtype)[::-1], op="op", name="x")
     assert is_ready(got)
-    assert got.dtype == np.float32
+    assert got.dtype == np.float16
     assert np.array_equal(got, VALUES[::-1])
 
 
@@ -153,3 +157,51 @@ def test_networks_cast_floats(dtype, target):
 def test_numbers_beyond_float32_become_infinite():
     got = normalize(np.array([1e300]), op="op", name="x", floating=DType.float32)
     assert np.isposinf(got[0])
+
+
+BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
+
+
+@pytest.mark.parametrize("dtype", [np.dtype(np.float16), BFLOAT16])
+def test_storage_types_are_read_as_they_lie(dtype):
+    """A function and a float32 net compile for them, answer natively, and compute in float32."""
+    x = np.linspace(-3, 3, 24).reshape(4, 6).astype(dtype)
+    wide = x.astype(np.float32)
+    assert normalize(x, op="op", name="x") is x
+    assert normalize(x.T, op="op", name="x").dtype == dtype
+    net = nn.Sequential(nn.Linear(6, 3), nn.Tanh())
+    for called in (F.relu, net):
+        want = called(wide).copy()
+        for _ in range(3):
+            got = called(x)
+            assert got.dtype == np.float32
+            assert got.tobytes() == want.tobytes()
+    (leaf,) = lm.compile(net, TensorType((4, 6), DType.of(dtype))).graph.inputs
+    assert leaf.type == TensorType((4, 6), DType.of(dtype))
+    assert F.add(x, x.astype(np.float64)).dtype == np.float64
+    assert F.add(x, 0.1).dtype == np.float32
+    assert np.array_equal(F.relu(x.T), np.maximum(wide, 0).T)
+    assert np.array_equal(lm.compile(lambda a: a + x, wide)(wide), wide + wide)
+
+
+def test_a_net_of_float64_takes_storage_types_as_float64():
+    x = np.linspace(-3, 3, 24).reshape(4, 6)
+    net = nn.Linear(6, 3, dtype="float64")
+    for dtype in (np.float16, BFLOAT16):
+        for _ in range(2):
+            assert np.array_equal(net(x.astype(dtype)), net(x.astype(dtype).astype(np.float64)))
+
+
+def test_uint16_is_no_bfloat16():
+    """The core holds the bits of bfloat16 in uint16; a caller's uint16 are numbers."""
+    x = np.linspace(-3, 3, 8).astype(BFLOAT16)
+    for _ in range(3):
+        F.relu(x)
+        with pytest.raises(DTypeError):
+            F.relu(x.view(np.uint16))
+
+
+@pytest.mark.parametrize("dtype", [ml_dtypes.float8_e4m3fn, np.longdouble, np.complex64])
+def test_types_of_no_list_are_refused(dtype):
+    with pytest.raises(DTypeError, match="element type is not computed with"):
+        F.relu(np.ones(3).astype(dtype))

@@ -58,7 +58,7 @@ class TestSpecs:
         with pytest.raises(TypeError):
             _core.ReduceSpec("sum", "float32", 1, 2, 3)
         with pytest.raises(ValueError, match="expected float32, float64, int64 or bool"):
-            reduction(dtype="float16")
+            reduction(dtype="int16")
         with pytest.raises(OverflowError, match="does not fit"):
             reduction(outer=2**63)
         with pytest.raises(TypeError, match=r"shape must be collections.abc.Sequence\[int\]"):

@@ -222,9 +222,8 @@ def cast(x: Any, dtype: np.dtype[Any]) -> Any:
             return x.astype(dtype)
     if dtype.kind != "i" or dtype.itemsize < 8:
         _counted(x)
-    if dtype.kind == "b" and x._type.dtype is DType.int64:
-        # No integer but 0 rounds to 0.
-        x = x.to(DType.float32)
+    if dtype.kind in "iu" and (dtype != np.int64 or x._type.dtype is not DType.int64):
+        raise DTypeError(message("onnx", "made an integer on arrays only", {"x": x._type.dtype}))
     return apply(Cast(DType.of(dtype)), x)
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "broadcast_shapes",
     "broadcast_strides",
     "contiguous_strides",
+    "is_bfloat16",
     "normalize_axis",
     "same_shape",
 ]
@@ -41,21 +42,34 @@ _MAX_RANK = 64
 
 
 class DType(Enum):
-    """An element type. `name` is the name NumPy and the C++ core use."""
+    """An element type. `name` is the name NumPy and the C++ core use.
+
+    Programs compute with floating types, integers and bool. Storage types only lie in memory: what
+    is read of them is cast. NumPy has no bfloat16, whose bits a uint16 holds.
+    """
 
     float32 = "float32"
     float64 = "float64"
     int64 = "int64"
+    int32 = "int32"
+    uint8 = "uint8"
+    int8 = "int8"
     bool = "bool"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
 
     numpy: np.dtype[Any]
     itemsize: int
     is_floating: builtins.bool
+    is_integer: builtins.bool
+    is_storage: builtins.bool
 
     def __init__(self, name: str) -> None:
-        self.numpy = np.dtype(name)
+        self.numpy = np.dtype("uint16" if name == "bfloat16" else name)
         self.itemsize = self.numpy.itemsize
-        self.is_floating = self.numpy.kind == "f"
+        self.is_storage = name in ("bfloat16", "float16")
+        self.is_floating = self.numpy.kind == "f" and not self.is_storage
+        self.is_integer = self.numpy.kind in "iu" and not self.is_storage
 
     def __repr__(self) -> str:
         return self.name
@@ -74,12 +88,36 @@ class DType(Enum):
         except TypeError as error:
             raise DTypeError(_unknown_dtype(dtype)) from error
         found = _BY_NUMPY.get(key)
-        if found is None:
-            raise DTypeError(_unknown_dtype(dtype))
+        if found is not None:
+            return found
+        if is_bfloat16(key):
+            return DType.bfloat16
+        raise DTypeError(_unknown_dtype(dtype))
+
+    @staticmethod
+    def computed(op: str, dtype: DType | np.dtype[Any] | type | str) -> DType:
+        """The same; DTypeError for a storage type too."""
+        found = DType.of(dtype)
+        if found.is_storage:
+            raise DTypeError(
+                message(
+                    op,
+                    "a type of storage, which nothing is computed in",
+                    {"dtype": found},
+                    "float32 or float64",
+                )
+            )
         return found
 
 
-_BY_NUMPY: dict[np.dtype[Any], DType] = {member.numpy: member for member in DType}
+_BY_NUMPY: dict[np.dtype[Any], DType] = {
+    member.numpy: member for member in DType if member is not DType.bfloat16
+}
+
+
+def is_bfloat16(dtype: np.dtype[Any]) -> bool:
+    """Whether a dtype of another library (ml_dtypes has one) is bfloat16, which its name says."""
+    return dtype.name == "bfloat16" and dtype.itemsize == 2 and dtype.isnative
 
 
 def _unknown_dtype(dtype: object) -> str:
@@ -87,7 +125,7 @@ def _unknown_dtype(dtype: object) -> str:
         "dtype",
         "unknown element type",
         {"dtype": dtype},
-        "float32, float64, int64 or bool",
+        ", ".join(member.name for member in DType),
     )
 
 

@@ -49,15 +49,24 @@ def _is_array(leaf: Any) -> bool:
 
 
 def _array(module: Module, leaf: Any, number: int, dtype: DType | None) -> Array:
-    """An input array as programs take it: float32 and float64 as they are, the rest converted."""
+    """An input array as programs take it: float32 and float64 as they are, the rest converted.
+
+    Storage types are read as they lie by programs of float32, which cast them.
+    """
     array = as_array(leaf, type(module).__name__, f"input {number}")
-    odd = array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8)
     return normalize(
         array,
         op=type(module).__name__,
         name=f"input {number}",
-        floating=(dtype or DType.float32) if odd else None,
+        floating=(dtype or DType.float32) if _is_odd(array, dtype) else None,
     )
+
+
+def _is_odd(array: Array, dtype: DType | None) -> bool:
+    """Whether an array is floating of a type that programs of `dtype` do not read."""
+    if array.dtype.kind not in "iub" and array.dtype.itemsize == 2:
+        return dtype is DType.float64
+    return array.dtype.kind == "f" and array.dtype.itemsize not in (4, 8)
 
 
 def _scalar(leaf: np.floating[Any], leaves: Sequence[Any], dtype: DType | None) -> Array:
@@ -104,7 +113,9 @@ def signature(
     """The signature of a call. dtype: what floating inputs of odd types are cast to."""
     leaves: list[Any] = [*inputs, *named.values()]
     form: Structure | tuple[int, tuple[str, ...]] = (len(inputs), tuple(named))
-    direct = all(is_ready(leaf) or _is_static(leaf) for leaf in leaves)
+    direct = all(
+        (is_ready(leaf) and not _is_odd(leaf, dtype)) or _is_static(leaf) for leaf in leaves
+    )
     if not direct and any(isinstance(leaf, list | tuple | dict) for leaf in leaves):
         leaves, form = flatten(_prepare((inputs, named)))
     arrays: list[Array] = []

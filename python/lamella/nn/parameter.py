@@ -216,7 +216,7 @@ class Stored(Operand):
         for source, value in trace.updates:
             if source is self:
                 return value
-        return trace.parameter(self)
+        return trace.read(self)
 
     @property
     def dtype(self) -> DType:

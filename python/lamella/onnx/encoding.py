@@ -17,7 +17,17 @@ from lamella.ir.types import Array, DType
 
 __all__ = ["ELEMENT_TYPES", "graph", "model", "node", "tensor", "value_info"]
 
-ELEMENT_TYPES = {DType.float32: 1, DType.float64: 11, DType.int64: 7, DType.bool: 9}
+ELEMENT_TYPES = {
+    DType.float32: 1,
+    DType.float64: 11,
+    DType.int64: 7,
+    DType.int32: 6,
+    DType.uint8: 2,
+    DType.int8: 3,
+    DType.bool: 9,
+    DType.bfloat16: 16,
+    DType.float16: 10,
+}
 
 _FLOAT, _INT, _STRING, _FLOATS, _INTS = 1, 2, 3, 6, 7
 

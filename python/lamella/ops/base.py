@@ -198,5 +198,7 @@ def widened(array: Array) -> Array:
 
 def unit(dtype: np.dtype[np.generic] | DType) -> float:
     """The unit roundoff of a floating dtype: half the gap above one; 0 for other dtypes."""
+    if dtype is DType.bfloat16:
+        return 2.0**-8
     resolved = dtype.numpy if isinstance(dtype, DType) else dtype
     return float(np.finfo(resolved).eps) / 2 if resolved.kind == "f" else 0.0

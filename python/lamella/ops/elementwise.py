@@ -51,18 +51,6 @@ __all__ = [
     "unary",
 ]
 
-# The casts that have kernels.
-_CASTS = {
-    (DType.float32, DType.float64),
-    (DType.float64, DType.float32),
-    (DType.bool, DType.float32),
-    (DType.bool, DType.float64),
-    (DType.int64, DType.float32),
-    (DType.int64, DType.float64),
-    (DType.float32, DType.bool),
-    (DType.float64, DType.bool),
-}
-
 
 class Elementwise(Op):
     """An op whose output element depends on the operands' elements at the same place."""
@@ -224,13 +212,13 @@ class Where(Elementwise):
                     "Compare first, as in x > 0",
                 )
             )
-        if a.dtype is not b.dtype or a.dtype is DType.int64:
+        if a.dtype is not b.dtype or a.dtype.is_storage:
             raise DTypeError(
                 message(
                     "where",
                     "element types do not fit",
                     {"x": a.dtype, "y": b.dtype},
-                    "the same of float32, float64 and bool",
+                    "one type, and not one of storage",
                 )
             )
         names = ("condition", "x", "y")
@@ -286,7 +274,12 @@ class Logical(Elementwise):
 
 @dataclass(frozen=True, slots=True)
 class Cast(Elementwise):
-    """The same numbers as another dtype, rounded to nearest; to bool: x != 0."""
+    """The same numbers as another dtype.
+
+    To floating and storage types rounded to nearest; to bool x != 0; between integers modulo
+    2**bits. Floating to int64 and int32 truncates, where NaN and what does not fit become the least
+    integer; to narrower ones it goes by way of int32. Storage types meet floating ones only.
+    """
 
     dtype: DType
 
@@ -296,9 +289,15 @@ class Cast(Elementwise):
     def infer(self, inputs: Sequence[TensorType], /) -> tuple[TensorType, ...]:
         require_count("cast", inputs, 1)
         source = inputs[0].dtype
-        if source is not self.dtype and (source, self.dtype) not in _CASTS:
+        stored = source.is_storage or self.dtype.is_storage
+        if source is not self.dtype and stored and not source.is_floating | self.dtype.is_floating:
             raise DTypeError(
-                message("cast", f"no conversion to {self.dtype}", {"x": source}, "float or bool")
+                message(
+                    "cast",
+                    f"no conversion to {self.dtype}",
+                    {"x": source},
+                    "float32 or float64 between the two",
+                )
             )
         return (TensorType(inputs[0].shape, self.dtype),)
 

@@ -22,6 +22,14 @@ __all__ = ["Instruction", "interpret"]
 # the two there (by 700 units in the tail of gelu), so this only catches gross errors.
 FLOAT64_ULP = 1000.0
 
+# The smallest subnormal numbers.
+_LEAST = {
+    DType.float32: 2.0**-149,
+    DType.float64: 2.0**-1074,
+    DType.bfloat16: 2.0**-133,
+    DType.float16: 2.0**-24,
+}
+
 
 class Instruction(NamedTuple):
     """One function applied to registers; `dtype` is the result's."""
@@ -47,9 +55,31 @@ def _function(instruction: Instruction) -> tuple[Callable[..., Any], float]:
     if name == "select":
         return np.where, 0.0
     assert name == "cast", name
-    if instruction.dtype is DType.bool:
-        return lambda x: x != 0, 0.0
-    return lambda x: x.astype(np.float64), 0.5
+    return lambda x: _cast(x, instruction.dtype), 0.0 if instruction.dtype.is_integer else 0.5
+
+
+def _cast(x: Array, dtype: DType) -> Array:
+    """What a cast makes of float64 numbers, integers or truth values; floating ones as float64."""
+    if dtype is DType.bool:
+        return np.asarray(x != 0)
+    if dtype.is_integer and x.dtype.kind != "f":
+        return x.astype(dtype.numpy)
+    if dtype.is_integer:
+        wide = np.int64 if dtype is DType.int64 else np.int32
+        least = np.iinfo(wide).min
+        fits = (x >= least) & (x < -float(least))
+        whole = np.where(fits, x, 0).astype(wide)
+        return np.where(fits, whole, wide(least)).astype(dtype.numpy)
+    x = x.astype(np.float64)
+    if dtype is DType.float16:
+        return x.astype(np.float16).astype(np.float64)
+    if dtype is DType.bfloat16:
+        # Eight bits, of subnormal numbers fewer.
+        _, exponent = np.frexp(x)
+        last = np.maximum(exponent, -125) - 8
+        rounded = np.ldexp(np.rint(np.ldexp(x, -last)), last)
+        return np.where(np.abs(rounded) >= 2.0**128, np.copysign(np.inf, x), rounded)
+    return x
 
 
 def interpret(
@@ -62,7 +92,7 @@ def interpret(
     Each instruction adds its own rounding and passes its operands' errors on, as far as its value
     moves when one operand moves by its error; a comparison that an error can turn is off by one.
     """
-    values: list[Array] = [x.astype(np.float64) if x.dtype.kind == "f" else x for x in arrays]
+    values = [x if x.dtype.kind in "iub" else x.astype(np.float64) for x in arrays]
     errors = [np.zeros(()) for _ in arrays] if operand_errors is None else list(operand_errors)
     with np.errstate(all="ignore"):
         for instruction in code:
@@ -72,11 +102,9 @@ def interpret(
             if instruction.dtype is DType.float64 and ulp > 0.5:
                 ulp = FLOAT64_ULP
             error = 2.0 * ulp * unit(instruction.dtype) * np.abs(value)
-            if instruction.dtype.is_floating:
+            if instruction.dtype in _LEAST:
                 # Below the normal range the gap between numbers is constant.
-                error = np.maximum(
-                    error, ulp * np.finfo(instruction.dtype.numpy).smallest_subnormal
-                )
+                error = np.maximum(error, ulp * _LEAST[instruction.dtype])
             error = np.where(np.isfinite(error), error, 0.0)
             for position, arg in enumerate(instruction.args):
                 if np.any(errors[arg]):

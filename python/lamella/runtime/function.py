@@ -347,7 +347,7 @@ class _Call:
         arrays = [x for x in found if isinstance(x, np.ndarray)]
         scalars = [x for x in found if isinstance(x, np.floating)]
         for group in ([x for x in arrays if x.ndim], arrays, [] if arrays else scalars):
-            sizes = [x.dtype.itemsize for x in group if x.dtype.kind == "f"]
+            sizes = [x.dtype.itemsize for x in group if x.dtype.kind not in "iub"]
             if sizes:
                 return np.dtype(np.float64 if max(sizes) >= 8 else np.float32)
         return np.dtype(np.float32 if arrays else np.float64)

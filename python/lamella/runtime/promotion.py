@@ -19,7 +19,7 @@ from lamella.errors import DTypeError, message
 from lamella.ir.extent import Extent
 from lamella.ir.graph import Value
 from lamella.ir.reciprocal import Reciprocal
-from lamella.ir.types import Array, DType
+from lamella.ir.types import Array, DType, is_bfloat16
 from lamella.ops import base as ops
 from lamella.ops import composites
 from lamella.ops.elementwise import Cast
@@ -63,7 +63,7 @@ def place_values(trace: Trace, operands: Sequence[Any], arithmetic: bool) -> lis
 
 
 def place_constant(trace: Trace, array: Array | np.generic) -> Value:
-    """An array as a leaf; integers of every width become int64, float16 becomes float32.
+    """An array as a leaf; integers of every width become int64, storage types float32.
 
     An array of the user's is read where it lies, every other one is copied.
     """
@@ -71,7 +71,7 @@ def place_constant(trace: Trace, array: Array | np.generic) -> Value:
     turned = turned_back(array)
     storage = trace.storage_of(array if turned is None else turned)
     if storage is not None:
-        leaf = trace.parameter(storage)
+        leaf = trace.read(storage)
         return leaf if turned is None else composites.transpose(trace.place, leaf, -2, -1)
     dtype = array.dtype
     if dtype.kind in "iu":
@@ -80,7 +80,7 @@ def place_constant(trace: Trace, array: Array | np.generic) -> Value:
                 message("constant", "an integer that int64 does not hold", {"dtype": dtype})
             )
         return trace.constant(array, DType.int64)
-    if dtype.kind == "f" and dtype.itemsize == 2:
+    if is_bfloat16(dtype) or (dtype.kind == "f" and dtype.itemsize == 2):
         return trace.constant(array, DType.float32)
     return trace.constant(array, DType.of(dtype.newbyteorder("=")))
 

@@ -86,7 +86,8 @@ def trace(
                     shape = [freed.get((count, axis), n) for axis, n in enumerate(leaf.shape)]
                     leaf = TensorType(tuple(shape), leaf.dtype)
                 name = names[count] if count < len(names) else f"input{count}"
-                leaves[position] = Tensor(context.builder.input(leaf, name), context)
+                value = context.computed(context.builder.input(leaf, name))
+                leaves[position] = Tensor(value, context)
                 count += 1
         symbols, named = unflatten(structure, leaves)
         results, returned = flatten(body(*symbols, **named))
@@ -98,7 +99,8 @@ def trace(
 def _dtype_of_numbers(leaves: Sequence[Any]) -> DType:
     """float64 where all floating inputs are; else float32, as in torch."""
     found = {DType.of(x.dtype) for x in leaves if isinstance(x, np.ndarray | TensorType)}
-    return DType.float64 if found - {DType.int64, DType.bool} == {DType.float64} else DType.float32
+    floating = {dtype for dtype in found if dtype.is_floating or dtype.is_storage}
+    return DType.float64 if floating == {DType.float64} else DType.float32
 
 
 def _freed(leaves: Sequence[Any], free: Free) -> dict[tuple[int, int], Extent]:
@@ -313,6 +315,13 @@ def compile_call(
     return Compiled(traced, outputs, check, taken.settle(structured, stored=stored), free)
 
 
+def _example(array: Array, op: str, name: str) -> Array:
+    """An array as programs take it, a storage type as float32, which takes any floating one."""
+    ready = normalize(array, op=op, name=name)
+    stored = DType.of(ready.dtype).is_storage
+    return ready.astype(np.float32) if stored else ready
+
+
 class Session:
     """A function or module compiled for one signature: `session(*arrays)`.
 
@@ -331,7 +340,7 @@ class Session:
         self._name = getattr(body, "__name__", type(body).__name__)
         leaves, structure = flatten((tuple(args), dict(kwargs)))
         prepared = [
-            normalize(leaf, op=self._name, name=f"argument {number}")
+            _example(leaf, self._name, f"argument {number}")
             if isinstance(leaf, np.ndarray)
             else leaf
             for number, leaf in enumerate(leaves)

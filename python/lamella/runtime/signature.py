@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from lamella.errors import DTypeError, UnsupportedError, message
-from lamella.ir.types import Array, DType
+from lamella.ir.types import Array, DType, is_bfloat16
 
 __all__ = [
     "LEAF",
@@ -59,7 +59,12 @@ _CURES = {
     "c": "Pass the real and the imaginary part, x.real and x.imag",
     "O": "Convert with astype(np.float32)",
 }
-_READY = frozenset(member.numpy for member in DType)
+# Narrower integers become int64 on the way in.
+_READY = frozenset(
+    member.numpy
+    for member in DType
+    if member is not DType.bfloat16 and (member is DType.int64 or not member.is_integer)
+)
 
 
 def flatten(tree: Any) -> tuple[list[Any], Structure]:
@@ -118,7 +123,9 @@ def dtypes_of(structure: Structure) -> list[np.dtype[Any] | None]:
 
 def is_ready(array: Any) -> bool:
     """True for exact NumPy arrays that a program can read in place."""
-    if type(array) is not np.ndarray or array.dtype not in _READY:
+    if type(array) is not np.ndarray:
+        return False
+    if array.dtype not in _READY and not is_bfloat16(array.dtype):
         return False
     flags = array.flags
     return bool(flags.c_contiguous and flags.aligned and array.dtype.isnative)
@@ -163,32 +170,31 @@ def normalize(
 ) -> Array:
     """`value` as an array that a program can read in place; copied only where it has to be.
 
-    floating: where given, floating arrays of every width are cast to it; else float32 and float64
-    stay, float16 becomes float32 and wider ones raise DTypeError. Integers of every width become
-    int64.
+    floating: where given, floating arrays of every width are cast to it; else those of float32,
+    float64 and the storage types stay, and wider ones raise DTypeError. Integers of every width
+    become int64.
     """
-    if is_ready(value) and (floating is None or value.dtype.kind != "f"):
+    if is_ready(value) and (floating is None or value.dtype.kind in "ib"):
         ready: Array = value
         return ready
     array = as_array(value, op, name)
-    kind = array.dtype.kind
+    native = array.dtype.newbyteorder("=")
+    kind = "f" if is_bfloat16(array.dtype) else array.dtype.kind
     if kind in "iu":
         wanted: np.dtype[Any] = DType.int64.numpy
     elif kind == "b":
         wanted = DType.bool.numpy
     elif kind == "f" and floating is not None:
         wanted = floating.numpy
-    elif kind == "f" and array.dtype.itemsize == 2:
-        wanted = DType.float32.numpy
-    elif kind == "f" and array.dtype.itemsize in (4, 8) and array.dtype.newbyteorder("=") in _READY:
-        wanted = array.dtype.newbyteorder("=")
+    elif kind == "f" and (native in _READY or kind != array.dtype.kind):
+        wanted = native
     else:
         raise DTypeError(
             message(
                 op,
                 "element type is not computed with",
                 {name: array.dtype},
-                "float16, float32 or float64 (integers and bool for indices and masks)",
+                "float16, bfloat16, float32 or float64 (integers and bool for indices and masks)",
                 _CURES.get(kind, "") if hasattr(value, "astype") else "",
             )
         )

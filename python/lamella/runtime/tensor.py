@@ -211,7 +211,7 @@ class Operand(NumpyOperand):
         """The same values as another dtype; the device 'cpu' changes nothing."""
         if is_device("to", dtype):
             return self
-        return apply(Cast(DType.of(dtype)), self)
+        return apply(Cast(DType.computed("to", dtype)), self)
 
     def float(self) -> Tensor:
         return apply(Cast(DType.float32), self)

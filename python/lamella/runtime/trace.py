@@ -28,6 +28,7 @@ from lamella.errors import (
 from lamella.ir.graph import Constant, Graph, GraphBuilder, Parameter, Source, Value
 from lamella.ir.types import Array, DType, TensorType
 from lamella.ops.base import Op
+from lamella.ops.elementwise import Cast
 
 __all__ = ["Symbol", "Trace", "begin", "current", "current_trace", "scope", "user_line"]
 
@@ -46,13 +47,14 @@ class Symbol:
 
     def _value(self, trace: Trace) -> Value:
         """This symbol as a value of `trace`."""
-        return trace.parameter(cast(Source, self))
+        return trace.read(cast(Source, self))
 
     @property
     def _type(self) -> TensorType:
         """Shape and dtype; needs no trace."""
         array = cast(Source, self).memory
-        return TensorType(array.shape, DType.of(array.dtype))
+        dtype = DType.of(array.dtype)
+        return TensorType(array.shape, DType.float32 if dtype.is_storage else dtype)
 
 
 def _nothing(_array: Any) -> None:
@@ -111,6 +113,14 @@ class Trace:
     def parameter(self, source: Source) -> Parameter:
         """The leaf of a parameter or buffer."""
         return self.builder.parameter(source)
+
+    def read(self, source: Source) -> Value:
+        """The same as an operand: of a storage type as float32."""
+        return self.computed(self.parameter(source))
+
+    def computed(self, value: Value) -> Value:
+        """A value as one that is computed with: of a storage type as float32."""
+        return self.place(Cast(DType.float32), value) if value.dtype.is_storage else value
 
     def update(self, source: Source, value: Value | Symbol) -> None:
         """After each run, `value` becomes the content of `source` (running statistics)."""
