@@ -7,6 +7,7 @@
 set(LAMELLA_ISA_SOURCES
     cpp/kernels/instantiate.cpp
     cpp/kernels/instantiate_cast.cpp
+    cpp/kernels/instantiate_integer.cpp
     cpp/kernels/instantiate_elementwise.cpp
     cpp/kernels/instantiate_rows.cpp
     cpp/kernels/instantiate_gemm.cpp

@@ -69,7 +69,11 @@ def cast(source: str, target: str, shape: tuple[int, ...]) -> _core.Program:
 def reduce(
     kind: str, dtype: str, outer: int, size: int, inner: int, correction: float = 1.0
 ) -> _core.Program:
-    result = "int64" if kind.startswith("arg") else dtype
+    result = dtype
+    if kind.startswith("arg") or (kind in ("sum", "prod") and not dtype.startswith("float")):
+        result = "int64"
+    elif kind in ("any", "all"):
+        result = "bool"
     builder = _core.ProgramBuilder(
         inputs=[(dtype, (outer, size, inner))], outputs=[(result, (outer, inner))]
     )

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two and three operands: arithmetic, comparison, selection, truth values.
+// Two and three operands of floating types: arithmetic, comparison, selection.
 //
 // A step of 0 stands for one value used for all. Each functor maps two vectors to a vector or a
 // mask; functions that only the C library has go lane by lane through the same loop.
@@ -314,44 +314,6 @@ void joined(const T* const* x, const ptrdiff_t* step, T* y, size_t n) {
       v[k] = count == kLanes || step[k] == 0 ? Vec<T>::load(at) : Vec<T>::load_partial(at, count);
     }
     count == kLanes ? F::value(v).store(y + i) : F::value(v).store_partial(y + i, count);
-  }
-}
-
-// ---- truth values
-struct And {
-  [[gnu::always_inline]] static bool of(bool a, bool b) { return a & b; }
-};
-struct Or {
-  [[gnu::always_inline]] static bool of(bool a, bool b) { return a | b; }
-};
-struct Xor {
-  [[gnu::always_inline]] static bool of(bool a, bool b) { return a ^ b; }
-};
-struct Not {
-  [[gnu::always_inline]] static bool of(bool a, bool) { return !a; }
-};
-
-template <class F>
-void logical(const std::uint8_t* a, ptrdiff_t a_step, const std::uint8_t* b, ptrdiff_t b_step,
-             std::uint8_t* y, size_t n) {
-  if (a_step == 1 && b_step == 1) {
-    for (size_t i = 0; i < n; ++i) y[i] = F::of(a[i] != 0, b[i] != 0);
-    return;
-  }
-  for (size_t i = 0; i < n; ++i, a += a_step, b += b_step) y[i] = F::of(*a != 0, *b != 0);
-}
-
-// logical_not never touches b, which may be null.
-inline void logical_not(const std::uint8_t* a, ptrdiff_t a_step, const std::uint8_t*, ptrdiff_t,
-                        std::uint8_t* y, size_t n) {
-  for (size_t i = 0; i < n; ++i, a += a_step) y[i] = *a == 0;
-}
-
-inline void choose_truth(const std::uint8_t* condition, ptrdiff_t condition_step,
-                         const std::uint8_t* a, ptrdiff_t a_step, const std::uint8_t* b,
-                         ptrdiff_t b_step, std::uint8_t* y, size_t n) {
-  for (size_t i = 0; i < n; ++i, condition += condition_step, a += a_step, b += b_step) {
-    y[i] = *condition != 0 ? *a : *b;
   }
 }
 

@@ -108,8 +108,9 @@ template <class To, class From>
 
 template <class From, class To>
 void cast(const void* from, void* to, size_t n) {
-  const From* __restrict x = static_cast<const From*>(from);
-  To* __restrict y = static_cast<To*>(to);
+  const From* const x = static_cast<const From*>(from);
+  To* const y = static_cast<To*>(to);
+#pragma GCC ivdep  // y may be exactly x, where the types have one size
   for (size_t i = 0; i < n; ++i) y[i] = converted<To>(x[i]);
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The element types: one list, from which everything else that names them is made or checked.
 //
-// A row is (tag, C++ type, NumPy's name, class). Floating types, integers and truth values are
+// A row is (tag, C++ type, NumPy's name, class); the list has a part for each class. Floating types, integers and truth values are
 // computed with; storage types only lie in memory and are cast. The C++ types differ from each
 // other, so that templates tell them apart. Data only: kernels and the rest include it.
 #pragma once
@@ -22,16 +22,21 @@ struct Float16 {
 enum class ElementClass : std::uint8_t { floating, integer, truth, storage };
 
 // clang-format off
-#define LAMELLA_ELEMENTS(row)                          \
+#define LAMELLA_FLOATING(row)                          \
   row(f32,     float,         "float32",  floating)    \
-  row(f64,     double,        "float64",  floating)    \
+  row(f64,     double,        "float64",  floating)
+#define LAMELLA_INTEGERS(row)                          \
   row(i64,     std::int64_t,  "int64",    integer)     \
   row(i32,     std::int32_t,  "int32",    integer)     \
   row(u8,      std::uint8_t,  "uint8",    integer)     \
-  row(i8,      std::int8_t,   "int8",     integer)     \
-  row(boolean, Truth,         "bool",     truth)       \
+  row(i8,      std::int8_t,   "int8",     integer)
+#define LAMELLA_TRUTH(row)                             \
+  row(boolean, Truth,         "bool",     truth)
+#define LAMELLA_STORAGE(row)                           \
   row(bf16,    Bfloat16,      "bfloat16", storage)     \
   row(f16,     Float16,       "float16",  storage)
+#define LAMELLA_ELEMENTS(row) \
+  LAMELLA_FLOATING(row) LAMELLA_INTEGERS(row) LAMELLA_TRUTH(row) LAMELLA_STORAGE(row)
 // clang-format on
 
 #define LAMELLA_TAG(tag, Type, name, kind) tag,

@@ -14,7 +14,15 @@ namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {
 extern const ElementwiseKernels<float> kElementwiseF32;
 extern const ElementwiseKernels<double> kElementwiseF64;
 extern const CastKernels kCastTable;
-extern const TruthKernels kTruth;
+extern const RandomKernels<float> kRandomF32;
+extern const RandomKernels<double> kRandomF64;
+
+#define LAMELLA_EXTERN(tag, Type, name, kind)               \
+  extern const ElementwiseKernels<Type> kElementwise_##tag; \
+  extern const IntegerRowKernels<Type> kRows_##tag;
+LAMELLA_INTEGERS(LAMELLA_EXTERN)
+LAMELLA_TRUTH(LAMELLA_EXTERN)
+#undef LAMELLA_EXTERN
 
 extern const RowKernels<float> kRowsF32;
 extern const RowKernels<double> kRowsF64;

@@ -66,14 +66,6 @@ constexpr Entry<JoinedFn<T>> kJoinedEntries[] = {
     joined_entry<T, Choice<GreaterEqual>>("select_ge"),
 };
 
-constexpr double kTwoTruths = Nanoseconds(0.03, 0.03, 0.03).here();
-constexpr Entry<LogicalFn> kLogicalEntries[] = {
-    {"logical_and", 0, kTwoTruths, logical<And>},
-    {"logical_or", 0, kTwoTruths, logical<Or>},
-    {"logical_xor", 0, kTwoTruths, logical<Xor>},
-    {"logical_not", 0, Nanoseconds(0.28, 0.28, 0.28).here(), logical_not},
-};
-
 template <class Fn, size_t N>
 constexpr Family<Fn> family_of(const Entry<Fn> (&entries)[N]) {
   return {entries, N};
@@ -86,15 +78,16 @@ constexpr ElementwiseKernels<T> kElementwise = {
     .compare = family_of(kCompareEntries<T>),
     .select = {"select", 0, cost<T>({0.44, 0.11, 0.11}, {0.54, 0.22, 0.22}), choose<T>},
     .joined = family_of(kJoinedEntries<T>),
+};
+
+template <class T>
+constexpr RandomKernels<T> kRandom = {
     .dropout = {"dropout", 0, cost<T>({3.4, 0.91, 0.45}, {3.4, 1.0, 0.55}), dropout<T>},
 };
 
 constinit const ElementwiseKernels<float> kElementwiseF32 = kElementwise<float>;
 constinit const ElementwiseKernels<double> kElementwiseF64 = kElementwise<double>;
-
-constinit const TruthKernels kTruth = {
-    .logical = family_of(kLogicalEntries),
-    .select = {"select", 0, Nanoseconds(0.54, 0.54, 0.54).here(), choose_truth},
-};
+constinit const RandomKernels<float> kRandomF32 = kRandom<float>;
+constinit const RandomKernels<double> kRandomF64 = kRandom<double>;
 
 }  // namespace lamella::kernels::LAMELLA_ISA_NAMESPACE

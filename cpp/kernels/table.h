@@ -62,6 +62,10 @@ using ReduceRowsFn = void (*)(const T* x, ptrdiff_t row_step, size_t rows, size_
 template <class T>
 using ReduceColumnsFn = void (*)(const T* x, ptrdiff_t row_step, size_t rows, size_t cols, T* y);
 
+// The same with results of another type (rows as ReduceRowsFn, columns as ReduceColumnsFn).
+template <class T, class R>
+using FoldFn = void (*)(const T* x, ptrdiff_t row_step, size_t rows, size_t cols, R* y);
+
 // Row index of the first largest (smallest) element, NaN counting as both.
 template <class T>
 using ArgReduceFn = void (*)(const T* x, ptrdiff_t row_step, size_t rows, size_t cols,
@@ -178,6 +182,10 @@ struct ElementwiseKernels {
   Family<CompareFn<T>> compare;
   Entry<SelectFn<T>> select;
   Family<JoinedFn<T>> joined;
+};
+
+template <class T>
+struct RandomKernels {
   Entry<DropoutFn<T>> dropout;
 };
 
@@ -198,27 +206,41 @@ struct OptimizerKernels {
   Family<UpdateFn<T>> update;
 };
 
+// Reductions of integers and truth values, by the type of their results.
+template <class T, class R>
+struct FoldKernels {
+  Family<FoldFn<T, R>> rows;
+  Family<FoldFn<T, R>> columns;
+};
+template <class T>
+struct IntegerRowKernels {
+  FoldKernels<T, std::int64_t> wide;   // sum prod
+  FoldKernels<T, T> same;              // max min
+  FoldKernels<T, std::uint8_t> truth;  // any all
+  Family<ArgReduceFn<T>> arg_reduce;   // argmax argmin
+};
+
+// Of floating types.
 template <class T>
 struct TypedKernels {
   const ElementwiseKernels<T>* elementwise;
+  const RandomKernels<T>* random;
   const RowKernels<T>* rows;
   const GemmKernels<T>* gemm;
   const OptimizerKernels<T>* optimizer;
+};
+
+// Of integers and truth values.
+template <class T>
+struct IntegerKernels {
+  const ElementwiseKernels<T>* elementwise;
+  const IntegerRowKernels<T>* rows;
 };
 
 // By the numbers of the elements in their list. There is none (fn is null) from a type to itself, and
 // between a storage type and another than a floating one.
 struct CastKernels {
   Entry<CastFn> entries[kElementCount][kElementCount];
-};
-
-// Truth values (0 or 1): logical_and, logical_or, logical_xor; logical_not reads `a` only.
-using LogicalFn = void (*)(const std::uint8_t* a, ptrdiff_t a_step, const std::uint8_t* b,
-                           ptrdiff_t b_step, std::uint8_t* y, size_t n);
-
-struct TruthKernels {
-  Family<LogicalFn> logical;
-  Entry<SelectFn<std::uint8_t>> select;  // of any type of one byte
 };
 
 // Loops to be timed, for the limits that a speed is compared with (limits.h). Memory is walked
@@ -237,10 +259,14 @@ struct KernelTable {
   const char* isa;
   size_t vector_bytes;
   bool fused_multiply_add;
-  TypedKernels<float> f32;
-  TypedKernels<double> f64;
+#define LAMELLA_MEMBER(tag, Type, name, kind) TypedKernels<Type> tag;
+  LAMELLA_FLOATING(LAMELLA_MEMBER)
+#undef LAMELLA_MEMBER
+#define LAMELLA_MEMBER(tag, Type, name, kind) IntegerKernels<Type> tag;
+  LAMELLA_INTEGERS(LAMELLA_MEMBER)
+  LAMELLA_TRUTH(LAMELLA_MEMBER)
+#undef LAMELLA_MEMBER
   const CastKernels* cast;
-  const TruthKernels* truth;
   const LimitKernels* limits;
 };
 

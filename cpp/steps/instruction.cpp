@@ -56,13 +56,6 @@ void call_joined(const Operation& op, std::byte* const* at, std::size_t n) {
   reinterpret_cast<kernels::JoinedFn<T>>(op.kernel)(x, op.steps, result<T>(op, at), n);
 }
 
-void call_logical(const Operation& op, std::byte* const* at, std::size_t n) {
-  const std::size_t second = op.arg_count - 1;  // logical_not has one argument, passed twice
-  reinterpret_cast<kernels::LogicalFn>(op.kernel)(
-      arg<std::uint8_t>(op, at, 0), op.steps[0], arg<std::uint8_t>(op, at, second),
-      op.steps[second], result<std::uint8_t>(op, at), n);
-}
-
 void call_cast(const Operation& op, std::byte* const* at, std::size_t n) {
   reinterpret_cast<kernels::CastFn>(op.kernel)(at[op.args[0]], at[op.result], n);
 }
@@ -130,27 +123,13 @@ bool find_same_type(const kernels::ElementwiseKernels<T>& family, const Instruct
     bind(op, *joined);
     return true;
   }
-  return false;
-}
-
-// Moves elements without looking at them: what has the size of another type takes its kernel.
-void find_select(const kernels::KernelTable& table, const Instruction& instruction,
-                 const std::vector<DType>& arg_types, Operation& op) {
-  const DType type = instruction.dtype;
-  expect_args(instruction, arg_types, {DType::boolean, type, type});
-  op.broadcasts = true;
-  if (item_bytes(type) == sizeof(double)) {
-    op.invoke = call_select<double>;
-    bind(op, table.f64.elementwise->select);
-  } else if (item_bytes(type) == sizeof(float)) {
-    op.invoke = call_select<float>;
-    bind(op, table.f32.elementwise->select);
-  } else if (item_bytes(type) == 1) {
-    op.invoke = call_select<std::uint8_t>;
-    bind(op, table.truth->select);
-  } else {
-    reject(instruction, arg_types, "a type that is computed with");
+  if (instruction.op == "select") {
+    expect_args(instruction, arg_types, {DType::boolean, type, type});
+    op.invoke = call_select<T>;
+    bind(op, family.select);
+    return true;
   }
+  return false;
 }
 
 template <class T>
@@ -163,20 +142,6 @@ bool find_compare(const kernels::ElementwiseKernels<T>& family, const Instructio
   op.invoke = call_compare<T>;
   bind(op, *compare);
   return true;
-}
-
-// Families of truth values; logical_not has one argument.
-bool find_truth(const kernels::TruthKernels& family, const Instruction& instruction,
-                const std::vector<DType>& arg_types, Operation& op) {
-  op.broadcasts = true;
-  if (const auto* logical = find_kernel(family.logical, instruction.op)) {
-    const std::size_t count = instruction.op == "logical_not" ? 1 : 2;
-    expect_args(instruction, arg_types, std::vector<DType>(count, DType::boolean));
-    op.invoke = call_logical;
-    bind(op, *logical);
-    return true;
-  }
-  return false;
 }
 
 void find_cast(const kernels::CastKernels& casts, const Instruction& instruction,
@@ -196,20 +161,16 @@ void find_cast(const kernels::CastKernels& casts, const Instruction& instruction
 bool find_by_type(const kernels::KernelTable& table, const Instruction& instruction,
                   const std::vector<DType>& arg_types, Operation& op) {
   const DType type = instruction.dtype;
-  if (type == DType::f32) {
-    return find_same_type(*table.f32.elementwise, instruction, arg_types, op);
-  }
-  if (type == DType::f64) {
-    return find_same_type(*table.f64.elementwise, instruction, arg_types, op);
-  }
-  if (type != DType::boolean) return false;
-  if (arg_types[0] == DType::f32) {
-    return find_compare(*table.f32.elementwise, instruction, arg_types, op);
-  }
-  if (arg_types[0] == DType::f64) {
-    return find_compare(*table.f64.elementwise, instruction, arg_types, op);
-  }
-  return find_truth(*table.truth, instruction, arg_types, op);
+  if (is_storage(type) || is_storage(arg_types[0])) return false;
+  const bool found = with_type(type, "elementwise", [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    return find_same_type<T>(*typed_kernels<T>(table).elementwise, instruction, arg_types, op);
+  });
+  if (found || type != DType::boolean) return found;
+  return with_type(arg_types[0], "elementwise", [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    return find_compare<T>(*typed_kernels<T>(table).elementwise, instruction, arg_types, op);
+  });
 }
 
 // What instructions are joined with: the one that made a register, where it is read once only.
@@ -310,8 +271,6 @@ Operation find_operation(const kernels::KernelTable& table, const Instruction& i
   op.arg_count = arg_types.size();
   if (instruction.op == "cast") {
     find_cast(*table.cast, instruction, arg_types, op);
-  } else if (instruction.op == "select") {
-    find_select(table, instruction, arg_types, op);
   } else if (!find_by_type(table, instruction, arg_types, op)) {
     reject(instruction, arg_types, "a name and types that some kernel family has");
   }

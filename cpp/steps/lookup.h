@@ -31,8 +31,13 @@ const kernels::Entry<Fn>& require_kernel(const kernels::Family<Fn>& family, std:
 // The kernels of one element type.
 template <class T>
 const auto& typed_kernels(const kernels::KernelTable& table) {
-  if constexpr (std::is_same_v<T, float>) return table.f32;
-  if constexpr (std::is_same_v<T, double>) return table.f64;
+#define LAMELLA_MEMBER_OF(tag, Type, name, kind)                                      \
+  if constexpr (std::is_same_v<T, kernels::ElementType<kernels::Element::tag>::type>) \
+    return (table.tag);
+  LAMELLA_FLOATING(LAMELLA_MEMBER_OF)
+  LAMELLA_INTEGERS(LAMELLA_MEMBER_OF)
+  LAMELLA_TRUTH(LAMELLA_MEMBER_OF)
+#undef LAMELLA_MEMBER_OF
 }
 
 }  // namespace lamella::steps

@@ -28,7 +28,7 @@ class Dropout final : public Step {
         // p is rounded to a multiple of 2^-32; 1 itself is no threshold and handled apart.
         threshold_(static_cast<std::uint32_t>(std::min(spec.p * 0x1p32, 0x1p32 - 1))),
         scale_(static_cast<T>(1.0 / (1.0 - spec.p))),
-        kernel_(typed_kernels<T>(table).elementwise->dropout) {
+        kernel_(typed_kernels<T>(table).random->dropout) {
     base::checked_mul(spec.count, sizeof(T));
   }
 

@@ -55,11 +55,11 @@ std::unique_ptr<Step> make_rows(const ReduceSpec& spec, const ReduceSpec::Slots&
 }
 
 // One result per column of each (size, inner) matrix. The unit of work is a tile of columns.
-template <class T>
+template <class T, class Result>
 class ReduceColumns final : public Step {
  public:
   ReduceColumns(const ReduceSpec& spec, const ReduceSpec::Slots& slots,
-                const kernels::Entry<kernels::ReduceColumnsFn<T>>& entry)
+                const kernels::Entry<kernels::FoldFn<T, Result>>& entry)
       : spec_(spec),
         slots_(slots),
         kernel_(entry.fn),
@@ -76,7 +76,7 @@ class ReduceColumns final : public Step {
       const std::size_t column = tile * kColumnGrain;
       const std::size_t columns = std::min(tiles * kColumnGrain, spec_.inner - column);
       kernel_(frame.at<T>(slots_.x) + outer * spec_.size * spec_.inner + column, step, spec_.size,
-              columns, frame.at<T>(slots_.y) + outer * spec_.inner + column);
+              columns, frame.at<Result>(slots_.y) + outer * spec_.inner + column);
       unit += tiles;
     }
   }
@@ -87,12 +87,24 @@ class ReduceColumns final : public Step {
  private:
   ReduceSpec spec_;
   ReduceSpec::Slots slots_;
-  kernels::ReduceColumnsFn<T> kernel_;
+  kernels::FoldFn<T, Result> kernel_;
   std::size_t tiles_, grain_;
   double cost_;
 };
 
 bool is_arg(const std::string& kind) { return kind == "argmax" || kind == "argmin"; }
+
+DType result_type(const ReduceSpec& spec) {
+  if (is_arg(spec.kind)) return DType::i64;
+  if (is_floating(spec.dtype)) return spec.dtype;
+  if (spec.kind == "any" || spec.kind == "all") return DType::boolean;
+  return spec.kind == "max" || spec.kind == "min" ? spec.dtype : DType::i64;
+}
+
+[[noreturn]] void refuse_columns(const ReduceSpec& spec) {
+  throw std::invalid_argument("reduce: '" + spec.kind +
+                              "' has no columns form; got inner=" + std::to_string(spec.inner));
+}
 
 // Variance and its root are rows kernels with one number more.
 template <class T>
@@ -106,24 +118,48 @@ std::unique_ptr<Step> make_spread(const ReduceSpec& spec, const ReduceSpec::Slot
 }
 
 template <class T>
-std::unique_ptr<Step> make_typed(const kernels::KernelTable& table, const ReduceSpec& spec,
-                                 const ReduceSpec::Slots& slots) {
+std::unique_ptr<Step> make_floating(const kernels::KernelTable& table, const ReduceSpec& spec,
+                                    const ReduceSpec::Slots& slots) {
   const kernels::RowKernels<T>& kernels = *typed_kernels<T>(table).rows;
   const auto* spread = find_kernel(kernels.spread, spec.kind);
   const auto* arg = find_kernel(kernels.arg_reduce, spec.kind);
   if (spec.columns || spec.inner != 1) {
     if (const auto* columns = find_kernel(kernels.reduce_columns, spec.kind)) {
-      return std::make_unique<ReduceColumns<T>>(spec, slots, *columns);
+      return std::make_unique<ReduceColumns<T, T>>(spec, slots, *columns);
     }
     if (spread != nullptr || arg != nullptr || find_kernel(kernels.reduce_rows, spec.kind)) {
-      throw std::invalid_argument("reduce: '" + spec.kind +
-                                  "' has no columns form; got inner=" + std::to_string(spec.inner));
+      refuse_columns(spec);
     }
   }
   if (spread != nullptr) return make_spread<T>(spec, slots, *spread);
   if (arg != nullptr) return make_rows<T, std::int64_t>(spec, slots, arg->fn, arg->cost);
   const auto& rows = require_kernel(kernels.reduce_rows, spec.kind, "reduce");
   return make_rows<T, T>(spec, slots, rows.fn, rows.cost);
+}
+
+// The kind among those with results of type R; null where it is none of them.
+template <class T, class R>
+std::unique_ptr<Step> find_fold(const kernels::FoldKernels<T, R>& kernels, const ReduceSpec& spec,
+                                const ReduceSpec::Slots& slots) {
+  if (spec.columns || spec.inner != 1) {
+    const auto* columns = find_kernel(kernels.columns, spec.kind);
+    if (columns == nullptr) return nullptr;
+    return std::make_unique<ReduceColumns<T, R>>(spec, slots, *columns);
+  }
+  const auto* rows = find_kernel(kernels.rows, spec.kind);
+  return rows == nullptr ? nullptr : make_rows<T, R>(spec, slots, rows->fn, rows->cost);
+}
+
+template <class T>
+std::unique_ptr<Step> make_integer(const kernels::KernelTable& table, const ReduceSpec& spec,
+                                   const ReduceSpec::Slots& slots) {
+  const kernels::IntegerRowKernels<T>& kernels = *typed_kernels<T>(table).rows;
+  if (auto step = find_fold(kernels.wide, spec, slots)) return step;
+  if (auto step = find_fold(kernels.same, spec, slots)) return step;
+  if (auto step = find_fold(kernels.truth, spec, slots)) return step;
+  const auto& arg = require_kernel(kernels.arg_reduce, spec.kind, "reduce");
+  if (spec.columns || spec.inner != 1) refuse_columns(spec);
+  return make_rows<T, std::int64_t>(spec, slots, arg.fn, arg.cost);
 }
 
 }  // namespace
@@ -136,14 +172,19 @@ std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const ReduceS
   if (spec.size == 0 && !has_identity) {
     throw std::invalid_argument("reduce: '" + spec.kind + "' of no elements has no value");
   }
-  return with_floating(spec.dtype, "reduce", [&](auto tag) {
-    return make_typed<typename decltype(tag)::type>(table, spec, slots);
+  return with_type(spec.dtype, "reduce", [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    if constexpr (kernels::kClassOf<T> == kernels::ElementClass::floating) {
+      return make_floating<T>(table, spec, slots);
+    } else {
+      return make_integer<T>(table, spec, slots);
+    }
   });
 }
 
 void arrays(const ReduceSpec& spec, const ReduceSpec::Slots& slots, ArrayList& list) {
   const std::size_t results = base::checked_mul(spec.outer, spec.inner);
-  const DType result = is_arg(spec.kind) ? DType::i64 : spec.dtype;
+  const DType result = result_type(spec);
   list = {contiguous(slots.x, base::checked_mul(results, spec.size), item_bytes(spec.dtype)),
           contiguous(slots.y, results, item_bytes(result), Use::written)};
 }

@@ -21,8 +21,10 @@ namespace lamella::steps {
 struct ReduceSpec {
   static constexpr const char* kKind = "ReduceSpec";
 
-  std::string kind;          // sum mean max min prod logsumexp var std argmax argmin
-  DType dtype = DType::f32;  // of x: float32 or float64
+  // sum mean max min prod logsumexp norm var std argmax argmin; of integers and truth values sum prod
+  // max min argmax argmin any all
+  std::string kind;
+  DType dtype = DType::f32;  // of x
   std::size_t outer = 0, size = 0, inner = 0;
   bool columns = false;     // with inner > 1 always
   double correction = 1.0;  // var divides by size - correction, or by 0 if that is negative
@@ -39,7 +41,9 @@ struct ReduceSpec {
 
   struct Slots {
     Slot x;  // (outer, size, inner)
-    Slot y;  // (outer, inner), of x's type; int64 for argmax and argmin
+    // (outer, inner), of x's type; int64 for argmax and argmin, and for sum and prod of integers and
+    // truth values; bool for any and all.
+    Slot y;
 
     auto fields() { return std::array{field("x", x), field("y", y)}; }
   };

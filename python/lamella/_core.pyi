@@ -46,6 +46,7 @@ __all__: list[str] = [
     "dtypes",
     "fail_allocation",
     "guard_bytes",
+    "integer_names",
     "isa",
     "isas",
     "logical_names",
@@ -721,6 +722,11 @@ def fail_allocation(n: int) -> None:
 def guard_bytes() -> int:
     """
     Width of the guard zones around planned arrays, 0 when they are off.
+    """
+
+def integer_names() -> dict[str, list[str]]:
+    """
+    Kernels on integers, by their family.
     """
 
 def isa() -> str:

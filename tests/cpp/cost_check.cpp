@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "dispatch/cpu.h"
@@ -146,8 +147,9 @@ void elementwise(Report& report, const char* type, const TypedKernels<T>& kernel
       entry.fn(is_three ? three : four, is_three ? steps3 : steps4, y.data(), kElements);
     });
   });
-  report.line(family.dropout, type,
-              [&] { family.dropout.fn(a.data(), y.data(), kElements, 0, 1, 2, 1u << 30, T(2)); });
+  report.line(kernels.random->dropout, type, [&] {
+    kernels.random->dropout.fn(a.data(), y.data(), kElements, 0, 1, 2, 1u << 30, T(2));
+  });
 }
 
 template <class T>
@@ -203,15 +205,41 @@ void updates(Report& report, const char* type, const TypedKernels<T>& kernels) {
   });
 }
 
-void truths(Report& report, const lamella::kernels::KernelTable& table) {
-  const std::vector<std::uint8_t> a(kElements, 1), b(kElements, 0);
-  std::vector<std::uint8_t> y(kElements);
-  each(table.truth->logical, [&](const auto& entry) {
-    report.line(entry, "bool", [&] { entry.fn(a.data(), 1, b.data(), 1, y.data(), kElements); });
+// Integers and truth values: small numbers, which divisions do not take long for.
+template <class T>
+void integers(Report& report, const char* type,
+              const lamella::kernels::IntegerKernels<T>& kernels) {
+  std::vector<T> a(kElements), b(kElements), y(kElements);
+  std::vector<std::uint8_t> truth(kElements);
+  for (std::size_t i = 0; i < kElements; ++i) {
+    const bool is_truth = std::is_same_v<T, lamella::kernels::Truth>;
+    a[i] = static_cast<T>(is_truth ? i % 3 % 2 : i * 7 % 100);
+    b[i] = static_cast<T>(is_truth ? i % 2 : 1 + i % 7);
+    truth[i] = i % 3 == 1;
+  }
+  const auto& family = *kernels.elementwise;
+  each(family.unary, [&](const auto& entry) {
+    report.line(entry, type, [&] { entry.fn(a.data(), y.data(), kElements, nullptr); });
   });
-  report.line(table.truth->select, "bool", [&] {
-    table.truth->select.fn(a.data(), 1, b.data(), 1, b.data(), 1, y.data(), kElements);
+  each(family.binary, [&](const auto& entry) {
+    report.line(entry, type, [&] { entry.fn(a.data(), 1, b.data(), 1, y.data(), kElements); });
   });
+  each(family.compare, [&](const auto& entry) {
+    std::vector<std::uint8_t> result(kElements);
+    report.line(entry, type, [&] { entry.fn(a.data(), 1, b.data(), 1, result.data(), kElements); });
+  });
+  report.line(family.select, type, [&] {
+    family.select.fn(truth.data(), 1, a.data(), 1, b.data(), 1, y.data(), kElements);
+  });
+  const auto fold = [&]<class R>(const Entry<lamella::kernels::FoldFn<T, R>>& entry) {
+    std::vector<R> results(kColumns);
+    report.line(entry, type, [&] { entry.fn(a.data(), kStep, kRows, kColumns, results.data()); });
+  };
+  const auto& rows = *kernels.rows;
+  each(rows.wide.rows, fold), each(rows.wide.columns, fold);
+  each(rows.same.rows, fold), each(rows.same.columns, fold);
+  each(rows.truth.rows, fold), each(rows.truth.columns, fold);
+  each(rows.arg_reduce, fold);
 }
 
 // Of zeros, which every type has in the same bits.
@@ -258,7 +286,10 @@ int main(int count, char** arguments) {
     any = true;
     typed(report, "float32", isa.table->f32);
     typed(report, "float64", isa.table->f64);
-    truths(report, *isa.table);
+#define LAMELLA_LINE(tag, Type, name, kind) integers(report, name, isa.table->tag);
+    LAMELLA_INTEGERS(LAMELLA_LINE)
+    LAMELLA_TRUTH(LAMELLA_LINE)
+#undef LAMELLA_LINE
     casts(report, *isa.table);
   }
   return any && report.good ? 0 : 1;

@@ -219,6 +219,36 @@ def cast_runs(dtype: str) -> Iterator[Run]:
             yield f"cast {dtype} {other} n={n}", programs.cast(dtype, other.name, (n,)), [x]
 
 
+def integer_runs(dtype: str) -> Iterator[Run]:
+    """Arithmetic, bits, comparison and selection of integers or truth values, and reductions."""
+    truth = dtype == "bool"
+    names = _core.integer_names()
+    binary = _core.logical_names()[1:] if truth else names["binary"]
+    tables = [(name, dtype) for name in binary] + [(name, "bool") for name in names["compare"]]
+    for n in (*range(10), 15, 16, 17, 31, 32, 33, 63, 64, 65):
+        x, ones = (np.arange(n) % 5).astype(dtype), np.ones(1, dtype)
+        for name, result in tables:
+            for a, b in ((x, x[::-1].copy()), (x, ones), (ones, x)):
+                program = programs.binary(name, dtype, a.shape, b.shape, result)
+                yield f"{name} {dtype} {a.shape} {b.shape}", program, [a, b]
+        for name in ["logical_not"] if truth else names["unary"]:
+            yield f"{name} {dtype} n={n}", programs.unary(name, dtype, (n,)), [x]
+        yield f"select {dtype} n={n}", programs.select(dtype, (n,)), [np.arange(n) % 3 == 1, x, x]
+        if n == 0:
+            continue
+        for kind in ("sum", "prod", "max", "min", "any", "all", "argmax", "argmin"):
+            for outer, size, inner in ((3, n, 1), (2, 3, n)):
+                if inner > 1 and kind.startswith("arg"):
+                    continue
+                table = (np.arange(outer * size * inner) % 7).astype(dtype)
+                program = programs.reduce(kind, dtype, outer, size, inner)
+                yield (
+                    f"{kind} {dtype} {(outer, size, inner)}",
+                    program,
+                    [table.reshape(outer, size, inner)],
+                )
+
+
 FLOATS = ("float32", "float64")
 # What runs, and on which types.
 FAMILIES = {
@@ -226,6 +256,7 @@ FAMILIES = {
     "binary": (binary_runs, FLOATS),
     "cast": (cast_runs, tuple(dtype.name for dtype in DType)),
     "chain": (chain_runs, FLOATS),
+    "integer": (integer_runs, ("int64", "int32", "uint8", "int8", "bool")),
     "reduce": (reduce_runs, FLOATS),
     "rows": (rows_runs, FLOATS),
     "loss": (loss_runs, FLOATS),

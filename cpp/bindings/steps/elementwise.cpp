@@ -2,6 +2,7 @@
 // Specs of elementwise chains for Python, and the names of their kernels.
 #include "steps/elementwise.h"
 
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -38,7 +39,23 @@ std::vector<std::string> compare_names() {
   return names_of(dispatch::selected().f32.elementwise->compare);
 }
 
-std::vector<std::string> logical_names() { return names_of(dispatch::selected().truth->logical); }
+// Of integers, by their families.
+std::map<std::string, std::vector<std::string>> integer_names() {
+  const auto& kernels = dispatch::selected().i64;
+  return {{"unary", names_of(kernels.elementwise->unary)},
+          {"binary", names_of(kernels.elementwise->binary)},
+          {"compare", names_of(kernels.elementwise->compare)}};
+}
+
+// Of truth values.
+std::vector<std::string> logical_names() {
+  const auto& kernels = *dispatch::selected().boolean.elementwise;
+  std::vector<std::string> names = names_of(kernels.unary);
+  for (std::string& name : names_of(kernels.binary)) {
+    if (name.starts_with("logical_")) names.push_back(std::move(name));
+  }
+  return names;
+}
 
 }  // namespace
 
@@ -51,6 +68,7 @@ void register_elementwise(SpecRegister& to) {
   to.module.def("unary_names", &unary_names, "Unary kernels and how many parameters each takes.");
   to.module.def("binary_names", &binary_names, "Binary kernels.");
   to.module.def("compare_names", &compare_names, "Comparisons.");
+  to.module.def("integer_names", &integer_names, "Kernels on integers, by their family.");
   to.module.def("logical_names", &logical_names, "Kernels on truth values.");
 }
 
