@@ -224,6 +224,13 @@ def dropout(dtype: str, count: int, p: float, stream: int = 0) -> _core.Program:
     return builder.build()
 
 
+def draw(dtype: str, count: int, name: str, stream: int = 0) -> _core.Program:
+    builder = _core.ProgramBuilder(inputs=[], outputs=[(dtype, (count,))])
+    spec = _core.DrawSpec(name=name, dtype=dtype, count=count, stream=stream)
+    builder.add(spec, y=builder.output(0))
+    return builder.build()
+
+
 # Optimisers' updates and how many arrays of state each has.
 UPDATES = {
     "sgd": 0,

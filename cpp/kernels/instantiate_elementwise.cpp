@@ -66,6 +66,12 @@ constexpr Entry<JoinedFn<T>> kJoinedEntries[] = {
     joined_entry<T, Choice<GreaterEqual>>("select_ge"),
 };
 
+template <class T>
+constexpr Entry<DrawFn<T>> kDrawEntries[] = {
+    {"uniform", 0, cost<T>({3.4, 0.91, 0.45}, {6.8, 1.9, 0.9}), uniform<T>},
+    {"normal", 0, cost<T>({20, 4.0, 2.0}, {30, 12, 6.0}), normal<T>},
+};
+
 template <class Fn, size_t N>
 constexpr Family<Fn> family_of(const Entry<Fn> (&entries)[N]) {
   return {entries, N};
@@ -83,6 +89,7 @@ constexpr ElementwiseKernels<T> kElementwise = {
 template <class T>
 constexpr RandomKernels<T> kRandom = {
     .dropout = {"dropout", 0, cost<T>({3.4, 0.91, 0.45}, {3.4, 1.0, 0.55}), dropout<T>},
+    .draw = family_of(kDrawEntries<T>),
 };
 
 constinit const ElementwiseKernels<float> kElementwiseF32 = kElementwise<float>;

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Dropout by Philox 4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2,
-// 3", 2011): a block cipher of a counter, so that element i's word depends on nothing but
+// Random numbers by Philox 4x32-10 (Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as
+// 1, 2, 3", 2011): a block cipher of a counter, so that element i's words depend on nothing but
 // (key, stream, i), and any part of an array can be computed by any thread.
 //
-// Element i takes word i % 4 of the block with counter {i / 4, stream}, each 64 bits, low word
-// first; the key is {low, high} of `key`.
+// Word i is word i % 4 of the block with counter {i / 4, stream}, each 64 bits, low word first; the
+// key is {low, high} of `key`. An element takes as many words as it has, in order.
 #pragma once
 
 #include "kernels/table.h"
+#include "simd/math.h"
 #include "simd/vec.h"
 
 namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {
@@ -97,6 +98,110 @@ void dropout(const T* x, T* y, size_t n, std::uint64_t first, std::uint64_t key,
     i += count;
     skip = 0;
   }
+}
+
+// Words that are drawn at a time, and how many elements of T they make.
+inline constexpr size_t kDrawnWords = 4 * kPhiloxBlocks;
+template <class T>
+inline constexpr size_t kDrawn = kDrawnWords * sizeof(std::uint32_t) / sizeof(T);
+
+// y[i] = element first + i of what Form::fill makes of all words.
+template <class T, class Form>
+void draw(T* y, size_t n, std::uint64_t first, std::uint64_t key, std::uint64_t stream) {
+  constexpr size_t kInBlock = kDrawn<T> / kPhiloxBlocks;
+  std::uint32_t words[kDrawnWords];
+  size_t skip = first % kInBlock;  // of the first block, elements before `first`
+  std::uint64_t block = first / kInBlock;
+  for (size_t i = 0; i < n; block += kPhiloxBlocks) {
+    philox(key, stream, block, words);
+    if (skip == 0 && n - i >= kDrawn<T>) {
+      Form::fill(words, y + i);
+      i += kDrawn<T>;
+      continue;
+    }
+    T drawn[kDrawn<T>];
+    Form::fill(words, drawn);
+    const size_t left = n - i, count = left < kDrawn<T> - skip ? left : kDrawn<T> - skip;
+    for (size_t j = 0; j < count; ++j) y[i + j] = drawn[skip + j];
+    i += count;
+    skip = 0;
+  }
+}
+
+// Two words as one number, the first one low.
+[[gnu::always_inline]] inline std::uint64_t joined_words(const std::uint32_t* words) {
+  return words[0] | std::uint64_t{words[1]} << 32;
+}
+
+// Multiples of 2^-24 or 2^-53 in [0, 1), all equally likely.
+template <class T>
+struct Uniform;
+template <>
+struct Uniform<float> {
+  [[gnu::always_inline]] static void fill(const std::uint32_t* words, float* y) {
+    for (size_t j = 0; j < kDrawn<float>; ++j) {
+      y[j] = static_cast<float>(static_cast<std::int32_t>(words[j] >> 8)) * 0x1p-24F;
+    }
+  }
+};
+template <>
+struct Uniform<double> {
+  [[gnu::always_inline]] static void fill(const std::uint32_t* words, double* y) {
+    for (size_t j = 0; j < kDrawn<double>; ++j) {
+      y[j] = static_cast<double>(static_cast<std::int64_t>(joined_words(words + 2 * j) >> 11)) *
+             0x1p-53;
+    }
+  }
+};
+
+// Of a pair of elements: a radius' probability in (0, 1], and a share of half a turn in [-1, 1].
+// Both lie in the middle of their cell, so that neither end is met more often than the other.
+[[gnu::always_inline]] inline void pair_of(const std::uint32_t* words, float& tail, float& turn) {
+  tail = static_cast<float>(words[0]) * 0x1p-32F + 0x1p-33F;
+  turn = static_cast<float>(static_cast<std::int32_t>(words[1])) * 0x1p-31F + 0x1p-32F;
+}
+[[gnu::always_inline]] inline void pair_of(const std::uint32_t* words, double& tail, double& turn) {
+  const auto high = static_cast<std::int64_t>(joined_words(words) >> 11);
+  const auto whole = static_cast<std::int64_t>(joined_words(words + 2)) >> 11;
+  tail = static_cast<double>(high) * 0x1p-53 + 0x1p-54;
+  turn = static_cast<double>(whole) * 0x1p-52 + 0x1p-53;
+}
+
+// Standard normal numbers, two from two: radius * cos(angle) and radius * sin(angle) (Box and Muller,
+// "A note on the generation of random normal deviates", 1958). None is larger than 6.77 in float,
+// 8.66 in double.
+template <class T>
+struct Normal {
+  [[gnu::always_inline]] static void fill(const std::uint32_t* words, T* y) {
+    using simd::LAMELLA_ISA_NAMESPACE::cos;
+    using simd::LAMELLA_ISA_NAMESPACE::log;
+    using simd::LAMELLA_ISA_NAMESPACE::sin;
+    using simd::LAMELLA_ISA_NAMESPACE::sqrt;
+    constexpr size_t kPairs = kDrawn<T> / 2, kWords = 2 * sizeof(T) / sizeof(std::uint32_t);
+    T tails[kPairs], turns[kPairs];
+    for (size_t j = 0; j < kPairs; ++j) pair_of(words + kWords * j, tails[j], turns[j]);
+    for (size_t j = 0; j < kPairs; j += Vec<T>::lanes) {
+      const Vec<T> radius =
+          sqrt(log(Vec<T>::load(tails + j)) * Vec<T>::broadcast(static_cast<T>(-2)));
+      const Vec<T> angle = Vec<T>::load(turns + j) * Vec<T>::broadcast(T(3.14159265358979323846));
+      (radius * cos(angle)).store(tails + j);
+      (radius * sin(angle)).store(turns + j);
+    }
+    for (size_t j = 0; j < kPairs; ++j) {
+      y[2 * j] = tails[j];
+      y[2 * j + 1] = turns[j];
+    }
+  }
+};
+
+template <class T>
+void uniform(T* y, size_t n, std::uint64_t first, std::uint64_t key, std::uint64_t stream) {
+  draw<T, Uniform<T>>(y, n, first, key, stream);
+}
+
+template <class T>
+void normal(T* y, size_t n, std::uint64_t first, std::uint64_t key, std::uint64_t stream) {
+  draw<T, Normal<T>>(y, n, first, key, stream);
 }
 
 }  // namespace lamella::kernels::LAMELLA_ISA_NAMESPACE

@@ -111,6 +111,11 @@ template <class T>
 using DropoutFn = void (*)(const T* x, T* y, size_t n, std::uint64_t first, std::uint64_t key,
                            std::uint64_t stream, std::uint32_t threshold, T scale);
 
+// y[i] = a random number for i in [0, n), which depends on (key, stream, first + i) alone.
+template <class T>
+using DrawFn = void (*)(T* y, size_t n, std::uint64_t first, std::uint64_t key,
+                        std::uint64_t stream);
+
 // An optimiser's update of n elements. x: the parameter, its gradient, then the state; y: the new
 // parameter, then the new state. Each y may be exactly any x; no two y overlap. scalars: the sign of
 // the gradient and the weight decay, then the rule's own (steps/optimizer.cpp).
@@ -187,6 +192,7 @@ struct ElementwiseKernels {
 template <class T>
 struct RandomKernels {
   Entry<DropoutFn<T>> dropout;
+  Family<DrawFn<T>> draw;  // uniform normal
 };
 
 template <class T>

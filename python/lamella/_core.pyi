@@ -13,6 +13,7 @@ __all__: list[str] = [
     "Callable",
     "ClassLossSpec",
     "CopySpec",
+    "DrawSpec",
     "DropoutSpec",
     "ElementwiseSpec",
     "FillSpec",
@@ -279,6 +280,8 @@ class ProgramBuilder:
     @typing.overload
     def add(self, spec: DropoutSpec, *, x: Slot, y: Slot) -> None: ...
     @typing.overload
+    def add(self, spec: DrawSpec, *, y: Slot) -> None: ...
+    @typing.overload
     def add(
         self,
         spec: ClassLossSpec,
@@ -503,6 +506,12 @@ class DropoutSpec(Spec):
     y = x * keep / (1 - p); each run draws a new mask.
     """
     def __init__(self, *, dtype: str, count: int, p: float, stream: int) -> None: ...
+
+class DrawSpec(Spec):
+    """
+    y = random numbers, new ones in each run.
+    """
+    def __init__(self, *, name: str, dtype: str, count: int, stream: int) -> None: ...
 
 class ClassLossSpec(Spec):
     """

@@ -147,6 +147,9 @@ void elementwise(Report& report, const char* type, const TypedKernels<T>& kernel
       entry.fn(is_three ? three : four, is_three ? steps3 : steps4, y.data(), kElements);
     });
   });
+  each(kernels.random->draw, [&](const auto& entry) {
+    report.line(entry, type, [&] { entry.fn(y.data(), kElements, 0, 1, 2); });
+  });
   report.line(kernels.random->dropout, type, [&] {
     kernels.random->dropout.fn(a.data(), y.data(), kElements, 0, 1, 2, 1u << 30, T(2));
   });

@@ -140,6 +140,8 @@ def loss_runs(dtype: str) -> Iterator[Run]:
 def move_runs(dtype: str) -> Iterator[Run]:
     for n in lengths(dtype):
         yield f"dropout {dtype} n={n}", programs.dropout(dtype, n, 0.5), [numbers((n,), dtype)]
+        for name in ("uniform", "normal"):
+            yield f"draw {name} {dtype} n={n}", programs.draw(dtype, n, name), []
         yield f"fill {dtype} n={n}", programs.fill(dtype, n, 1.5), []
         for rows in (1, 2, 5):
             if n == 0:

@@ -19,7 +19,7 @@ from lamella.ops.loss import ClampedLog, CrossEntropy
 from lamella.ops.matmul import Dense, MatMul
 from lamella.ops.norm import LayerNorm, RmsNorm
 from lamella.ops.optimizer import AdamUpdate, SgdUpdate, UpdateScalars
-from lamella.ops.random import Dropout
+from lamella.ops.random import Draw, Dropout
 from lamella.ops.reduce import Reduce
 from lamella.ops.shape import Concat, Expand, Pad, Permute, Reshape, Slice
 from lamella.ops.softmax import Softmax
@@ -143,6 +143,7 @@ DTYPE_ERRORS = [
     (IndexCopy(0), (f32(4, 5), f32(2), f32(2, 5)), ("float32", "int64")),
     (IndexCopy(0), (f32(4, 5), i64(2), f64(2, 5)), ("float32", "float64")),
     (Dropout(0.5, 0), (i64(3),), ("int64",)),
+    (Draw("uniform", (3,), DType.int64, 0), (), ("int64", "floats")),
 ]
 
 
