@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from lamella.runtime.profile import Profile, profile
     from lamella.storage.files import load, save
     from lamella.train.fit import fit
+    from lamella.train.gradients import gradients
     from lamella.train.step import TrainStep
 
 __version__: str = _build_info()["version"]
@@ -62,6 +63,7 @@ __all__ = [
     "functional",
     "get_cache_bytes",
     "get_num_threads",
+    "gradients",
     "load",
     "manual_seed",
     "nn",
@@ -85,6 +87,7 @@ _LATER = {
     "TrainStep": "train.step",
     "explain": "nn.explain",
     "fit": "train.fit",
+    "gradients": "train.gradients",
     "load": "storage.files",
     "profile": "runtime.profile",
     "save": "storage.files",

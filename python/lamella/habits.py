@@ -35,7 +35,7 @@ class Habit(NamedTuple):
 
 
 _STEP = "step = lm.TrainStep(net, loss, optimizer); step(x, y)"
-_GRADIENTS = "value, gradients = lm.TrainStep(net, loss, optimizer).gradients(x, y)"
+_GRADIENTS = "value, found = lm.gradients(net, loss)(x, y, wrt=('x', 'parameters'))"
 
 HABITS = (
     # Gradients and steps.
@@ -54,13 +54,13 @@ HABITS = (
     Habit(
         "module parameter tensor",
         "grad grad_fn is_leaf retain_grad retains_grad",
-        "gradients are results of a step, by name",
+        "gradients are results, by name",
         _GRADIENTS,
     ),
     Habit(
         "lamella",
         "autograd backward grad value_and_grad vjp jacrev jacobian func GradientTape",
-        "the gradients of a net are a training step's",
+        "gradients by inputs and by parameters are results of a function",
         _GRADIENTS,
     ),
     Habit(
@@ -68,7 +68,7 @@ HABITS = (
         "register_hook register_full_backward_hook register_full_backward_pre_hook "
         "register_backward_hook register_post_accumulate_grad_hook",
         "gradients can be looked at, and changed, between backward and update",
-        f"{_GRADIENTS}; optimizer.step(list(gradients.values()))",
+        f"{_GRADIENTS}; optimizer.step(list(found['parameters'].values()))",
     ),
     Habit(
         "lamella",
@@ -78,7 +78,7 @@ HABITS = (
     ),
     Habit(
         "tensor",
-        "detach requires_grad requires_grad_",
+        "requires_grad requires_grad_",
         "gradients are taken of parameters, all but those that say no",
         "net[0].requires_grad_(False)",
     ),
@@ -183,14 +183,14 @@ HABITS = (
     ),
     Habit(
         "lamella",
-        "rand randn randint randperm normal rand_like randn_like bernoulli multinomial",
+        "randint randperm normal multinomial",
         "arrays are NumPy's",
-        "np.random.default_rng(0).standard_normal((3, 4), np.float32)",
+        "np.random.default_rng(0).permutation(4)",
     ),
     Habit(
         "parameter",
-        "detach item tolist astype type_as contiguous cpu copy repeat norm nbytes element_size "
-        "itemsize strides stride",
+        "item tolist astype type_as contiguous cpu copy nbytes element_size itemsize strides "
+        "stride",
         "outside forward its values are a NumPy array, seen read-only",
         "p.numpy()",
     ),
@@ -223,19 +223,16 @@ HABITS = (
         "x + np.zeros((4, 4), np.float32)",
     ),
     Habit("tensor", "masked_fill", "where chooses", "F.where(x > 0, 0.0, x)"),
-    Habit("tensor", "repeat tile", "copies are joined", "F.cat([x, x], dim=1)"),
-    Habit("tensor", "unbind", "a tensor is iterated over", "list(x)"),
     Habit(
         "tensor",
         "gather index_select take",
         "rows are looked up by embedding",
         "F.embedding(np.array([0, 2]), x)",
     ),
-    Habit("tensor", "mm bmm mv dot einsum", "products are written @", "x @ x.T"),
-    Habit("tensor", "norm", "a norm is a root", "x.square().sum().sqrt()"),
+    Habit("tensor", "einsum", "the equation comes first", 'F.einsum("ij,kj->ik", x, x)'),
     Habit("tensor", "isnan", "only NaN is not equal to itself", "x != x"),
     Habit("tensor", "ravel copy", "nothing changes in place", "x.flatten()"),
-    Habit("tensor", "swapaxes swapdims movedim", "axes are exchanged by", "x.transpose(0, 1)"),
+    Habit("tensor", "swapdims", "axes are exchanged by", "x.transpose(0, 1)"),
     Habit(
         "tensor",
         "nelement ndimension element_size stride storage is_floating_point",
@@ -243,13 +240,6 @@ HABITS = (
         "x.shape, x.dtype",
     ),
     Habit("functional nn lamella", "one_hot", "rows of an identity", "np.eye(3)[y]"),
-    Habit(
-        "functional nn lamella",
-        "normalize",
-        "it is a quotient",
-        "x / np.linalg.norm(x, axis=1, keepdims=True)",
-    ),
-    Habit("lamella", "einsum bmm mm", "products are", "F.matmul(x, x.T)"),
     # Programs, processes, files.
     Habit(
         "lamella",
@@ -300,10 +290,9 @@ HABITS = (
     ),
     Habit(
         "nn functional",
-        "MultiheadAttention Transformer TransformerEncoder TransformerEncoderLayer "
-        "scaled_dot_product_attention",
-        "attention is written with products and softmax",
-        "F.matmul(F.softmax(F.matmul(x, x.T) / 2.0, dim=-1), x)",
+        "MultiheadAttention Transformer TransformerEncoder TransformerEncoderLayer",
+        "attention is a function",
+        "F.scaled_dot_product_attention(x, x, x)",
     ),
 )
 

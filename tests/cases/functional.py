@@ -136,6 +136,18 @@ def _where(dtype: str) -> Call:
     return (mask(5, 6), array(5, 6, dtype=dtype), array(6, dtype=dtype, seed=92)), {}
 
 
+def _attention(dtype: str) -> Call:
+    shapes = (2, 5, 6), (2, 3, 6), (2, 3, 4)
+    return tuple(array(*shape, dtype=dtype, seed=108 + shape[1]) for shape in shapes), {}
+
+
+def _stacks(dtype: str) -> Call:
+    return (array(2, 5, 6, dtype=dtype), array(2, 6, 4, dtype=dtype, seed=106)), {}
+
+
+# What every call draws anew.
+DRAWN = ("rand", "randn", "rand_like", "randn_like", "bernoulli")
+
 # Functions of one element take one array, losses two of one shape, where no row says otherwise.
 _ELEMENTWISE = sorted(UNARY.keys() & set(F.__all__))
 _LOSSES = [n for n in F.__all__ if "reduction" in inspect.signature(getattr(F, n)).parameters]
@@ -197,6 +209,54 @@ CALLS: dict[str, Callable[[str], Call]] = {
         (array(5, 6, dtype=dtype), 1, np.array([4, 0]), array(5, 2, dtype=dtype)),
         {},
     ),
+    "group_norm": _with(3),
+    "instance_norm": lambda dtype: ((array(2, 3, 4, dtype=dtype),), {}),
+    "local_response_norm": lambda dtype: ((array(2, 5, 4, dtype=dtype), 3), {}),
+    "scaled_dot_product_attention": _attention,
+    "einsum": lambda dtype: (("ij,kj->ik", *_linear(dtype)[0][:2]), {}),
+    "normalize": _with(1.0),
+    "norm": _with(3.0, dim=1),
+    "pairwise_distance": _alike,
+    "clip": _with(0.3, 0.7),
+    "lerp": lambda dtype: ((*_alike(dtype)[0], 0.25), {}),
+    "addcmul": lambda dtype: ((*_two(dtype)[0], array(5, 1, dtype=dtype)), {"value": 0.5}),
+    "addcdiv": lambda dtype: ((*_two(dtype)[0], array(5, 1, dtype=dtype)), {"value": 0.5}),
+    **dict.fromkeys(("hypot", "logaddexp"), _two),
+    "nan_to_num": _with(0.5),
+    "detach": _one,
+    "flip": _with((0, 1)),
+    "rot90": _with(1, (0, 1)),
+    "roll": _with((2, 3), (0, 1)),
+    "repeat": _with(2, 1),
+    "tile": _with(2, 1),
+    "repeat_interleave": _with(2, 1),
+    "unbind": _with(1),
+    "movedim": _with(0, 1),
+    "swapaxes": _with(0, 1),
+    "tril": _with(1),
+    "triu": _with(1),
+    "diagonal": _with(1),
+    "diag": _with(1),
+    "diag_embed": _with(1),
+    "dot": lambda dtype: ((array(6, dtype=dtype), array(6, dtype=dtype, seed=105)), {}),
+    "outer": lambda dtype: ((array(6, dtype=dtype), array(5, dtype=dtype, seed=105)), {}),
+    "inner": _two,
+    "mv": _two,
+    "mm": lambda dtype: ((array(5, 6, dtype=dtype), array(6, 4, dtype=dtype, seed=106)), {}),
+    "bmm": _stacks,
+    "addmm": lambda dtype: (
+        (array(4, dtype=dtype), array(5, 6, dtype=dtype), array(6, 4, dtype=dtype, seed=106)),
+        {"beta": 0.5},
+    ),
+    "baddbmm": lambda dtype: ((array(4, dtype=dtype), *_stacks(dtype)[0]), {"beta": 0.5}),
+    "cross": lambda dtype: (
+        (array(5, 3, dtype=dtype), array(5, 3, dtype=dtype, seed=107)),
+        {"dim": 1},
+    ),
+    # Of no elements, and of probabilities that leave nothing to chance.
+    **dict.fromkeys(("rand", "randn"), lambda dtype: ((5, 0), {"dtype": dtype})),
+    **dict.fromkeys(("rand_like", "randn_like"), lambda dtype: ((array(0, 6, dtype=dtype),), {})),
+    "bernoulli": _with(1.0),
     "cat": _pieces,
     "concat": _pieces,
     "stack": _pieces,

@@ -14,13 +14,18 @@ from typing import Any
 
 import numpy as np
 
-from formulas import along, losses, pointwise
+from formulas import along, composed, losses, pointwise
 from formulas.formula import draw
 from lamella import functional as F
 from lamella import nn
 from lamella.nn import activation, dropout, embedding, linear, loss, norm, softmax, units
 
-FORMULAS = {**pointwise.FORMULAS, **along.FORMULAS, **losses.FORMULAS}
+FORMULAS = {
+    **pointwise.FORMULAS,
+    **along.FORMULAS,
+    **losses.FORMULAS,
+    **composed.FORMULAS,
+}
 X, CUBE = pointwise.X, along.CUBE
 ROOMS = (activation, dropout, embedding, linear, loss, norm, softmax, units)
 

@@ -93,16 +93,6 @@ def _bilinear(x, y, weight, bias=None):
     return z if bias is None else z + bias
 
 
-def _pad(x, pad, mode="constant", value=None):
-    """One axis at a time, the last first."""
-    for i in range(len(pad) // 2):
-        x = np.moveaxis(x, -1 - i, 0)
-        ends = [np.full((max(n, 0), *x.shape[1:]), value or 0.0) for n in pad[2 * i : 2 * i + 2]]
-        x = x[max(-pad[2 * i], 0) : len(x) - max(-pad[2 * i + 1], 0)]
-        x = np.moveaxis(np.concatenate([ends[0], x, ends[1]]), 0, -1 - i)
-    return x
-
-
 def _split(x, sizes, dim=0):
     sizes = list(sizes) if isinstance(sizes, tuple) else [sizes] * -(-x.shape[dim] // sizes)
     return tuple(np.split(x, np.cumsum(sizes)[:-1], dim))
@@ -252,9 +242,5 @@ FORMULAS: dict[str, Formula] = {
     "select": formula(
         lambda x, dim, index: np.take(x, index, dim),
         *(call(X, 0, 1), call(X, 1, -2), call(CUBE, 1, 2)),
-    ),
-    "pad": formula(
-        _pad,
-        *(call(X, (1, 2)), call(X, (1, 2, 3, 0), value=-1.5), call(X, (-1, 2, 0, -2))),
     ),
 }

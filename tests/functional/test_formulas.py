@@ -12,11 +12,16 @@ import numpy as np
 import pytest
 
 from comparators import Mismatch
-from formulas import along, losses, pointwise
+from formulas import along, composed, losses, pointwise
 from formulas.formula import Formula, judge, wide
 from lamella import functional as F
 
-FORMULAS: dict[str, Formula] = {**pointwise.FORMULAS, **along.FORMULAS, **losses.FORMULAS}
+FORMULAS: dict[str, Formula] = {
+    **pointwise.FORMULAS,
+    **along.FORMULAS,
+    **losses.FORMULAS,
+    **composed.FORMULAS,
+}
 # What no result depends on; out= has tests of its own.
 ELSEWHERE = {"out", "inplace"}
 CALLS = [
@@ -44,7 +49,7 @@ def test_every_option_is_tried(name):
     for option, parameter in parameters.items():
         if parameter.default is inspect.Parameter.empty or option in ELSEWHERE:
             continue
-        if (name, option) == ("round", "decimals") or (name, option) == ("pad", "mode"):
+        if (name, option) == ("round", "decimals"):
             continue  # there is one value only
         tried = [values[option] for values in given if option in values]
         other = [v for v in tried if isinstance(v, np.ndarray | list) or v != parameter.default]

@@ -190,7 +190,7 @@ def test_select_outside_the_axis():
     with pytest.raises(IndexError, match="outside the axis"):
         F.select(X, 1, 9)
     with pytest.raises(UnsupportedError, match="no such mode"):
-        F.pad(X, (1, 1), mode="reflect")
+        F.pad(X, (1, 1), mode="mirror")
     with pytest.raises(UnsupportedError, match="whole numbers"):
         F.round(X, decimals=2)
 

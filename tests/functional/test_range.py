@@ -28,7 +28,9 @@ Function = Callable[..., np.ndarray]
 # Elements are moved, chosen or masked: tests of values and of bits are elsewhere.
 _EXACT = """amax amin argmax argmin max min maxout where prelu dropout embedding nll_loss
     broadcast_to cat chunk concat expand flatten index_copy narrow pad permute reshape select split
-    squeeze stack transpose unflatten unsqueeze"""
+    squeeze stack transpose unflatten unsqueeze clip detach diag diag_embed diagonal flip movedim
+    nan_to_num repeat repeat_interleave roll rot90 swapaxes tile tril triu unbind
+    bernoulli rand rand_like randn randn_like"""
 EXACT = set(_EXACT.split())
 KERNELS = {*UNARY, *BINARY, *COMPARE, *LOGICAL} & set(F.__all__)
 
@@ -120,6 +122,29 @@ def none(name: str, **options):
     return lambda a, b: getattr(F, name)(a, b, reduction="none", **options)
 
 
+def _grouped(of, a):
+    """of rows of three, as a."""
+    return (of(a.reshape(10, 3), 0) + np.zeros((10, 3))).reshape(5, 6)
+
+
+def _crossed(a, b):
+    a, b = np.abs(a[:, :3]), np.abs(b[:, :3])
+    return np.stack([a[:, i] * b[:, j] + a[:, j] * b[:, i] for i, j in ((1, 2), (2, 0), (0, 1))], 1)
+
+
+# Keys of which the first fits ones better by 3.
+TWO = np.stack([ONES * 0.5, ONES * 0])
+_TILT = 3 / np.sqrt(np.longdouble(6))
+_PRODUCTS = {
+    "einsum": lambda a, b: F.einsum("ij,kj->ik", a, b),
+    "inner": lambda a, b: F.inner(a, b),
+    "mm": lambda a, b: F.mm(a, b.T),
+    "bmm": lambda a, b: F.bmm(a[None], b.T[None])[0],
+    "addmm": lambda a, b: F.addmm(like(a, 0), a, b.T),
+    "baddbmm": lambda a, b: F.baddbmm(like(a, 0), a[None], b.T[None])[0],
+}
+
+
 def _poisson(a, b):
     return np.exp(a) - np.abs(b) * a
 
@@ -206,6 +231,47 @@ ROWS: dict[str, Row] = {
                     lambda a, b: a.sum(1, keepdims=True) * b.sum(1, keepdims=True), 10,
                     lambda a, b: (np.abs(a).sum(1, keepdims=True)
                                   * np.abs(b).sum(1, keepdims=True)), (60, 60), (-60, -60)),
+    "group_norm": Row(lambda a, b: F.group_norm(a, 2, eps=0.0),
+                      lambda a, b: _grouped(_normal, a), 6, lambda a, b: _grouped(_of_normal, a)),
+    "instance_norm": Row(lambda a, b: F.instance_norm(a[None], eps=0.0)[0],
+                         lambda a, b: _normal(a, 0), 6, lambda a, b: _of_normal(a, 0)),
+    # Its squares are the formula's own.
+    "local_response_norm": Row(lambda a, b: F.local_response_norm(a[None], 1, 0.5)[0],
+                               lambda a, b: a / (1 + np.square(a) / 2) ** np.longdouble(0.75), 8,
+                               None, (60, 0)),
+    "scaled_dot_product_attention": Row(
+        lambda a, b: F.scaled_dot_product_attention(like(a, ONES)[None], like(a, TWO), a[:2]),
+        lambda a, b: (a[:1] * np.exp(_TILT) + a[1:2]) / (np.exp(_TILT) + 1), 8,
+        lambda a, b: np.abs(a[:2]).sum(0, keepdims=True)),
+    "norm": Row(lambda a, b: F.norm(a, dim=1), lambda a, b: _length(a)[:, 0], 4),
+    **{f"norm of power {p}": Row(lambda a, b, p=p: F.norm(a, p, 1),
+                                 lambda a, b, p=p: (np.abs(a) ** p).sum(1) ** (1 / p), 24)
+       for p in map(np.longdouble, (1, 0.5, 3, -2))},
+    "normalize": Row(lambda a, b: F.normalize(a, eps=0.0), lambda a, b: a / _length(a), 5,
+                     None, (120, 0), (-120, 0)),
+    "pairwise_distance": Row(lambda a, b: F.pairwise_distance(a, b, eps=0.0),
+                             lambda a, b: _length(a - b)[:, 0], 4),
+    "hypot": Row(F.hypot, lambda a, b: np.sqrt(a * a + b * b), 4),
+    "logaddexp": Row(F.logaddexp, lambda a, b: np.maximum(a, b) + np.log1p(np.exp(-np.abs(a - b))),
+                     4, lambda a, b: np.abs(np.maximum(a, b))
+                     + (1 + np.minimum(np.abs(a - b), 2000)) * np.log1p(np.exp(-np.abs(a - b)))),
+    "lerp": Row(lambda a, b: F.lerp(a, b, 0.25), lambda a, b: a + (b - a) / 4, 4,
+                lambda a, b: np.abs(a) + np.abs(b)),
+    "addcmul": Row(lambda a, b: F.addcmul(a, a, b, value=0.5), lambda a, b: a + a * b / 2, 4,
+                   lambda a, b: np.abs(a) + np.abs(a * b), (60, 60), (-60, -60)),
+    "addcdiv": Row(lambda a, b: F.addcdiv(a, a, b, value=0.5), lambda a, b: a + a / b / 2, 4,
+                   lambda a, b: np.abs(a) + np.abs(a / b), (60, 60), (-60, -60)),
+    "cross": Row(lambda a, b: F.cross(a[:, :3], b[:, :3], 1),
+                 lambda a, b: np.cross(a[:, :3], b[:, :3]), 4, lambda a, b: _crossed(a, b),
+                 (60, 60), (-60, -60)),
+    **{name: Row(call, lambda a, b: a @ b.T, 6, lambda a, b: np.abs(a) @ np.abs(b).T, (60, 60),
+                 (-60, -60)) for name, call in _PRODUCTS.items()},
+    "mv": Row(lambda a, b: F.mv(a, b[0]), lambda a, b: a @ b[0], 6,
+              lambda a, b: np.abs(a) @ np.abs(b[0]), (60, 60), (-60, -60)),
+    "dot": Row(lambda a, b: F.dot(a[0], b[0]), lambda a, b: a[0] @ b[0], 6,
+               lambda a, b: np.abs(a[0]) @ np.abs(b[0]), (60, 60), (-60, -60)),
+    "outer": Row(lambda a, b: F.outer(a[0], b[0]), lambda a, b: np.outer(a[0], b[0]), 1, None,
+                 (60, 60), (-60, -60)),
 }  # fmt: skip
 
 

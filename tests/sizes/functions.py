@@ -131,6 +131,42 @@ def _moved(n: int, m: int) -> list[Call]:
     ]
 
 
+def _composed(n: int, m: int) -> list[Call]:
+    heads = draw(2, 4, n, 6), draw(2, 4, m + 1, 6, seed=85), draw(2, 4, m + 1, 3, seed=86)
+    return [
+        (F.group_norm, draw(n, 6, m), 3),
+        (F.instance_norm, draw(n, 3, m + 1)),
+        (F.local_response_norm, draw(n, 6, m), 3),
+        (F.scaled_dot_product_attention, *heads),
+        (F.scaled_dot_product_attention, *heads, draw(n, m + 1) > 0),
+        (partial(F.einsum, "bij,jk,kl->bil"), draw(2, n, m), draw(m, 5), draw(5, n)),
+        (partial(F.einsum, "...i,i->..."), draw(n, m), draw(m)),
+        (F.norm, draw(n, m), 3.0, 1),
+        (F.normalize, draw(n, m)),
+        (F.inner, draw(n, m), draw(3, m)),
+        (F.hypot, draw(n, m), draw(m)),
+        (F.lerp, draw(n, m), draw(n, m), draw(m)),
+    ]
+
+
+def _rearranged(n: int, m: int) -> list[Call]:
+    return [
+        (F.pad, draw(n, m), (1, 2)),
+        (F.pad, draw(2, n + 1), (n, 1), "reflect"),
+        (F.pad, draw(2, n), (3, 1), "replicate"),
+        (F.pad, draw(2, n), (n, 1), "circular"),
+        (F.roll, draw(n, m), 1, 0),
+        (F.roll, draw(n, m), -n, None),
+        (F.flip, draw(n, m), (0, 1)),
+        (F.rot90, draw(n, m)),
+        (F.tile, draw(n, m), (2, n)),
+        (F.repeat_interleave, draw(n, m), 3, 1),
+        (F.diagonal, draw(n, n + 2), 1),
+        (F.diag_embed, draw(n, m), 1),
+        (F.movedim, draw(n, 3, m), 0, 2),
+    ]
+
+
 def _double(n: int, m: int) -> list[Call]:
     x = draw(n, m, dtype="float64")
     return [(F.softmax, x, 0), (F.matmul, x, draw(m, 2, dtype="float64")), (F.mean, x), (F.erf, x)]
@@ -144,5 +180,7 @@ CALLS: dict[str, Callable[[int, int], list[Call]]] = {
     "products": _products,
     "moved": _moved,
     "losses": _losses,
+    "composed": _composed,
+    "rearranged": _rearranged,
     "double": _double,
 }

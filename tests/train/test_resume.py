@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import lamella as lm
+from lamella import functional as F
 from lamella import nn, optim
 from lamella.errors import FormatError
 from lamella.storage import checkpoint
@@ -60,6 +61,13 @@ def rates(optimizer: Any) -> dict[str, Callback]:
     }
 
 
+class Noise(nn.Module):
+    """Numbers that are drawn in forward."""
+
+    def forward(self, x: Any) -> Any:
+        return x + 0.1 * F.randn_like(x) * F.bernoulli(F.rand_like(x))
+
+
 OPTIMIZERS = {
     "sgd": lambda p: optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=1e-3),
     "adam": lambda p: optim.AdamW(p, lr=0.01, amsgrad=True),
@@ -73,7 +81,7 @@ def train(
     """The digest of everything that training leaves behind, and the history without times."""
     lm.manual_seed(1)
     net = nn.Sequential(
-        nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 2)
+        nn.Linear(6, 16), nn.BatchNorm1d(16), Noise(), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 2)
     )
     optimizer = OPTIMIZERS[kind](net.parameters())
     options = {"epochs": EPOCHS, "batch_size": 16, "metrics": ["accuracy", "f1"]} | options

@@ -18,29 +18,47 @@ from typing import TYPE_CHECKING
 from lamella.functional import (
     activation,
     arithmetic,
+    attention,
+    combined,
     comparison,
+    distance,
     elementary,
     information,
-    norm,
+    padding,
     piecewise,
+    products,
+    random,
+    rearranging,
     reduction,
     regression,
     shape,
     similarity,
     units,
 )
+from lamella.functional import detach as detach_
 from lamella.functional import dropout as dropout_
+from lamella.functional import einsum as einsum_
 from lamella.functional import linear as linear_
+from lamella.functional import norm as norm_
 from lamella.functional import softmax as softmax_
 from lamella.functional.activation import *
 from lamella.functional.arithmetic import *
+from lamella.functional.attention import *
+from lamella.functional.combined import *
 from lamella.functional.comparison import *
+from lamella.functional.detach import *
+from lamella.functional.distance import *
 from lamella.functional.dropout import *
+from lamella.functional.einsum import *
 from lamella.functional.elementary import *
 from lamella.functional.information import *
 from lamella.functional.linear import *
 from lamella.functional.norm import *
+from lamella.functional.padding import *
 from lamella.functional.piecewise import *
+from lamella.functional.products import *
+from lamella.functional.random import *
+from lamella.functional.rearranging import *
 from lamella.functional.reduction import *
 from lamella.functional.regression import *
 from lamella.functional.shape import *
@@ -54,13 +72,22 @@ from lamella.runtime.function import add_methods
 __all__: list[str] = []
 __all__ += activation.__all__
 __all__ += arithmetic.__all__
+__all__ += attention.__all__
+__all__ += combined.__all__
 __all__ += comparison.__all__
+__all__ += detach_.__all__
+__all__ += distance.__all__
 __all__ += dropout_.__all__
+__all__ += einsum_.__all__
 __all__ += elementary.__all__
 __all__ += information.__all__
 __all__ += linear_.__all__
-__all__ += norm.__all__
+__all__ += norm_.__all__
+__all__ += padding.__all__
 __all__ += piecewise.__all__
+__all__ += products.__all__
+__all__ += random.__all__
+__all__ += rearranging.__all__
 __all__ += reduction.__all__
 __all__ += regression.__all__
 __all__ += shape.__all__
@@ -69,11 +96,26 @@ __all__ += softmax_.__all__
 __all__ += units.__all__
 
 settle("functional", __all__)
-# torch's tensors have these as methods: three families as a whole, and some of the others.
-_METHODS = ("lamella.functional.arithmetic", "lamella.functional.comparison",
-            "lamella.functional.elementary")  # fmt: skip
+# torch's tensors have these as methods: some families as a whole, and some of the others.
+_METHODS = ("lamella.functional.arithmetic", "lamella.functional.combined",
+            "lamella.functional.comparison", "lamella.functional.detach",
+            "lamella.functional.elementary", "lamella.functional.products",
+            "lamella.functional.rearranging")  # fmt: skip
 add_methods([globals()[name] for name in __all__ if globals()[name].__module__ in _METHODS])
-add_methods([broadcast_to, hardshrink, index_copy, matmul, narrow, prelu, select, unflatten])
+add_methods(
+    [
+        bernoulli,
+        broadcast_to,
+        hardshrink,
+        index_copy,
+        matmul,
+        narrow,
+        norm,
+        prelu,
+        select,
+        unflatten,
+    ]
+)
 
 if not TYPE_CHECKING:
 

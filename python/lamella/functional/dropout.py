@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Dropout: the one function that draws random numbers.
+"""Dropout: elements that random numbers choose become zero.
 
 What an element gets depends on the seed, the call and its position alone. `out=` is written to and
 returned.
@@ -17,7 +17,7 @@ from lamella.runtime.trace import current
 __all__ = ["dropout"]
 
 
-@function
+@function(draws=True)
 def dropout(
     input: Operand, p: float = 0.5, training: bool = True, inplace: bool = False
 ) -> Operand:

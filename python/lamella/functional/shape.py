@@ -9,14 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lamella.errors import DTypeError, ShapeError, UnsupportedError, message
+from lamella.errors import DTypeError, ShapeError, message
 from lamella.ir.types import normalize_axis
-from lamella.ops import composites
 from lamella.ops.gather import Index, IndexCopy
 from lamella.runtime import tensor
 from lamella.runtime.function import function
-from lamella.runtime.tensor import Operand, Tensor, apply
-from lamella.runtime.trace import current
+from lamella.runtime.tensor import Operand, apply
 
 __all__ = [
     "broadcast_to",
@@ -27,7 +25,6 @@ __all__ = [
     "flatten",
     "index_copy",
     "narrow",
-    "pad",
     "permute",
     "reshape",
     "select",
@@ -235,29 +232,6 @@ def select(input: Operand, dim: int, index: int) -> Operand:
     """
     axis = normalize_axis("select", dim, input.ndim)
     return input[(*(slice(None),) * axis, index)]
-
-
-@function
-def pad(
-    input: Operand, pad: tuple[int, ...], mode: str = "constant", value: float | None = None
-) -> Operand:
-    """Surrounds with a constant, the last axis first: pad = (left, right, top, bottom, ...).
-
-    Parameters: input, any shape; pad, two widths for each of the last axes, negative ones cut off;
-    mode, 'constant'; value, 0 by default. Returns: the larger array.
-    Raises: ShapeError, DTypeError; UnsupportedError for another mode.
-    Source: torch.nn.functional.pad.
-
-    >>> import numpy as np
-    >>> from lamella import functional as F
-    >>> F.pad(np.array([1.0], np.float32), (1, 2))
-    array([0., 1., 0., 0.], dtype=float32)
-    """
-    if mode != "constant":
-        raise UnsupportedError(message("pad", "no such mode", {"mode": mode}, "'constant'"))
-    trace = current()
-    padded = composites.pad(trace.place, input._value(trace), tuple(pad), value or 0.0)
-    return Tensor(padded, trace)
 
 
 @function

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lamella._core import ClassLossSpec
-from lamella.errors import DTypeError, ShapeError, message
+from lamella.errors import DTypeError, ShapeError, UnsupportedError, message
 from lamella.ir.graph import Place, Value
 from lamella.ir.types import Array, DType, TensorType
 from lamella.ops.base import Lowered, Op, number, only, require_count, require_floating, unit
@@ -86,6 +86,16 @@ class CrossEntropy(Op):
         dys: Sequence[Value | None],
     ) -> tuple[Value | None, ...]:
         nothing = (None,) * (len(inputs) - 1)
+        if dys[1] is not None:
+            raise UnsupportedError(
+                message(
+                    self.label,
+                    "its slopes have no gradient",
+                    None,
+                    "a loss that is differentiated once",
+                    "Written with log_softmax and products it has second derivatives",
+                )
+            )
         if dys[0] is None:
             return (None, *nothing)
         column = place(Reshape((*outputs[0].shape, 1)), dys[0])

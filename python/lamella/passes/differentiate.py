@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Differentiate: the gradients of one number with respect to leaves or results of its graph.
 
-Reverse mode. Works on a graph under construction, before simplify: the rules of the ops (`Op.grad`)
+Reverse mode; `pull_back` is the same from given gradients of several results (a vector-Jacobian
+product). Works on a graph under construction, before simplify: the rules of the ops (`Op.grad`)
 add nodes through `place`, so that forward and backward are one graph for the passes that follow.
 Only the nodes between `wrt` and y are visited, in reverse order, without recursion.
 """
@@ -9,17 +10,19 @@ Only the nodes between `wrt` and y are visited, in reverse order, without recurs
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 from lamella.errors import DTypeError, ShapeError, UnsupportedError, locate, message
 from lamella.ir.graph import Node, Place, Result, Value
 from lamella.ir.types import same_shape
 from lamella.ops.base import Op, number, only
 from lamella.ops.composites import reshape
+from lamella.ops.detach import Detach
 from lamella.ops.elementwise import Binary
 from lamella.ops.reduce import Reduce
 from lamella.ops.shape import Concat, Slice
 
-__all__ = ["differentiate", "ends"]
+__all__ = ["differentiate", "ends", "pull_back"]
 
 
 def differentiate(place: Place, y: Value, wrt: Sequence[Value]) -> list[Value | None]:
@@ -34,20 +37,43 @@ def differentiate(place: Place, y: Value, wrt: Sequence[Value]) -> list[Value | 
                 "Reduce first, as in y.sum() or y.mean()",
             )
         )
-    nodes, active = _between(y, set(wrt))
+    return pull_back(place, [y], [number(1.0, y.dtype)], wrt)
+
+
+def pull_back(
+    place: Place,
+    ys: Sequence[Value],
+    dys: Sequence[Value],
+    wrt: Sequence[Value],
+    leaves: Sequence[Value] = (),
+) -> list[Value | None]:
+    """sum over y of dy * dy/dv for each v of `wrt`; None where no y depends on v.
+
+    ys: floating; dys: in their shapes and dtypes; leaves: values that count as given, so that what
+    they were made of has no part in it.
+    """
+    given = set(leaves)
+    nodes, active = _between(ys, set(wrt), given)
     sums = _Sums(place)
-    sums.add(y, number(1.0, y.dtype))
+    for y, dy in zip(ys, dys, strict=True):
+        assert dy.type == y.type, f"a gradient of {dy.type} for {y.type}"
+        if y in active:
+            sums.add(y, dy)
     for node in reversed(nodes):
-        dys = [sums.take(value) for value in node.outputs]
-        if any(dy is not None for dy in dys):
-            _backward(_located(place, node), node, dys, active, sums)
+        found = [None if value in given else sums.take(value) for value in node.outputs]
+        if any(dy is not None for dy in found):
+            _backward(_located(place, node), node, found, active, sums)
     return [sums.take(value) for value in wrt]
 
 
 def ends(y: Value, wrt: Sequence[Value]) -> list[Op]:
     """The ops at which gradients end on their way from y to `wrt`: positions and truth values."""
-    nodes, _ = _between(y, set(wrt))
-    return [node.op for node in nodes if not any(out.dtype.is_floating for out in node.outputs)]
+    nodes, _ = _between([y], set(wrt))
+    return [
+        node.op
+        for node in nodes
+        if type(node.op) is Detach or not any(out.dtype.is_floating for out in node.outputs)
+    ]
 
 
 class _Sums:
@@ -111,11 +137,15 @@ def _joined(value: Value, pieces: Sequence[tuple[Node, Value]]) -> tuple[int, li
     return (axis, [dy for _, dy in found]) if end == value.shape[axis] else None
 
 
-def _between(y: Value, wrt: set[Value]) -> tuple[list[Node], set[Value]]:
-    """The nodes that lie between `wrt` and y, each after its inputs; and the values among them."""
+def _between(
+    ys: Sequence[Value], wrt: set[Value], leaves: AbstractSet[Value] = frozenset()
+) -> tuple[list[Node], set[Value]]:
+    """The nodes that lie between `wrt` and ys, each after its inputs; and the values among them."""
     order: list[Node] = []
     seen: set[Node] = set()
-    stack: list[tuple[Node, bool]] = [(y.node, False)] if isinstance(y, Result) else []
+    stack: list[tuple[Node, bool]] = [
+        (y.node, False) for y in reversed(ys) if isinstance(y, Result) and y not in leaves
+    ]
     while stack:
         node, done = stack.pop()
         if done:
@@ -126,13 +156,13 @@ def _between(y: Value, wrt: set[Value]) -> tuple[list[Node], set[Value]]:
             stack += [
                 (value.node, False)
                 for value in node.inputs
-                if isinstance(value, Result) and value.node not in seen
+                if isinstance(value, Result) and value.node not in seen and value not in leaves
             ]
     active = set(wrt)
     kept = []
     for node in order:
         if not active.isdisjoint(node.inputs):
-            active.update(node.outputs)
+            active.update(value for value in node.outputs if value not in leaves)
             kept.append(node)
     return kept, active
 

@@ -16,6 +16,7 @@ from lamella.ir.extent import Extent
 from lamella.ir.graph import Constant, Factor, Graph, GraphBuilder, Node, Result, Value, made_of
 from lamella.ir.types import DType, TensorType, same_shape
 from lamella.ops.base import Op
+from lamella.ops.detach import Detach
 from lamella.ops.elementwise import Binary, Cast, Compare, Unary, Where, unary
 from lamella.ops.matmul import MatMul
 from lamella.ops.shape import Concat, Expand, Permute, Reshape, Slice
@@ -306,6 +307,10 @@ def _matmul(op: Op, inputs: tuple[Value, ...]) -> Rewrite:
     return MatMul(*flags), tuple(operands)
 
 
+def _detach(op: Op, inputs: tuple[Value, ...]) -> Rewrite:
+    return inputs[0]
+
+
 _RULES: dict[type[Op], Callable[[Op, tuple[Value, ...]], Rewrite]] = {
     Binary: _binary,
     Compare: _skip_expand,
@@ -317,5 +322,6 @@ _RULES: dict[type[Op], Callable[[Op, tuple[Value, ...]], Rewrite]] = {
     Expand: _expand,
     Slice: _slice,
     Concat: _concat,
+    Detach: _detach,
     MatMul: _matmul,
 }

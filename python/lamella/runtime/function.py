@@ -63,10 +63,13 @@ class Function(_core.Callable):
     __name__: str
     __qualname__: str
 
-    def __init__(self, body: Callable[..., Any], scalars: Sequence[str] = ()) -> None:
+    def __init__(
+        self, body: Callable[..., Any], scalars: Sequence[str] = (), draws: bool = False
+    ) -> None:
         super().__init__()
         functools.update_wrapper(self, body)
         self._body = body
+        self._draws = draws
         self._scalars = frozenset(scalars)
         self._signature = inspect.signature(body)
         parameters = self._signature.parameters
@@ -96,7 +99,7 @@ class Function(_core.Callable):
         """Answers the calls that the C++ base class does not know yet."""
         arguments = self._bind(args, kwargs)
         trace = current_trace()
-        if trace is not None and any(map(_is_symbolic, arguments.values())):
+        if trace is not None and (self._draws or any(map(_is_symbolic, arguments.values()))):
             return self._inline(arguments, trace, out)
         call = _Call(self.__name__, arguments, self._roles, self._scalars)
         key = _core.isa(), *call.key
@@ -451,19 +454,22 @@ def _refuse_changing(op: str, name: str, value: Any) -> None:
 @overload
 def function(body: Callable[..., Any]) -> Function: ...
 @overload
-def function(*, scalars: Sequence[str] = ()) -> Callable[[Callable[..., Any]], Function]: ...
 def function(
-    body: Callable[..., Any] | None = None, *, scalars: Sequence[str] = ()
+    *, scalars: Sequence[str] = (), draws: bool = False
+) -> Callable[[Callable[..., Any]], Function]: ...
+def function(
+    body: Callable[..., Any] | None = None, *, scalars: Sequence[str] = (), draws: bool = False
 ) -> Function | Callable[[Callable[..., Any]], Function]:
     """Makes a Function of a body written on operands.
 
     Parameters: body, annotated as the head of this module says; scalars, names of array parameters
-    that also take Python numbers, which become 0-d arrays of the other arrays' dtype.
+    that also take Python numbers, which become 0-d arrays of the other arrays' dtype; draws,
+    whether a trace takes it in whatever it is called with, as its result is no constant.
     Returns: a Function, or with `scalars` alone a decorator.
     """
     if body is not None:
-        return Function(body, scalars)
-    return lambda decorated: Function(decorated, scalars)
+        return Function(body, scalars, draws)
+    return lambda decorated: Function(decorated, scalars, draws)
 
 
 def add_methods(functions: Sequence[Function]) -> None:

@@ -155,7 +155,7 @@ class Taken:
                         "random numbers drawn while tracing would be the same at every call",
                         {"generator": _described(generator)},
                         "numbers drawn by the program, or outside",
-                        "Use nn.Dropout, pass the numbers as an input, or hold them in a nn.Buffer",
+                        "Use F.rand_like, F.randn_like or F.bernoulli, or pass numbers as an input",
                     )
                 )
 

@@ -11,6 +11,7 @@ from lamella.train.callbacks import (
     PlotCurves,
 )
 from lamella.train.fit import fit
+from lamella.train.gradients import GradientFunction, gradients
 from lamella.train.history import History
 from lamella.train.loop import Fit
 from lamella.train.memory import Memory
@@ -37,6 +38,7 @@ __all__ = [
     "Collected",
     "EarlyStopping",
     "Fit",
+    "GradientFunction",
     "History",
     "JSONLogger",
     "LRScheduler",
@@ -53,4 +55,5 @@ __all__ = [
     "TopKAccuracy",
     "TrainStep",
     "fit",
+    "gradients",
 ]

@@ -181,7 +181,8 @@ class Fit:
         if self.validation is not None:
             evaluation, data = self.validation
             modes = _modes(self.net)
-            logs |= {f"val_{name}": value for name, value in evaluation.over(data).items()}
+            values = evaluation.over(data, self.step.random_state[0], self.epoch)
+            logs |= {f"val_{name}": value for name, value in values.items()}
             _put_back(modes)
         logs["lr"] = float(self.optimizer.param_groups[0]["lr"])
         logs["seconds"] = perf_counter() - self.started

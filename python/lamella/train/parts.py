@@ -28,13 +28,14 @@ from lamella.runtime.families import Sizes
 from lamella.runtime.session import Compiled
 from lamella.runtime.tensor import Operand, Tensor
 from lamella.runtime.trace import Trace, current, current_trace
+from lamella.train.arguments import gathered
 from lamella.train.objective import Objective, gather, objective
 from lamella.train.profile import UPDATE
 
 if TYPE_CHECKING:
     from lamella.train.step import TrainStep
 
-__all__ = ["Close", "Flush", "Gradients", "Hold", "Idle", "Options", "Part", "Update", "spread"]
+__all__ = ["Close", "Flush", "Gradients", "Hold", "Idle", "Options", "Part", "Update"]
 
 Pairs = Sequence[tuple[Parameter, Value | None]]
 
@@ -102,7 +103,7 @@ class Part(Module):
 
     def forward(self, *arguments: Any) -> Any:
         """arguments: as `spread` gives them, then rows' index if there is one, and weights."""
-        x, y, *rest = _gathered(arguments)
+        x, y, *rest = gathered(arguments)
         trace = current()
         trace.builder.random = self.step._random
         weight = rest[-1]
@@ -239,28 +240,6 @@ class Flush(Update):
         mass = trace.parameter(self.step.sums.mass)
         self.update(trace, [(one, None) for one in self._wrt()], mass)
         return Tensor(mass, trace)
-
-
-def spread(x: Any, y: Any) -> tuple[Any, ...]:
-    """x and y as arguments; tuples array by array behind their lengths, -1 for what is none.
-
-    The quick call of a module knows arrays and numbers, and would leave tuples to Python.
-    """
-    if type(x) is tuple:
-        return (len(x), len(y), *x, *y) if type(y) is tuple else (len(x), -1, *x, y)
-    return (-1, len(y), x, *y) if type(y) is tuple else (x, y)
-
-
-def _gathered(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The tuples that `spread` took apart, and what follows them."""
-    if type(arguments[0]) is not int:
-        return arguments
-    (in_x, in_y), rest = arguments[:2], list(arguments[2:])
-    taken = []
-    for length in (in_x, in_y):
-        items = [rest.pop(0) for _ in range(max(length, 1))] if length else []
-        taken.append(tuple(items) if length >= 0 else items[0])
-    return (*taken, *rest)
 
 
 def _require_classes(classes: Sequence[int], output: Any) -> None:

@@ -27,9 +27,10 @@ from lamella.optim.group import number
 from lamella.optim.optimizer import Optimizer
 from lamella.runtime.session import Compiled
 from lamella.runtime.tensor import Operand
+from lamella.train.arguments import spread
 from lamella.train.held import Held
 from lamella.train.memory import Memory
-from lamella.train.parts import Close, Flush, Gradients, Hold, Idle, Options, Part, Update, spread
+from lamella.train.parts import Close, Flush, Gradients, Hold, Idle, Options, Part, Update
 from lamella.train.profile import StepProfile, profile
 
 __all__ = ["TrainStep"]
