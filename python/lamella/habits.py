@@ -280,7 +280,7 @@ HABITS = (
         "nn",
         "Conv1d Conv2d Conv3d ConvTranspose1d ConvTranspose2d MaxPool1d MaxPool2d AvgPool1d "
         "AvgPool2d AdaptiveAvgPool1d AdaptiveAvgPool2d BatchNorm2d BatchNorm3d Dropout2d "
-        "InstanceNorm2d Upsample RNN LSTM GRU LSTMCell GRUCell",
+        "Upsample RNN LSTM GRU LSTMCell GRUCell",
         "convolution and recurrence are planned, not yet here",
     ),
     Habit(

@@ -26,12 +26,12 @@ FORMULAS = {
     **losses.FORMULAS,
     **composed.FORMULAS,
 }
-X, CUBE = pointwise.X, along.CUBE
+X, CUBE, IMAGE = pointwise.X, along.CUBE, composed.IMAGE
 ROOMS = (activation, dropout, embedding, linear, loss, norm, softmax, units)
 
 # Layers with parameters, a form of their arguments or defaults of their own.
 OTHERWISE = {"Bilinear", "Embedding", "Flatten", "LayerNorm", "Linear", "PReLU"}
-OTHERWISE |= {"Dropout", "RMSNorm", "Threshold", "Unflatten"}
+OTHERWISE |= {"Dropout", "GroupNorm", "RMSNorm", "Threshold", "Unflatten"}
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,21 @@ def derived(layer: str, of: str) -> Iterator[Layer]:
         inputs = tuple(value for name, value in given.items() if name not in taken)
         if len(inputs) == len(inspect.signature(getattr(nn, layer).forward).parameters) - 1:
             yield Layer(layer, of, inputs, options)
+
+
+def instance_norms(name: str, x: np.ndarray) -> list[Layer]:
+    running = {"mean": np.zeros(6), "var": np.ones(6), "use_input_stats": False}
+    options: list[tuple[dict[str, Any], dict[str, Any], bool]] = [
+        ({}, {}, False),
+        ({"eps": 0.5, "affine": True}, {"eps": 0.5}, False),
+        ({"affine": True, "bias": False}, {}, True),
+        ({"track_running_stats": True}, running, False),
+        ({"track_running_stats": True}, {}, True),
+    ]
+    return [
+        Layer(name, "instance_norm", (x,), {"num_features": 6, **given}, named, train)
+        for given, named, train in options
+    ]
 
 
 NAMES_OF_LAYERS = sorted(name for room in ROOMS for name in room.__all__)
@@ -166,6 +181,28 @@ LAYERS = [
         (X,),
         {"normalized_shape": 6, "elementwise_affine": False},
         {"normalized_shape": 6},
+    ),
+    Layer(
+        "GroupNorm", "group_norm", (IMAGE,), {"num_groups": 3, "num_channels": 6}, {"num_groups": 3}
+    ),
+    Layer(
+        "GroupNorm",
+        "group_norm",
+        (IMAGE,),
+        {"num_groups": 2, "num_channels": 6, "eps": 0.5, "bias": False},
+        {"num_groups": 2, "eps": 0.5},
+    ),
+    Layer(
+        "GroupNorm",
+        "group_norm",
+        (X,),
+        {"num_groups": 2, "num_channels": 6, "affine": False},
+        {"num_groups": 2},
+    ),
+    *(
+        row
+        for name, x in (("1d", IMAGE[:, :, 0]), ("2d", IMAGE), ("3d", IMAGE[:, :, None]))
+        for row in instance_norms(f"InstanceNorm{name}", x)
     ),
     Layer("BatchNorm1d", "batch_norm", (CUBE,), {"num_features": 3}, {}),
     Layer("BatchNorm1d", "batch_norm", (CUBE,), {"num_features": 3, "eps": 0.5}, {"eps": 0.5}),
