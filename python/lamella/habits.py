@@ -183,7 +183,7 @@ HABITS = (
     ),
     Habit(
         "lamella",
-        "randint randperm normal multinomial",
+        "randperm normal multinomial",
         "arrays are NumPy's",
         "np.random.default_rng(0).permutation(4)",
     ),

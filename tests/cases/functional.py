@@ -146,7 +146,7 @@ def _stacks(dtype: str) -> Call:
 
 
 # What every call draws anew.
-DRAWN = ("rand", "randn", "rand_like", "randn_like", "bernoulli")
+DRAWN = ("rand", "randint", "randn", "rand_like", "randn_like", "bernoulli")
 
 # Functions of one element take one array, losses two of one shape, where no row says otherwise.
 _ELEMENTWISE = sorted(UNARY.keys() & set(F.__all__))
@@ -257,6 +257,7 @@ CALLS: dict[str, Callable[[str], Call]] = {
     **dict.fromkeys(("rand", "randn"), lambda dtype: ((5, 0), {"dtype": dtype})),
     **dict.fromkeys(("rand_like", "randn_like"), lambda dtype: ((array(0, 6, dtype=dtype),), {})),
     "bernoulli": _with(1.0),
+    "randint": lambda dtype: ((3, 4, (2, 3)), {"dtype": dtype}),
     "cat": _pieces,
     "concat": _pieces,
     "stack": _pieces,

@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from cases.case import Arrays, Case, exactly
+from lamella.ops.detach import Detach
 from lamella.ops.shape import Concat, Expand, Pad, Permute, Reshape, Slice
 
 DTYPES = ("float32", "float64", "int64", "bool")
@@ -73,7 +74,12 @@ def _concat(axis, *shapes):
     return Case(name, Concat(axis), any_dtype(*shapes), judge, dtypes=DTYPES)
 
 
+def _detach(shape):
+    return Case(f"detach {shape}", Detach(), any_dtype(shape), exactly(lambda x: x), dtypes=DTYPES)
+
+
 CASES = [
+    *map(_detach, ((), (5, 3), (0, 4))),
     _reshape((), (1, 1)),
     _reshape((2, 3, 4), (6, 4)),
     _reshape((24,), (2, 1, 12)),

@@ -275,6 +275,12 @@ FORMULAS: dict[str, Formula] = {
     "randn": formula(
         lambda *size, dtype=None: np.zeros(size), call(0, 3), call(2, 0, dtype="float64")
     ),
+    "randint": formula(
+        lambda low, high, size=None, dtype=None: np.full(
+            *((high, 0) if size is None else (size, low)), np.float64 if dtype else np.int64
+        ),
+        *(call(3, 4, (2, 3)), call(1, (4,)), call(-2, -1, (2,), dtype="float32")),
+    ),
     "rand_like": formula(lambda x, dtype=None: x, call(X[:0]), call(X[:0], dtype="float64")),
     "randn_like": formula(lambda x, dtype=None: x, call(X[:0]), call(X[:0], dtype="float64")),
     "bernoulli": formula(

@@ -200,6 +200,24 @@ def test_bernoulli():
     assert np.isnan(F.bernoulli(bad)).all()
 
 
+def test_randint():
+    lm.manual_seed(4)
+    x = F.randint(-3, 5, (80_000,))
+    assert x.dtype == np.int64
+    share = np.bincount(x + 3, minlength=8) / x.size
+    assert share.size == 8
+    assert (np.abs(share - 1 / 8) < 6 * (7 / 64 / x.size) ** 0.5).all()
+    wide = F.randint(2**53, (1000,))
+    assert wide.min() >= 0
+    assert 2**52 < wide.max() < 2**53
+    assert set(F.randint(2, (50, 2), dtype="float32").ravel()) == {0.0, 1.0}
+    for bad in ((3, 3, (2,)), (5, 2, (2,)), (2**60, (2,)), (-(2**60), 0, (2,))):
+        with pytest.raises(ValueError, match="no such range"):
+            F.randint(*bad)
+    with pytest.raises(TypeError, match="no size"):
+        F.randint(3)
+
+
 def test_no_draw_has_a_gradient():
     class Net(nn.Module):
         def forward(self, x):

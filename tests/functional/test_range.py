@@ -30,7 +30,7 @@ _EXACT = """amax amin argmax argmin max min maxout where prelu dropout embedding
     broadcast_to cat chunk concat expand flatten index_copy narrow pad permute reshape select split
     squeeze stack transpose unflatten unsqueeze clip detach diag diag_embed diagonal flip movedim
     nan_to_num repeat repeat_interleave roll rot90 swapaxes tile tril triu unbind
-    bernoulli rand rand_like randn randn_like"""
+    bernoulli rand rand_like randint randn randn_like"""
 EXACT = set(_EXACT.split())
 KERNELS = {*UNARY, *BINARY, *COMPARE, *LOGICAL} & set(F.__all__)
 

@@ -21,7 +21,10 @@ from lamella.runtime.function import function
 from lamella.runtime.tensor import Operand, apply, where
 from lamella.runtime.trace import current
 
-__all__ = ["bernoulli", "rand", "rand_like", "randn", "randn_like"]
+# Every integer up to this one is a float64.
+_INTEGERS = 2**53
+
+__all__ = ["bernoulli", "rand", "rand_like", "randint", "randn", "randn_like"]
 
 
 @function(draws=True)
@@ -113,6 +116,49 @@ def bernoulli(input: Operand, p: float | None = None) -> Operand:
     y = apply(Compare("lt"), drawn, input).to(dtype)
     # Cut off at both ends, a probability stays what it is; NaN is no end of it.
     return where(apply(unary("clamp", 0.0, 1.0), input).eq(input), y, float("nan"))
+
+
+@function(draws=True)
+def randint(
+    low: int,
+    high: int | tuple[int, ...] | None = None,
+    size: tuple[int, ...] | None = None,
+    *,
+    dtype: Any = None,
+) -> Operand:
+    """Random integers, low <= y < high.
+
+    y = low + floor((high - low) * u), u drawn from [0, 1) with 53 bits
+
+    Parameters: low, high, integers of at most 2**53, low < high; without high, 0 and low; size, the
+    extents; dtype, int64 by default, or another element type that is cast to.
+    Returns: an array of that shape. Raises: ShapeError, DTypeError; ValueError for an empty range.
+    Source: torch.randint.
+
+    >>> from lamella import functional as F
+    >>> F.randint(3, 4, (2,))
+    array([3, 3])
+    """
+    if isinstance(high, tuple | list):
+        # torch's randint(high, size).
+        size, high = tuple(high), None
+    if high is None:
+        low, high = 0, low
+    if size is None:
+        raise TypeError(message("randint", "no size", {"size": None}, "the extents, as a tuple"))
+    low, high = whole(low), whole(high)
+    if not 0 < high - low <= _INTEGERS or max(-low, high) > _INTEGERS:
+        raise ValueError(
+            message(
+                "randint",
+                "no such range",
+                {"low": low, "high": high},
+                "low < high, within -2**53 and 2**53",
+            )
+        )
+    drawn = _drawn("randint", "uniform", _shape("randint", (size,)), DType.float64)
+    found = apply(unary("floor"), drawn * float(high - low)) + float(low)
+    return found.to(DType.int64 if dtype is None else dtype)
 
 
 def _drawn(name: str, kind: str, shape: tuple[int, ...], dtype: Any) -> Operand:
