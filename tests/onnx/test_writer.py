@@ -45,6 +45,11 @@ FUNCTIONS = {
     "elementary": lambda x: (F.expm1(x), F.log1p(x * x), F.erfc(x), F.sign(x), F.rsqrt(x * x + 1)),
     "rounding": lambda x: (F.round(x), F.ceil(x), F.floor(x)),
     "products": lambda x: (x @ x.T, x.reshape(3, 2, 4) @ x.reshape(3, 2, 4).mT, x[0] @ x[1]),
+    "rearranging": lambda x: (F.roll(x, 2, 1), F.flip(x, 1), F.tril(x), F.diagonal(x, 1)),
+    "continued": lambda x: (F.pad(x, (2, 1), "reflect"), F.pad(x, (2, 1, 1, 0), "circular")),
+    "einsum": lambda x: F.einsum("bi,bj,cj->bci", x, x, x),
+    "attention": lambda x: F.scaled_dot_product_attention(x, x[:2], x[:2], x[:, :2] > 0),
+    "lengths": lambda x: (F.normalize(x), F.norm(x, 3.0), F.hypot(x, x[:1]), F.logaddexp(x, x[0])),
     "casts": lambda x: ((x > 0).to("float32"), x.double().float()),
 }  # fmt: skip
 
@@ -93,6 +98,17 @@ LAYERS = {
     "plain layer norm": nn.LayerNorm(8, elementwise_affine=False),
     "rms norm": nn.RMSNorm(8),
     "batch norm": nn.BatchNorm1d(8),
+    "group norm": nn.GroupNorm(2, 8),
+    **{
+        f"{type(one).__name__}": nn.Sequential(nn.Unflatten(1, shape), one, nn.Flatten())
+        for one, shape in (
+            (nn.InstanceNorm1d(2, affine=True), (2, 4)),
+            (nn.InstanceNorm2d(2, track_running_stats=True), (2, 2, 2)),
+            (nn.InstanceNorm3d(2), (2, 1, 2, 2)),
+            (nn.LocalResponseNorm(3, 0.5), (4, 2)),
+            (nn.Softmax2d(), (2, 2, 2)),
+        )
+    },
     "flatten": nn.Sequential(nn.Unflatten(1, (2, 4)), nn.Flatten()),
     "dropout": nn.Sequential(nn.Linear(8, 4), nn.Dropout(0.5), nn.Identity()),
     "mlp": nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 2), nn.Softmax(-1)),
@@ -180,6 +196,7 @@ SEVERAL = {
     nn.PoissonNLLLoss: (X, np.abs(Y)),
     nn.GaussianNLLLoss: (X, Y, np.abs(Y) + 0.1),
     nn.HingeEmbeddingLoss: (X, SIGNS),
+    nn.SoftMarginLoss: (X, SIGNS),
     nn.CosineEmbeddingLoss: (X, Y, SIGNS[:, 0]),
     nn.CosineSimilarity: (X, Y),
     nn.Bilinear: (X, Y),
@@ -207,6 +224,21 @@ def test_every_layer_is_written() -> None:
     # Containers compute nothing, and Module is what a user's own nets are.
     silent = {nn.Module, nn.ModuleList, nn.ModuleDict, nn.ParameterList}
     assert layers - shown - silent == set()
+
+
+def test_draws_are_written() -> None:
+    net = Functional(lambda x: (F.rand_like(x), x + F.randn(3, 8), F.bernoulli(x * 0 + 0.5)))
+    data = lm.onnx.encode(net, np.zeros((3, 8), np.float32))
+    onnx.checker.check_model(onnx.load_from_string(data), full_check=True)
+    session = runtime.InferenceSession(data)
+    (name,) = [one.name for one in session.get_inputs()]
+    first, second = (session.run(None, {name: np.zeros((3, 8), np.float32)}) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        assert a.shape == (3, 8)
+        assert a.dtype == np.float32
+        assert (a != b).any()
+    assert 0 <= first[0].min() < first[0].max() < 1
+    assert set(first[2].ravel()) == {0.0, 1.0}
 
 
 def test_names_survive() -> None:

@@ -19,11 +19,13 @@ from lamella.ir.graph import Node, Value
 from lamella.ir.types import Array, DType
 from lamella.onnx import encoding, forms
 from lamella.ops.base import Op
+from lamella.ops.detach import Detach
 from lamella.ops.elementwise import Binary, Cast, Compare, Logical, Unary, Where
 from lamella.ops.gather import Embedding, Index, IndexCopy
 from lamella.ops.loss import ClampedLog, CrossEntropy
 from lamella.ops.matmul import MatMul
 from lamella.ops.norm import LayerNorm, RmsNorm
+from lamella.ops.random import Draw
 from lamella.ops.reduce import Reduce
 from lamella.ops.shape import Concat, Expand, Pad, Permute, Reshape, Slice
 from lamella.ops.slopes import SELU_ALPHA, SELU_SCALE
@@ -430,6 +432,17 @@ def _clamped_log(out: Out, op: ClampedLog, inputs: list[str], node: Node) -> str
     return out.add("Clip", log, out.number(-100.0, dtype))
 
 
+def _detach(out: Out, op: Detach, inputs: list[str], node: Node) -> str:
+    return out.add("Identity", *inputs)
+
+
+def _draw(out: Out, op: Draw, inputs: list[str], node: Node) -> str:
+    # ONNX wants the shape as an attribute: a free extent is the one of the example.
+    shape = [int(extent) for extent in op.shape]
+    name = {"uniform": "RandomUniform", "normal": "RandomNormal"}[op.kind]
+    return out.add(name, shape=shape, dtype=encoding.ELEMENT_TYPES[op.dtype])
+
+
 EXPORT: dict[type[Op], Rule] = {
     Unary: _unary,
     Binary: _binary,
@@ -453,4 +466,6 @@ EXPORT: dict[type[Op], Rule] = {
     IndexCopy: _index_copy,
     CrossEntropy: _cross_entropy,
     ClampedLog: _clamped_log,
+    Detach: _detach,
+    Draw: _draw,
 }
