@@ -96,7 +96,7 @@ bool is_arg(const std::string& kind) { return kind == "argmax" || kind == "argmi
 
 DType result_type(const ReduceSpec& spec) {
   if (is_arg(spec.kind)) return DType::i64;
-  if (is_floating(spec.dtype)) return spec.dtype;
+  if (is_floating(spec.dtype) || is_storage(spec.dtype)) return spec.dtype;  // which is refused
   if (spec.kind == "any" || spec.kind == "all") return DType::boolean;
   return spec.kind == "max" || spec.kind == "min" ? spec.dtype : DType::i64;
 }
