@@ -141,8 +141,8 @@ HABITS = (
     Habit(
         "module parameter",
         "half bfloat16 type",
-        "nets compute in float32 or float64, and take float16 as it is",
-        "net.float()",
+        "nets compute in float32 or float64; dense layers can store their weights narrower",
+        'net.narrow("bfloat16")',
     ),
     Habit(
         "lamella",

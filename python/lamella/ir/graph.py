@@ -66,7 +66,7 @@ class Source(Protocol):
 
     @property
     def array(self) -> Array:
-        """The elements."""
+        """The elements; of bfloat16 as float32."""
 
     @property
     def memory(self) -> Array:
@@ -163,7 +163,7 @@ class Parameter(Value):
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.type = TensorType(source.memory.shape, DType.of(source.memory.dtype))
+        self.type = TensorType(source.memory.shape, DType.stored(source.memory.dtype))
 
 
 class Result(Value):

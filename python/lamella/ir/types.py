@@ -86,6 +86,9 @@ class DType(Enum):
         try:
             key = np.dtype(dtype)
         except TypeError as error:
+            # NumPy has it by name where a library has registered it.
+            if isinstance(dtype, str) and dtype == DType.bfloat16.name:
+                return DType.bfloat16
             raise DTypeError(_unknown_dtype(dtype)) from error
         found = _BY_NUMPY.get(key)
         if found is not None:
@@ -93,6 +96,11 @@ class DType(Enum):
         if is_bfloat16(key):
             return DType.bfloat16
         raise DTypeError(_unknown_dtype(dtype))
+
+    @staticmethod
+    def stored(dtype: np.dtype[Any]) -> DType:
+        """The DType of an array that the library keeps itself, where uint16 is bfloat16."""
+        return DType.bfloat16 if dtype == DType.bfloat16.numpy else DType.of(dtype)
 
     @staticmethod
     def computed(op: str, dtype: DType | np.dtype[Any] | type | str) -> DType:

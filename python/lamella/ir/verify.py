@@ -33,7 +33,7 @@ def verify(graph: Graph) -> Graph:
     for value in graph.roots():
         _verify_value(value, inputs, seen, None)
     for source, value in graph.updates:
-        expected = TensorType(source.memory.shape, DType.of(source.memory.dtype))
+        expected = TensorType(source.memory.shape, DType.stored(source.memory.dtype))
         assert value.type == expected, f"update of {source.name}: {value.type} into {expected}"
     return graph
 

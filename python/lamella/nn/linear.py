@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from lamella import functional as F
+from lamella.ir.types import DType
 from lamella.nn import init
 from lamella.nn.module import Module
 from lamella.nn.parameter import Parameter, new_array
@@ -40,7 +41,8 @@ class Linear(Module):
 
     Parameters: in_features, D; out_features, K; bias, whether there is one; device, None or 'cpu';
     dtype, float32 by default. weight is (K, D), bias (K,), both drawn uniformly from
-    [-1 / sqrt(D), 1 / sqrt(D)]. Input: (..., D); output: (..., K).
+    [-1 / sqrt(D), 1 / sqrt(D)]. Input: (..., D); output: (..., K). With bfloat16 or float16 the
+    weight is stored so and the layer is one of float32 all the same: see `Module.narrow`.
     Raises: ShapeError for another width. Source: torch.nn.Linear.
 
     >>> import numpy as np
@@ -48,6 +50,8 @@ class Linear(Module):
     >>> nn.Linear(3, 2)(np.zeros((4, 3), np.float32)).shape
     (4, 2)
     """
+
+    _factors = ("weight",)
 
     def __init__(
         self,
@@ -60,12 +64,17 @@ class Linear(Module):
         super().__init__()
         self.in_features = in_features
         self.out_features = out_features
+        stored = None if dtype is None else DType.of(dtype)
+        if stored is not None and stored.is_storage:
+            dtype = None
         self.weight = Parameter(new_array("Linear", (out_features, in_features), device, dtype))
         if bias:
             self.bias = Parameter(new_array("Linear", (out_features,), device, dtype))
         else:
             self.register_parameter("bias", None)
         self.reset_parameters()
+        if stored is not None and stored.is_storage:
+            self.weight.cast(stored)
 
     def reset_parameters(self) -> None:
         """Draws weight and bias anew."""

@@ -18,7 +18,8 @@ from lamella import _core
 from lamella.errors import DTypeError, ShapeError, UnsupportedError, message
 from lamella.habits import is_device, unknown
 from lamella.ir.graph import Value
-from lamella.ir.types import Array, DType, TensorType
+from lamella.ir.types import Array, DType, TensorType, is_bfloat16
+from lamella.nn.narrow import narrowed, widened
 from lamella.runtime.signature import as_array
 from lamella.runtime.tensor import Operand
 from lamella.runtime.trace import Trace
@@ -29,12 +30,17 @@ _WORTH_FREEZING = 1 << 16
 __all__ = ["Buffer", "Counter", "Parameter", "Stored", "new_array"]
 
 
-def floating(op: str, dtype: Any) -> np.dtype[Any]:
-    """The NumPy dtype of a layer's `dtype=` argument: float32 (the default, None) or float64."""
+def floating(op: str, dtype: Any) -> DType:
+    """The type of a layer's `dtype=` argument: float32 (the default, None) or float64."""
     found = DType.of(np.float32 if dtype is None else dtype)
     if not found.is_floating:
-        raise DTypeError(message(op, "not a floating type", {"dtype": found}, "float32 or float64"))
-    return found.numpy
+        rule, cure = "not a floating type", ""
+        if found.is_storage:
+            rule = "a type of storage, which nothing is computed in"
+            cure = f'Weights of dense layers are stored so: nn.Linear(..., dtype="{found}"), or'
+            cure += f' net.narrow("{found}")'
+        raise DTypeError(message(op, rule, {"dtype": found}, "float32 or float64", cure))
+    return found
 
 
 def new_array(op: str, shape: tuple[int, ...], device: Any, dtype: Any) -> Array:
@@ -51,18 +57,23 @@ def new_array(op: str, shape: tuple[int, ...], device: Any, dtype: Any) -> Array
     if any(size < 0 for size in shape):
         raise ShapeError(message(op, "negative size", {"sizes": shape}, "sizes >= 0"))
     element = floating(op, dtype)
-    TensorType(shape, DType.of(element))
-    return np.zeros(shape, element)
+    TensorType(shape, element)
+    return np.zeros(shape, element.numpy)
 
 
 def own(op: str, data: Any, dtype: Any = None) -> Array:
     """A contiguous native copy of `data` in one of lamella's dtypes.
 
-    Lists, numbers and float16 become float32, small integers int64; the rest keeps its dtype.
+    Lists, numbers, float16 and bfloat16 become float32, small integers int64; the rest keeps its
+    dtype, and what is stored already that of storage.
     """
     array = data.array if isinstance(data, Stored) else as_array(data, op, "data")
-    if dtype is not None:
-        target = DType.of(dtype).numpy
+    array = widened(array) if is_bfloat16(array.dtype) else array
+    if dtype is None and isinstance(data, Stored) and data.dtype.is_storage:
+        dtype = data.dtype
+    kept = None if dtype is None else DType.of(dtype)
+    if kept is not None:
+        target = np.dtype(np.float32) if kept.is_storage else kept.numpy
     elif array.dtype.kind == "f":
         wide = array.dtype.itemsize >= 8 and hasattr(data, "dtype")
         target = np.dtype(np.float64 if wide else np.float32)
@@ -76,6 +87,8 @@ def own(op: str, data: Any, dtype: Any = None) -> Array:
         )
     if array.dtype.kind == "f" and target.kind != "f":
         raise DTypeError(message(op, "would drop fractions", {"data": array.dtype}, str(target)))
+    if kept is not None and kept.is_storage:
+        return np.array(narrowed(array, kept), order="C")
     return np.array(array, dtype=target, order="C", copy=True)
 
 
@@ -83,7 +96,8 @@ class Stored(Operand):
     """Storage shared by a model and its compiled programs; see Parameter and Buffer.
 
     memory: the array that programs read, for its place, shape and type; while the storage is frozen
-    its elements may lie in a packed form alone. array: the same elements, there to be read.
+    its elements may lie in a packed form alone. bits: the same elements, there to be read; array:
+    their values. Those two differ for bfloat16 only, whose bits are a uint16.
     """
 
     __slots__ = (
@@ -111,8 +125,11 @@ class Stored(Operand):
     def _keep(self, array: Array) -> None:
         """Makes `array`, of which nobody else knows, the storage."""
         storage: _core.Storage | None = None
+        if array.dtype == np.uint16:
+            # NumPy's own dtype object, which a pickle's array has not.
+            array = array.view(DType.bfloat16.numpy)
         if array.nbytes >= _WORTH_FREEZING:
-            kind = DType.of(array.dtype).value
+            kind = DType.stored(array.dtype).value
             storage = _core.Storage(array)
             # Two objects: as long as the one that programs do not hold lives, somebody can read it.
             memory, shown = (storage.array(kind, array.shape) for _ in range(2))
@@ -130,6 +147,16 @@ class Stored(Operand):
 
     @property
     def array(self) -> Array:
+        """The values, read-only; of bfloat16 a float32 copy."""
+        bits = self.bits
+        if bits.dtype != np.uint16:
+            return bits
+        values = widened(bits)
+        values.flags.writeable = False
+        return values
+
+    @property
+    def bits(self) -> Array:
         """The elements, read-only; unpacked where they lie packed alone."""
         shown = self._shown
         if shown is None and self._seen is not None:
@@ -137,7 +164,7 @@ class Stored(Operand):
         if shown is None:
             assert self._storage is not None
             self._storage.show()
-            shown = self._storage.array(DType.of(self.memory.dtype).value, self.memory.shape)
+            shown = self._storage.array(self.dtype.value, self.memory.shape)
             self._let_go(shown)
         return shown
 
@@ -174,11 +201,15 @@ class Stored(Operand):
         """
         if self._storage is not None:
             self._storage.unfreeze()
-            self._shown = self.array
+            self._shown = self.bits
 
     @property
     def data(self) -> Array:
-        """The values, as a read-only view; assign to change them."""
+        """The values, as a read-only view; assign to change them.
+
+        Of bfloat16, which NumPy has not, a read-only float32 copy. Storage types round what is
+        assigned to the nearest number, or else to the even one.
+        """
         return self.array.view()
 
     @data.setter
@@ -189,26 +220,34 @@ class Stored(Operand):
         self._write(array)
 
     def _write(self, array: Array) -> None:
+        if self.dtype.is_storage:
+            array = narrowed(array, self.dtype)
         # Native, so that no program reads half of it and none that changes it is crossed.
         ready = np.require(array, self.memory.dtype, ["C_CONTIGUOUS", "ALIGNED", "ENSUREARRAY"])
         _core.assign(self.memory, self.version, ready)
         if self._shown is None:
-            self._shown = self.array
+            self._shown = self.bits
 
     def check(self, op: str, array: Array) -> None:
         """Raises unless `array` may be assigned: same shape, and a type that fits."""
         if array.shape != self.shape:
             raise ShapeError(message(op, "another shape", {"value": array.shape}, f"{self.shape}"))
-        kinds = {"f": "fiub", "i": "iub", "b": "b"}[self.memory.dtype.kind]
-        if array.dtype.kind not in kinds:
-            raise DTypeError(
-                message(op, "no safe cast", {"value": array.dtype}, f"{self.memory.dtype}")
-            )
+        kind = "f" if self._is_floating else self.memory.dtype.kind
+        kinds = {"f": "fiub", "i": "iub", "u": "ub", "b": "b"}[kind]
+        if array.dtype.kind not in kinds and not (kind == "f" and is_bfloat16(array.dtype)):
+            raise DTypeError(message(op, "no safe cast", {"value": array.dtype}, f"{self.dtype}"))
 
-    def cast(self, dtype: np.dtype[Any]) -> None:
+    @property
+    def _is_floating(self) -> bool:
+        return self.dtype.is_floating or self.dtype.is_storage
+
+    def cast(self, dtype: DType | np.dtype[Any]) -> None:
         """Converts floating storage; programs compiled for the old dtype are compiled anew."""
-        if self.memory.dtype.kind == "f" and self.memory.dtype != dtype:
-            self._keep(self.array.astype(dtype))
+        target = DType.of(dtype)
+        if self._is_floating and self.dtype is not target:
+            values = self.array
+            narrow = target.is_storage
+            self._keep(narrowed(values, target) if narrow else values.astype(target.numpy))
             self.structure.touch()
 
     def _value(self, trace: Trace) -> Value:
@@ -220,25 +259,26 @@ class Stored(Operand):
 
     @property
     def dtype(self) -> DType:
-        return DType.of(self.memory.dtype)
+        return DType.stored(self.memory.dtype)
 
     def numpy(self) -> Array:
-        """The values, as a read-only view; the same as `data`."""
+        """The values, as a read-only view; the same as `data`, and so float32 for bfloat16."""
         return self.data
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        if dtype is None or np.dtype(dtype) == self.memory.dtype:
-            return self.array.copy() if copy else self.data
+        data = self.data
+        if dtype is None or np.dtype(dtype) == data.dtype:
+            return data.copy() if copy else data
         if copy is False:
             raise ValueError(
                 message(
                     type(self).__name__,
                     "another dtype needs a copy",
                     {"dtype": dtype},
-                    f"{self.memory.dtype}",
+                    f"{data.dtype}",
                 )
             )
-        return self.array.astype(dtype)
+        return data.astype(dtype)
 
     if not TYPE_CHECKING:
 
@@ -263,7 +303,8 @@ class Stored(Operand):
         )
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__} containing:\n{self.data!r}"
+        of = f" of {self.dtype}" if self.dtype.is_storage else ""
+        return f"{type(self).__name__}{of} containing:\n{self.data!r}"
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Stored:
         build, state = self.__reduce__()
@@ -274,14 +315,29 @@ class Stored(Operand):
         return self.__deepcopy__({})
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return type(self), (np.array(self.array),)
+        return self._reduced()
+
+    def _reduced(self, *more: Any) -> tuple[Any, tuple[Any, ...]]:
+        if self.dtype.is_storage:
+            return _restored, (type(self), np.array(self.bits), *more)
+        return type(self), (np.array(self.array), *more)
+
+
+def _restored(kind: type[Stored], bits: Any, *more: Any) -> Stored:
+    """What was pickled or copied of a storage type, bit for bit."""
+    if not isinstance(bits, np.ndarray) or not DType.stored(bits.dtype).is_storage:
+        raise DTypeError(message(kind.__name__, "no bits of a storage type", None, "an array"))
+    found = kind(widened(bits), *more)
+    found._keep(bits)
+    return found
 
 
 class Parameter(Stored):
     """A learnt array; assigned to a module's attribute it becomes one of its parameters.
 
     Parameters: data, an array, list or number, copied (lists and float16 become float32);
-    requires_grad, whether optimisers may change it; dtype, float32 or float64, data's by default.
+    requires_grad, whether optimisers may change it; dtype, float32 or float64, data's by default,
+    or bfloat16 or float16: then it is stored so, read as float32, and cannot be learnt.
     Raises: DTypeError when data is not floating.
     Source: torch.nn.Parameter.
 
@@ -297,7 +353,8 @@ class Parameter(Stored):
 
     def __init__(self, data: Any, requires_grad: bool = True, *, dtype: Any = None) -> None:
         array = own("Parameter", data, dtype)
-        if array.dtype.kind != "f":
+        kind = DType.stored(array.dtype)
+        if not (kind.is_floating or kind.is_storage):
             raise DTypeError(
                 message(
                     "Parameter",
@@ -332,7 +389,7 @@ class Parameter(Stored):
         return self
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return type(self), (np.array(self.array), self.requires_grad)
+        return self._reduced(self.requires_grad)
 
 
 class Buffer(Stored):
@@ -354,7 +411,7 @@ class Buffer(Stored):
         self.persistent = bool(persistent)
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return type(self), (np.array(self.array), self.persistent)
+        return self._reduced(self.persistent)
 
 
 class Counter(Buffer):
@@ -392,7 +449,7 @@ class Counter(Buffer):
                 message(op, "a count is one integer", {"value": array.dtype}, "int64 of shape ()")
             )
 
-    def cast(self, dtype: np.dtype[Any]) -> None:
+    def cast(self, dtype: DType | np.dtype[Any]) -> None:
         """A count keeps its type."""
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lamella.errors import DTypeError, FormatError, ShapeError, UnsupportedError, message
-from lamella.ir.types import Array
+from lamella.ir.types import Array, DType
 from lamella.nn.parameter import Buffer, Parameter, Stored
 from lamella.runtime.signature import as_array
+from lamella.storage.elements import Widened
 
 if TYPE_CHECKING:
     from lamella.nn.module import Module
@@ -37,10 +38,15 @@ def _entries(module: Module, prefix: str = "") -> Iterator[tuple[str, Stored]]:
 
 def collect(module: Module, prefix: str) -> dict[str, Array]:
     """Read-only copies of all entries, by name."""
-    arrays = {name: np.array(stored.data) for name, stored in _entries(module, prefix.rstrip("."))}
+    arrays = {name: _copy(stored) for name, stored in _entries(module, prefix.rstrip("."))}
     for array in arrays.values():
         array.flags.writeable = False
     return arrays
+
+
+def _copy(stored: Stored) -> Array:
+    copy = np.array(stored.data)
+    return copy.view(Widened) if stored.dtype is DType.bfloat16 else copy
 
 
 def load(module: Module, given: Mapping[str, Any], strict: bool) -> tuple[list[str], list[str]]:

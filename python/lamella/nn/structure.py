@@ -36,15 +36,18 @@ class Fingerprint(NamedTuple):
 
 
 def dtype_of(module: Module) -> DType | None:
-    """The one dtype of a module's floating parameters (or buffers); None if mixed or absent."""
+    """The one dtype of a module's floating parameters (or buffers); None if mixed or absent.
+
+    What is stored as bfloat16 or float16 is float32 to all who read it.
+    """
     for stored in (module.parameters(), module.buffers()):
         found = {
-            one.memory.dtype
+            one._type.dtype
             for one in stored
-            if one.memory.dtype.kind == "f" and not isinstance(one, Counter)
+            if one._type.dtype.is_floating and not isinstance(one, Counter)
         }
         if found:
-            return DType.of(found.pop()) if len(found) == 1 else None
+            return found.pop() if len(found) == 1 else None
     return None
 
 

@@ -220,7 +220,7 @@ def summary(module: Module, *inputs: Any, training: bool = False, optimizer: Any
         saved, largest = saved_bytes(module, args)
         given = sum(value.type.nbytes for value in graph.inputs)
         costs = {
-            "gradient_bytes": sum(p.data.nbytes for p in module.parameters() if p.requires_grad),
+            "gradient_bytes": sum(p.memory.nbytes for p in module.parameters() if p.requires_grad),
             "state_bytes": 0 if optimizer is None else optimizer.state_bytes,
             "saved_bytes": saved,
             "flow_bytes": largest + max(largest, given) if largest else 0,
@@ -231,7 +231,7 @@ def summary(module: Module, *inputs: Any, training: bool = False, optimizer: Any
         sum(value.type.nbytes for value in graph.inputs),
         sum(value.type.nbytes for value in graph.outputs),
         activations,
-        sum(buffer.data.nbytes for buffer in module.buffers()),
+        sum(buffer.memory.nbytes for buffer in module.buffers()),
         **costs,
     )
 
@@ -288,7 +288,7 @@ def _count(row: Row, parameter: Parameter, counted: set[int]) -> None:
     size = math.prod(parameter.shape)
     row.parameters += size
     row.trainable += size if parameter.requires_grad else 0
-    row.bytes += parameter.data.nbytes
+    row.bytes += parameter.memory.nbytes
 
 
 def _charge(

@@ -55,10 +55,10 @@ def _text(field: int, text: str) -> bytes:
 
 
 def tensor(name: str, array: Array) -> bytes:
-    """A TensorProto of float32, float64, int64 or bool elements."""
+    """A TensorProto of one of our element types, of which uint16 is bfloat16."""
     little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     parts = [_int(1, extent) for extent in array.shape]
-    parts.append(_int(2, ELEMENT_TYPES[DType.of(array.dtype)]))
+    parts.append(_int(2, ELEMENT_TYPES[DType.stored(array.dtype)]))
     parts.append(_text(8, name))
     parts.append(_bytes(9, little.tobytes()))
     return b"".join(parts)

@@ -23,6 +23,7 @@ from lamella.ir.graph import Constant, Graph, Parameter, Value
 from lamella.ir.types import Array, DType, TensorType
 from lamella.nn.inline import trace_module
 from lamella.nn.module import Module
+from lamella.nn.parameter import Stored
 from lamella.nn.structure import dtype_of
 from lamella.onnx import encoding
 from lamella.onnx.exporting import EXPORT, Out
@@ -223,7 +224,8 @@ def _operand(out: Out, known: dict[Value, str], names: dict[int, str], value: Va
         return found
     if isinstance(value, Parameter):
         name = out.name(names.get(id(value.source)) or value.source.name or "parameter")
-        out.initializers.append(encoding.tensor(name, value.source.array))
+        stored = value.source.bits if isinstance(value.source, Stored) else value.source.array
+        out.initializers.append(encoding.tensor(name, stored))
     else:
         assert isinstance(value, Constant)
         size = None if value.extent is None else value.extent[1]

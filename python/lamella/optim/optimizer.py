@@ -21,7 +21,7 @@ from lamella.ir.types import Array, DType, TensorType
 from lamella.nn.parameter import Buffer, Parameter
 from lamella.ops.optimizer import UpdateScalars
 from lamella.optim.group import Group, GroupPlan
-from lamella.optim.state import Entry, collect, read
+from lamella.optim.state import Entry, collect, judge, read
 from lamella.runtime.programs import Programs
 from lamella.runtime.session import Compiled
 from lamella.runtime.signature import Branch, normalize
@@ -174,6 +174,9 @@ class Optimizer:
         options = {**options, **{k: v for k, v in self.defaults.items() if k not in options}}
         group = Group(options, type(self).judge, type(self).describe)
         self.param_groups.append(group)
+        for parameter in parameters:
+            if parameter.requires_grad:
+                judge(name, parameter)
         added = [Entry(parameter, group) for parameter in parameters]
         self._entries += added
         if self.state_from_start:
@@ -226,6 +229,8 @@ class Optimizer:
                         {"parameter": parameter.name or parameter.shape},
                     )
                 )
+            if gradient is not None or parameter.requires_grad:
+                judge(type(self).__name__, parameter)
             if gradient is not None:
                 given[id(parameter)] = gradient
         for group in self.param_groups:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lamella.errors import FormatError, message
+from lamella.errors import DTypeError, FormatError, message
 from lamella.ir.types import Array
 from lamella.nn.parameter import Buffer, Parameter
 from lamella.optim.group import Group
@@ -20,7 +20,7 @@ from lamella.optim.group import Group
 if TYPE_CHECKING:
     from lamella.optim.optimizer import Optimizer
 
-__all__ = ["Entry", "collect", "read"]
+__all__ = ["Entry", "collect", "judge", "read"]
 
 # A parameter's count of steps and its arrays; None where it has no state.
 Found = tuple[float, dict[str, Array]] | None
@@ -34,6 +34,21 @@ class Entry:
         self.group = group
         self.state: dict[str, Buffer] = {}
         self.counter: Buffer | None = None
+
+
+def judge(op: str, parameter: Parameter) -> None:
+    """Raises DTypeError for a parameter that is stored narrow, whose digits no step would move."""
+    if parameter.dtype.is_storage:
+        raise DTypeError(
+            message(
+                op,
+                "a parameter of a type of storage, which cannot be learnt",
+                {parameter.name or "parameter": parameter.dtype},
+                "float32 or float64",
+                "Train net.float(), and call net.narrow() afterwards; or leave it as it is with"
+                " requires_grad_(False)",
+            )
+        )
 
 
 def collect(

@@ -53,7 +53,7 @@ class Symbol:
     def _type(self) -> TensorType:
         """Shape and dtype; needs no trace."""
         array = cast(Source, self).memory
-        dtype = DType.of(array.dtype)
+        dtype = DType.stored(array.dtype)
         return TensorType(array.shape, DType.float32 if dtype.is_storage else dtype)
 
 
@@ -126,7 +126,7 @@ class Trace:
         """After each run, `value` becomes the content of `source` (running statistics)."""
         if isinstance(value, Symbol):
             value = value._value(self)
-        expected = TensorType(source.memory.shape, DType.of(source.memory.dtype))
+        expected = TensorType(source.memory.shape, DType.stored(source.memory.dtype))
         if value.type != expected:
             raise ShapeError(
                 message(

@@ -19,6 +19,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
+
 from lamella.errors import DTypeError, FormatError, message
 from lamella.storage.durable import replacing
 from lamella.storage.elements import Array, checked, little
@@ -117,7 +119,8 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Array], info: Any) 
     >>> read(path)
     ({'weight': array([1., 1., 1.], dtype=float32)}, {'epoch': 7})
     """
-    found = checked("checkpoint", arrays)
+    # Digests are of what reading gives: no narrower elements.
+    found = {name: np.asarray(one) for name, one in checked("checkpoint", arrays).items()}
     head, order = _encoded(found, info)
     with replacing(path, before_rename=_keep) as file:
         file.write(head)

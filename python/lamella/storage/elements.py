@@ -2,7 +2,7 @@
 """Element types as files store them, and arrays filled from files without a second copy.
 
 Stored little-endian unless the file says otherwise, loaded in the machine's order; bfloat16, which
-NumPy does not have, is loaded as float32 with the same values.
+NumPy does not have, is loaded as float32 with the same values, and written from a Widened array.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ __all__ = [
     "ELEMENTS",
     "Array",
     "Element",
+    "Widened",
     "checked",
     "element_of",
     "fault_of_shape",
@@ -29,6 +30,25 @@ __all__ = [
 ]
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Widened(np.ndarray[Any, np.dtype[Any]]):
+    """float32 values that bfloat16 holds, so that files may have them as such.
+
+    What is computed of them is a plain array.
+
+    >>> type(np.ones(2, np.float32).view(Widened) + 1).__name__
+    'ndarray'
+    """
+
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: Any = False) -> Any:
+        plain = np.asarray(array)
+        return plain[()] if return_scalar else plain
+
+
+def _words(array: Array) -> Array:
+    return np.ascontiguousarray(array, np.float32).reshape(-1).view(np.uint32)
+
 
 # NumPy before 2.0 knows no more axes.
 MAX_RANK = 32
@@ -69,6 +89,8 @@ def element_of(op: str, name: str, array: Array) -> Element:
     >>> element_of("save", "w", np.zeros(3, ">f4")).name
     'F32'
     """
+    if isinstance(array, Widened):
+        return ELEMENTS["BF16"]
     found = _BY_DTYPE.get(array.dtype.newbyteorder("="))
     if found is None:
         raise DTypeError(
@@ -88,6 +110,8 @@ def little(array: Array) -> memoryview:
     >>> little(np.array([[1, 2]], ">i2")).tobytes()
     b'\\x01\\x00\\x02\\x00'
     """
+    if isinstance(array, Widened):
+        return (_words(array) >> np.uint32(16)).astype("<u2").view(np.uint8).data
     stored = array.dtype.newbyteorder("<")
     return np.asarray(array, stored, order="C").reshape(-1).view(np.uint8).data
 
@@ -113,6 +137,9 @@ def checked(op: str, state: Mapping[Any, Any]) -> dict[str, Array]:
             array = np.asarray(value)
         except (TypeError, ValueError, RuntimeError) as error:
             raise DTypeError(message(op, f"no array: {error}", {"entry": quoted(name)})) from None
+        # One that was written to is a plain array again.
+        if isinstance(value, Widened) and array.dtype == np.float32:
+            array = array if (_words(array) & np.uint32(0xFFFF)).any() else array.view(Widened)
         element_of(op, name, array)
         arrays[name] = array
     return arrays

@@ -283,8 +283,9 @@ def encode(
     order = sorted(arrays, key=lambda name: -elements[name].stored.itemsize)
     position, offsets = 0, {}
     for name in order:
-        offsets[name] = [position, position + arrays[name].nbytes]
-        position += arrays[name].nbytes
+        nbytes = arrays[name].size * elements[name].stored.itemsize
+        offsets[name] = [position, position + nbytes]
+        position += nbytes
     for name, array in arrays.items():
         if name == _METADATA:
             raise FormatError(message(op, "the format keeps this name", {"name": quoted(name)}))

@@ -23,6 +23,7 @@ from lamella.nn import compiled
 from lamella.nn.module import Module
 from lamella.nn.parameter import Parameter
 from lamella.optim.clipping import clip_norm, clip_value
+from lamella.optim.state import judge
 from lamella.passes.differentiate import differentiate, ends
 from lamella.runtime.families import Sizes
 from lamella.runtime.session import Compiled
@@ -134,6 +135,8 @@ class Part(Module):
 
     def gradients(self, trace: Trace, loss: Value, wrt: Sequence[Parameter]) -> list[Value | None]:
         """The gradients that there are."""
+        for parameter in wrt:
+            judge("TrainStep", parameter)
         leaves = [trace.parameter(parameter) for parameter in wrt]
         return differentiate(trace.place, loss, leaves)
 
