@@ -23,16 +23,16 @@ template <class To, class From>
 }
 
 // The float next to x on the side of zero or away from it whose last digit is odd, where x is none:
-// rounded once more, to half its digits, it gives what x itself is rounded to.
+// rounded once more, to half its digits, it gives what x itself is rounded to. What is left of x is
+// scaled so that its sign survives as a float; it is lost below 2^-1049, where it decides nothing.
 [[gnu::always_inline]] inline float rounded_to_odd(double x) {
   const float near = static_cast<float>(x);
-  const double back = near;
   const auto bits = bits_as<std::uint32_t>(near);
-  const bool even = (bits & 1) == 0;
-  const bool beyond = __builtin_fabs(back) > __builtin_fabs(x);
-  const bool short_of = __builtin_fabs(back) < __builtin_fabs(x);
-  const std::uint32_t less = even && beyond ? 1 : 0, more = even && short_of ? 1 : 0;
-  return bits_as<float>(bits - less + more);
+  const auto rest =
+      bits_as<std::uint32_t>(static_cast<float>((x - static_cast<double>(near)) * 0x1p900));
+  const bool inexact = rest + rest - 1 < 0xff000000;  // neither zero nor NaN
+  const std::uint32_t step = (rest ^ bits) >> 31 != 0 ? ~std::uint32_t(0) : 1;
+  return bits_as<float>(bits + (inexact && (bits & 1) == 0 ? step : 0));
 }
 
 [[gnu::always_inline]] inline Bfloat16 to_bfloat16(float x) {

@@ -293,14 +293,24 @@ template <class Bits>
     const ptrdiff_t step = taken ? a_step : b_step;
     for (size_t i = 0; i < n; ++i) y[i] = x[static_cast<ptrdiff_t>(i) * step];
   } else if (a_step != 0 && b_step != 0) {
+    // Both are read, which lets the compiler take whole registers of them.
 #pragma GCC ivdep
-    for (size_t i = 0; i < n; ++i) y[i] = condition[i] != 0 ? a[i] : b[i];
+    for (size_t i = 0; i < n; ++i) {
+      const Bits p = a[i], q = b[i];
+      y[i] = condition[i] != 0 ? p : q;
+    }
   } else if (a_step != 0) {
 #pragma GCC ivdep
-    for (size_t i = 0; i < n; ++i) y[i] = condition[i] != 0 ? a[i] : right;
+    for (size_t i = 0; i < n; ++i) {
+      const Bits p = a[i];
+      y[i] = condition[i] != 0 ? p : right;
+    }
   } else if (b_step != 0) {
 #pragma GCC ivdep
-    for (size_t i = 0; i < n; ++i) y[i] = condition[i] != 0 ? left : b[i];
+    for (size_t i = 0; i < n; ++i) {
+      const Bits q = b[i];
+      y[i] = condition[i] != 0 ? left : q;
+    }
   } else {
 #pragma GCC ivdep
     for (size_t i = 0; i < n; ++i) y[i] = condition[i] != 0 ? left : right;
