@@ -68,8 +68,8 @@ constexpr Entry<JoinedFn<T>> kJoinedEntries[] = {
 
 template <class T>
 constexpr Entry<DrawFn<T>> kDrawEntries[] = {
-    {"uniform", 0, cost<T>({3.4, 0.91, 0.45}, {6.8, 1.9, 0.9}), uniform<T>},
-    {"normal", 0, cost<T>({20, 4.0, 2.0}, {30, 12, 6.0}), normal<T>},
+    {"uniform", 0, cost<T>({3.3, 0.95, 0.46}, {6.8, 2.6, 0.86}), uniform<T>},
+    {"normal", 0, cost<T>({14, 2.8, 1.4}, {16, 5.8, 2.8}), normal<T>},
 };
 
 template <class Fn, size_t N>

@@ -286,6 +286,16 @@ def test_threads_and_copies():
             same_bits(one, want)
 
 
+def test_it_is_explained_and_profiled():
+    net = mlp()
+    g = lm.gradients(net, nn.MSELoss())
+    assert "gradients" in str(lm.explain(g, X, Y, wrt="x"))
+    found = lm.profile(g, X, Y, wrt=("x", "parameters"), seconds=0.01)
+    assert found.flops > 6 * X.shape[0] * 5 * 7
+    with pytest.raises(ValueError, match="not given"):
+        lm.profile(g, X, Y, wrt="z", seconds=0.01)
+
+
 NET, INDEX = mlp(), nn.Sequential(nn.Embedding(5, 3), nn.Linear(3, 3))
 
 

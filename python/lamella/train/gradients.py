@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -17,12 +18,14 @@ import numpy as np
 from lamella.errors import DTypeError, ShapeError, UnsupportedError, message
 from lamella.ir.graph import Value
 from lamella.ir.types import same_shape
+from lamella.nn.explain import Explanation, describe
 from lamella.nn.module import Module
 from lamella.nn.parameter import Parameter
 from lamella.ops.base import number
 from lamella.ops.composites import expand
 from lamella.ops.elementwise import Cast
 from lamella.passes.differentiate import pull_back
+from lamella.runtime.profile import Profile, measure
 from lamella.runtime.promotion import place_constant, place_values
 from lamella.runtime.signature import flatten, unflatten
 from lamella.runtime.tensor import Operand, Tensor
@@ -103,20 +106,48 @@ class GradientFunction:
         dy: Any = None,
     ) -> tuple[Any, dict[Name, Any]]:
         """Value and gradients; see the class."""
+        names = self._judged(y, wrt)
+        if current_trace() is not None:
+            return _place(self.net, self.loss, names, x, y, dy)
+        found: tuple[Any, dict[Name, Any]] = self._program(names)(*spread(x, y), dy)
+        return found
+
+    def _judged(self, y: Any, wrt: Any) -> tuple[Name, ...]:
         if self.loss is None and y is not None:
             raise TypeError(
                 message(
                     "gradients", "a target without a loss", {"y": type(y)}, "gradients(net, loss)"
                 )
             )
-        names = _names(wrt)
-        if current_trace() is not None:
-            return _place(self.net, self.loss, names, x, y, dy)
+        return _names(wrt)
+
+    def _program(self, names: tuple[Name, ...]) -> _Program:
         program = self._programs.get(names)
         if program is None:
             program = self._programs[names] = _Program(self.net, self.loss, names)
-        found: tuple[Any, dict[Name, Any]] = program(*spread(x, y), dy)
-        return found
+        return program
+
+    def __explain__(
+        self, x: Any, y: Any = None, *, wrt: Name | Sequence[Name] = PARAMETERS, dy: Any = None
+    ) -> Explanation:
+        """What `lamella.explain(function, x, y, wrt="x")` answers."""
+        program, arguments = self._program(self._judged(y, wrt)), (*spread(x, y), dy)
+        sizes = program._compiled.sizes(program, *arguments)
+        return describe("gradients", program._compiled.find(program, *arguments)[0], sizes)
+
+    def __profile__(
+        self,
+        seconds: float,
+        x: Any,
+        y: Any = None,
+        *,
+        wrt: Name | Sequence[Name] = PARAMETERS,
+        dy: Any = None,
+    ) -> Profile:
+        """What `lamella.profile(function, x, y, wrt="x")` answers."""
+        program, arguments = self._program(self._judged(y, wrt)), (*spread(x, y), dy)
+        found = program._compiled.exact(program, *arguments)
+        return measure(*found, partial(program, *arguments), seconds)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return gradients, (self.net, self.loss)
