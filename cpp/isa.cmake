@@ -12,6 +12,7 @@ set(LAMELLA_ISA_SOURCES
     cpp/kernels/instantiate_rows.cpp
     cpp/kernels/instantiate_gemm.cpp
     cpp/kernels/instantiate_optimizer.cpp
+    cpp/kernels/instantiate_indexing.cpp
     cpp/kernels/instantiate_limits.cpp)
 
 # Floating-point meaning is the same everywhere: no contraction (every FMA is written), no -ffast-math.

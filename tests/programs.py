@@ -171,15 +171,33 @@ def fill(dtype: str, count: int, value: float) -> _core.Program:
     return builder.build()
 
 
-def gather(dtype: str, rows: int, cols: int, count: int, from_end: bool = False) -> _core.Program:
-    """Inputs: table (rows, cols), indices (count,) int64."""
+def gather(
+    dtype: str,
+    shape: tuple[int, int, int],
+    count: int,
+    lists: tuple[int, int] = (1, 1),
+    from_end: bool = False,
+) -> _core.Program:
+    """Inputs: x (outer, rows, inner), indices (outer or 1, count, inner or 1) int64.
+
+    lists: the first and the last extent of the indices.
+    """
+    (outer, rows, inner), (first, last) = shape, lists
     builder = _core.ProgramBuilder(
-        inputs=[(dtype, (rows, cols)), ("int64", (count,))], outputs=[(dtype, (count, cols))]
+        inputs=[(dtype, shape), ("int64", (first, count, last))],
+        outputs=[(dtype, (outer, count, inner))],
     )
+    item = np.dtype(dtype).itemsize
     spec = _core.GatherSpec(
-        row_bytes=cols * np.dtype(dtype).itemsize, rows=rows, count=count, from_end=from_end
+        piece_bytes=item * (inner if last == 1 else 1),
+        rows=rows,
+        count=count,
+        outer=outer,
+        inner=last,
+        outer_index=first > 1,
+        from_end=from_end,
     )
-    builder.add(spec, table=builder.input(0), indices=builder.input(1), y=builder.output(0))
+    builder.add(spec, x=builder.input(0), indices=builder.input(1), y=builder.output(0))
     return builder.build()
 
 
@@ -191,29 +209,76 @@ def index(rows: int, count: int, from_end: bool = False) -> _core.Program:
     return builder.build()
 
 
-def index_copy(dtype: str, outer: int, rows: int, cols: int, count: int) -> _core.Program:
-    """Inputs: x (outer, rows, cols), indices (count,) int64, source (outer, count, cols)."""
+def scatter(
+    reduce: str,
+    dtype: str,
+    shape: tuple[int, int, int],
+    count: int,
+    lists: tuple[int, int] = (1, 1),
+    zeros: bool = False,
+    **options: int | bool,
+) -> _core.Program:
+    """Inputs: x (outer, rows, inner) unless `zeros`, indices as in gather, source as x for count.
+
+    options: include_self, skipped.
+    """
+    (outer, rows, inner), (first, last) = shape, lists
+    own = [] if zeros else [(dtype, shape)]
     builder = _core.ProgramBuilder(
-        inputs=[
-            (dtype, (outer, rows, cols)), ("int64", (count,)), (dtype, (outer, count, cols)),
-        ],
-        outputs=[(dtype, (outer, rows, cols))]
-    )  # fmt: skip
-    spec = _core.IndexCopySpec(
-        outer=outer, rows=rows, count=count, row_bytes=cols * np.dtype(dtype).itemsize
+        inputs=[*own, ("int64", (first, count, last)), (dtype, (outer, count, inner))],
+        outputs=[(dtype, shape)],
     )
-    x, indices, source = (builder.input(number) for number in range(3))
-    builder.add(spec, x=x, indices=indices, source=source, y=builder.output(0))
+    spec = _core.ScatterSpec(
+        reduce=reduce,
+        dtype=dtype,
+        rows=rows,
+        count=count,
+        width=inner if last == 1 else 1,
+        outer=outer,
+        inner=last,
+        outer_index=first > 1,
+        **options,
+    )
+    *x, indices, source = (builder.input(number) for number in range(2 + len(own)))
+    slots = {"x": x[0]} if x else {}
+    builder.add(spec, **slots, indices=indices, source=source, y=builder.output(0))
     return builder.build()
 
 
-def scatter_add(dtype: str, rows: int, cols: int, count: int, skipped: int = -1) -> _core.Program:
-    """Inputs: indices (count,) int64, x (count, cols)."""
-    builder = _core.ProgramBuilder(
-        inputs=[("int64", (count,)), (dtype, (count, cols))], outputs=[(dtype, (rows, cols))]
+def scan(
+    kind: str, dtype: str, outer: int, size: int, inner: int, reverse: bool = False
+) -> _core.Program:
+    """Outputs: y (outer, size, inner), and for max and min the positions."""
+    shape = (outer, size, inner)
+    extreme = [("int64", shape)] if kind in ("max", "min") else []
+    builder = _core.ProgramBuilder(inputs=[(dtype, shape)], outputs=[(dtype, shape), *extreme])
+    spec = _core.ScanSpec(
+        kind=kind, dtype=dtype, outer=outer, size=size, inner=inner, reverse=reverse
     )
-    spec = _core.ScatterAddSpec(dtype=dtype, rows=rows, cols=cols, count=count, skipped=skipped)
-    builder.add(spec, indices=builder.input(0), x=builder.input(1), y=builder.output(0))
+    slots = {"positions": builder.output(1)} if extreme else {}
+    builder.add(spec, x=builder.input(0), y=builder.output(0), **slots)
+    return builder.build()
+
+
+def sort(dtype: str, rows: int, cols: int, wanted: int, descending: bool = False) -> _core.Program:
+    """Outputs: values and positions, (rows, wanted)."""
+    shape = (rows, wanted)
+    builder = _core.ProgramBuilder(
+        inputs=[(dtype, (rows, cols))], outputs=[(dtype, shape), ("int64", shape)]
+    )
+    spec = _core.SortSpec(dtype=dtype, rows=rows, cols=cols, wanted=wanted, descending=descending)
+    results = {"values": builder.output(0), "positions": builder.output(1)}
+    builder.add(spec, x=builder.input(0), **results)
+    return builder.build()
+
+
+def search(dtype: str, rows: int, cols: int, count: int, right: bool = False) -> _core.Program:
+    """Inputs: sorted (rows, cols), x (rows, count)."""
+    builder = _core.ProgramBuilder(
+        inputs=[(dtype, (rows, cols)), (dtype, (rows, count))], outputs=[("int64", (rows, count))]
+    )
+    spec = _core.SearchSpec(dtype=dtype, rows=rows, cols=cols, count=count, right=right)
+    builder.add(spec, sorted=builder.input(0), x=builder.input(1), y=builder.output(0))
     return builder.build()
 
 

@@ -33,6 +33,8 @@ extern const GemmKernels<double> kGemmF64;
 extern const OptimizerKernels<float> kOptimizerF32;
 extern const OptimizerKernels<double> kOptimizerF64;
 
+extern const IndexingTable kIndexing;
+
 extern const LimitKernels kLimits;
 
 extern const KernelTable kTable;

@@ -22,6 +22,7 @@ constinit const KernelTable kTable = {
 #undef LAMELLA_INTEGER
         .cast = &kCastTable,
     .limits = &kLimits,
+    .indexing = &kIndexing,
 };
 
 }  // namespace lamella::kernels::LAMELLA_ISA_NAMESPACE

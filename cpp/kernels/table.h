@@ -243,6 +243,81 @@ struct IntegerKernels {
   const IntegerRowKernels<T>* rows;
 };
 
+// Pieces put where an index says (scatter.h): piece (j, k), `width` neighbours of source, to row
+// index[j * index_step + k] of y. Rows outside [first, last) and the row `skipped` are passed over.
+template <class T>
+struct ScatterArgs {
+  const std::int64_t* index;
+  size_t index_step, count, inner;
+  const T* source;
+  size_t source_step, width;
+  T* y;  // overlaps nothing
+  size_t y_step, first, last, skipped;
+  bool fresh;  // wherever something is put, y is `start` before
+  T start;
+};
+template <class T>
+using ScatterFn = void (*)(const ScatterArgs<T>& args);
+
+// y[j] = op(y[j - 1], x[j]) along `size` elements that are `step` apart, of each of `columns`
+// neighbours; y may be x.
+template <class T>
+using ScanFn = void (*)(const T* x, T* y, ptrdiff_t step, size_t size, size_t columns);
+
+// The same for the extreme so far, and its position along the axis; y overlaps nothing.
+template <class T>
+using ExtremeScanFn = void (*)(const T* x, T* y, std::int64_t* positions, ptrdiff_t step,
+                               size_t size, size_t columns);
+
+// Rows of up to so many elements are sorted without scratch. Longer ones, of fewer than 2^32, want
+// kSortCounts bytes and twice the row in keys with their positions (16 bytes of elements of 8, else
+// 8), aligned to 64.
+inline constexpr size_t kSortAlone = 32;
+inline constexpr size_t kSortCounts = 3 * 2048 * sizeof(std::uint32_t);
+
+// The first `wanted` elements of one row in order, and where they stood; either may be null.
+template <class T>
+struct SortArgs {
+  const T* x;
+  size_t cols, wanted;  // wanted <= cols
+  bool descending;
+  T* values;
+  std::int64_t* positions;
+  std::byte* scratch;
+};
+template <class T>
+using SortFn = void (*)(const SortArgs<T>& args);
+
+// y[i] = how many elements of the row, which is in order, stand before x[i].
+template <class T>
+struct SearchArgs {
+  const T* row;
+  size_t cols;
+  const T* x;
+  size_t count;
+  bool right;  // behind equal elements
+  std::int64_t* y;
+};
+template <class T>
+using SearchFn = void (*)(const SearchArgs<T>& args);
+
+template <class T>
+struct IndexingKernels {
+  Family<ScatterFn<T>> scatter;           // replace amax amin; of numbers also sum prod
+  Family<ScanFn<T>> scan;                 // sum prod; of float, double and int64
+  Family<ExtremeScanFn<T>> extreme_scan;  // max min
+  Entry<SortFn<T>> sort;
+  Entry<SearchFn<T>> search;
+};
+
+struct IndexingTable {
+#define LAMELLA_MEMBER(tag, Type, name, kind) IndexingKernels<Type> tag;
+  LAMELLA_FLOATING(LAMELLA_MEMBER)
+  LAMELLA_INTEGERS(LAMELLA_MEMBER)
+  LAMELLA_TRUTH(LAMELLA_MEMBER)
+#undef LAMELLA_MEMBER
+};
+
 // By the numbers of the elements in their list. There is none (fn is null) from a type to itself, and
 // between a storage type and another than a floating one.
 struct CastKernels {
@@ -274,6 +349,7 @@ struct KernelTable {
 #undef LAMELLA_MEMBER
   const CastKernels* cast;
   const LimitKernels* limits;
+  const IndexingTable* indexing;
 };
 
 }  // namespace lamella::kernels

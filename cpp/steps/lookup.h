@@ -40,4 +40,15 @@ const auto& typed_kernels(const kernels::KernelTable& table) {
 #undef LAMELLA_MEMBER_OF
 }
 
+// What moves and orders elements of one type.
+template <class T>
+const kernels::IndexingKernels<T>& indexing_kernels(const kernels::KernelTable& table) {
+#define LAMELLA_MEMBER_OF(tag, Type, name, kind) \
+  if constexpr (kernels::ElementOf<T>::value == kernels::Element::tag) return table.indexing->tag;
+  LAMELLA_FLOATING(LAMELLA_MEMBER_OF)
+  LAMELLA_INTEGERS(LAMELLA_MEMBER_OF)
+  LAMELLA_TRUTH(LAMELLA_MEMBER_OF)
+#undef LAMELLA_MEMBER_OF
+}
+
 }  // namespace lamella::steps

@@ -18,7 +18,6 @@ __all__: list[str] = [
     "ElementwiseSpec",
     "FillSpec",
     "GatherSpec",
-    "IndexCopySpec",
     "IndexSpec",
     "LayerNormSpec",
     "MatMulSpec",
@@ -26,9 +25,12 @@ __all__: list[str] = [
     "ProgramBuilder",
     "ReduceSpec",
     "RmsNormSpec",
-    "ScatterAddSpec",
+    "ScanSpec",
+    "ScatterSpec",
+    "SearchSpec",
     "Slot",
     "SoftmaxSpec",
+    "SortSpec",
     "Spec",
     "Storage",
     "Structure",
@@ -268,15 +270,27 @@ class ProgramBuilder:
     @typing.overload
     def add(self, spec: FillSpec, *, y: Slot) -> None: ...
     @typing.overload
-    def add(self, spec: GatherSpec, *, table: Slot, indices: Slot, y: Slot) -> None: ...
-    @typing.overload
-    def add(self, spec: ScatterAddSpec, *, indices: Slot, x: Slot, y: Slot) -> None: ...
+    def add(self, spec: GatherSpec, *, x: Slot, indices: Slot, y: Slot) -> None: ...
     @typing.overload
     def add(self, spec: IndexSpec, *, indices: Slot, y: Slot) -> None: ...
     @typing.overload
     def add(
-        self, spec: IndexCopySpec, *, x: Slot, indices: Slot, source: Slot, y: Slot
+        self, spec: ScatterSpec, *, x: Slot | None = None, indices: Slot, source: Slot, y: Slot
     ) -> None: ...
+    @typing.overload
+    def add(self, spec: ScanSpec, *, x: Slot, y: Slot, positions: Slot | None = None) -> None: ...
+    @typing.overload
+    def add(
+        self,
+        spec: SortSpec,
+        *,
+        x: Slot,
+        values: Slot | None = None,
+        positions: Slot | None = None,
+        scratch: Slot | None = None,
+    ) -> None: ...
+    @typing.overload
+    def add(self, spec: SearchSpec, *, sorted: Slot, x: Slot, y: Slot) -> None: ...
     @typing.overload
     def add(self, spec: DropoutSpec, *, x: Slot, y: Slot) -> None: ...
     @typing.overload
@@ -468,24 +482,17 @@ class FillSpec(Spec):
 
 class GatherSpec(Spec):
     """
-    y[i] = table[indices[i]], negative indices counting from the end where asked; a run with an index outside [0, rows), or [-rows, rows), raises IndexError.
-    """
-    def __init__(
-        self, *, row_bytes: int, rows: int, count: int, from_end: bool = False
-    ) -> None: ...
-
-class ScatterAddSpec(Spec):
-    """
-    y = 0, then y[indices[i]] += x[i] in increasing i but for the index `skipped`; negative indices count from the end where asked, and a run with one outside [0, rows), or [-rows, rows), raises IndexError.
+    y[o, j, k] = x[o, indices[o, j, k], k] for pieces of some bytes, negative indices counting from the end where asked; a run with an index outside [0, rows), or [-rows, rows), raises IndexError.
     """
     def __init__(
         self,
         *,
-        dtype: str,
+        piece_bytes: int,
         rows: int,
-        cols: int,
         count: int,
-        skipped: int = -1,
+        outer: int = 1,
+        inner: int = 1,
+        outer_index: bool = False,
         from_end: bool = False,
     ) -> None: ...
 
@@ -495,11 +502,55 @@ class IndexSpec(Spec):
     """
     def __init__(self, *, rows: int, count: int, from_end: bool = False) -> None: ...
 
-class IndexCopySpec(Spec):
+class ScatterSpec(Spec):
     """
-    y = x, then y[:, indices[i]] = source[:, i] in increasing i; an index outside [0, rows) writes nothing. y may be x.
+    y = x, or 0, then y[o, indices[o, j, k], k] = reduce(.., source[o, j, k]) in increasing j; an index outside [0, rows), or `skipped`, writes nothing. y may be x.
     """
-    def __init__(self, *, outer: int, rows: int, count: int, row_bytes: int) -> None: ...
+    def __init__(
+        self,
+        *,
+        reduce: str,
+        dtype: str,
+        rows: int,
+        count: int,
+        width: int = 1,
+        outer: int = 1,
+        inner: int = 1,
+        outer_index: bool = False,
+        include_self: bool = True,
+        skipped: int = -1,
+    ) -> None: ...
+
+class ScanSpec(Spec):
+    """
+    y[:, j] = kind of x[:, : j + 1], or from the end; y may be x, but for max and min.
+    """
+    def __init__(
+        self, *, kind: str, dtype: str, outer: int, size: int, inner: int, reverse: bool = False
+    ) -> None: ...
+
+class SortSpec(Spec):
+    """
+    The first `wanted` of each row in a stable order, NaN above all, and their positions.
+    """
+    def __init__(
+        self, *, dtype: str, rows: int, cols: int, wanted: int, descending: bool = False
+    ) -> None: ...
+
+class SearchSpec(Spec):
+    """
+    y = how many elements of a row that is in order stand before each of x.
+    """
+    def __init__(
+        self,
+        *,
+        dtype: str,
+        rows: int,
+        cols: int,
+        count: int,
+        shared: bool = False,
+        right: bool = False,
+    ) -> None: ...
 
 class DropoutSpec(Spec):
     """

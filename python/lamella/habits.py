@@ -222,12 +222,11 @@ HABITS = (
         "constants are NumPy's arrays",
         "x + np.zeros((4, 4), np.float32)",
     ),
-    Habit("tensor", "masked_fill", "where chooses", "F.where(x > 0, 0.0, x)"),
     Habit(
         "tensor",
-        "gather index_select take",
-        "rows are looked up by embedding",
-        "F.embedding(np.array([0, 2]), x)",
+        "take",
+        "elements are picked by number from",
+        "x.flatten()[np.array([0, 2])]",
     ),
     Habit("tensor", "einsum", "the equation comes first", 'F.einsum("ij,kj->ik", x, x)'),
     Habit("tensor", "isnan", "only NaN is not equal to itself", "x != x"),
@@ -239,7 +238,6 @@ HABITS = (
         "shape and type are known",
         "x.shape, x.dtype",
     ),
-    Habit("functional nn lamella", "one_hot", "rows of an identity", "np.eye(3)[y]"),
     # Programs, processes, files.
     Habit(
         "lamella",

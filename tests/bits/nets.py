@@ -122,6 +122,21 @@ def moved(dtype: str) -> Net:
     return net
 
 
+def put(dtype: str) -> Net:
+    """Entries picked, added where several meet, carried along and put in order, in each row."""
+    into = np.arange(WIDTH) * 5 % 7
+
+    def net(x: np.ndarray) -> np.ndarray:
+        index = np.broadcast_to(into, x.shape)
+        sums = F.scatter_add(F.narrow(x, 1, 0, 7), 1, index, x)
+        rows = F.index_add(F.narrow(x, 1, 0, 7), 1, into, x)
+        found = F.topk(F.gather(x, 1, index), 5)
+        picked = F.cumsum(F.take_along_dim(x, found.indices, 1), 1)
+        return F.cat([sums, rows, found.values, picked, F.sort(x, 1).values], dim=1)
+
+    return net
+
+
 NETS: dict[str, Callable[[str], Net]] = {
     "wide": wide,
     "narrow": narrow,
@@ -134,4 +149,5 @@ NETS: dict[str, Callable[[str], Net]] = {
     "reduced": reduced,
     "multiplied": multiplied,
     "moved": moved,
+    "put": put,
 }

@@ -132,6 +132,26 @@ def _split(dtype: str) -> Call:
     return (left + right, [left, right]), {}
 
 
+def _entries(*rest: Any) -> Callable[[str], Call]:
+    """Entries of an axis put into an array."""
+
+    def call(dtype: str) -> Call:
+        parts = array(5, 6, dtype=dtype), 1, np.array([4, 0]), array(5, 2, dtype=dtype)
+        return (*parts, *rest), {}
+
+    return call
+
+
+def _elements(*rest: Any, **named: Any) -> Callable[[str], Call]:
+    """Elements put into an array, several in one place."""
+
+    def call(dtype: str) -> Call:
+        parts = array(5, 6, dtype=dtype), 0, _classes((7, 6)), array(7, 6, dtype=dtype, seed=105)
+        return (*parts, *rest), named
+
+    return call
+
+
 def _where(dtype: str) -> Call:
     return (mask(5, 6), array(5, 6, dtype=dtype), array(6, dtype=dtype, seed=92)), {}
 
@@ -205,8 +225,21 @@ CALLS: dict[str, Callable[[str], Call]] = {
     "narrow": _with(1, 2, 3),
     "select": _with(1, 2),
     "pad": _with((1, 2)),
-    "index_copy": lambda dtype: (
-        (array(5, 6, dtype=dtype), 1, np.array([4, 0]), array(5, 2, dtype=dtype)),
+    **dict.fromkeys(("index_copy", "index_add"), _entries()),
+    "index_reduce": _entries("mean"),
+    "index_fill": _with(1, np.array([4, 0]), 2.0),
+    "index_select": _with(1, np.array([4, 0, 4])),
+    "gather": _with(1, _classes((5, 2))),
+    "take_along_dim": _with(_classes((5, 2)) - 4, 1),
+    **dict.fromkeys(("scatter", "scatter_add"), _elements()),
+    "scatter_reduce": _elements("amax", include_self=False),
+    "masked_fill": _with(mask(5, 6), 2.0),
+    "masked_select": _with(mask(5, 6)),
+    "nonzero": _one,
+    "unique_consecutive": _one,
+    "bincount": lambda dtype: ((_classes((9,)), array(9, dtype=dtype)), {}),
+    "masked_scatter": lambda dtype: (
+        (array(5, 6, dtype=dtype), mask(5, 6), array(30, dtype=dtype)),
         {},
     ),
     "group_norm": _with(3),
@@ -258,6 +291,15 @@ CALLS: dict[str, Callable[[str], Call]] = {
     **dict.fromkeys(("rand_like", "randn_like"), lambda dtype: ((array(0, 6, dtype=dtype),), {})),
     "bernoulli": _with(1.0),
     "randint": lambda dtype: ((3, 4, (2, 3)), {"dtype": dtype}),
+    "one_hot": lambda dtype: ((_classes((5, 3)), 4), {}),
+    **dict.fromkeys(("cumsum", "cumprod", "cummax", "cummin"), _with(1)),
+    **dict.fromkeys(("sort", "argsort"), _with(1, descending=True)),
+    "topk": _with(2, 1),
+    "searchsorted": lambda dtype: (
+        (np.sort(array(9, dtype=dtype)), array(5, 6, dtype=dtype)),
+        {"right": True},
+    ),
+    "bucketize": lambda dtype: ((array(5, 6, dtype=dtype), np.sort(array(9, dtype=dtype))), {}),
     "cat": _pieces,
     "concat": _pieces,
     "stack": _pieces,

@@ -1,48 +1,103 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Looking rows up: exact, and any index outside the table is an error; and the sums back."""
+"""Entries picked by index, exactly, and put where an index says, in one order."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from cases.case import Arrays, Case, exactly, scaled
-from lamella.ops.gather import Embedding, Index, IndexCopy, ScatterAdd
+from lamella.ops.gather import Gather, Scatter
+from lamella.ops.indices import Index
 
-# Index shape, rows, columns.
-SIZES = (((3,), 4, 5), ((), 2, 3), ((2, 3), 7, 1), ((0,), 4, 5), ((4,), 1, 33), ((3000,), 50, 64))
-
-
-def _case(shape: tuple[int, ...], rows: int, cols: int, from_end: bool = False) -> Case:
-    def inputs(rng: np.random.Generator, dtype: str) -> Arrays:
-        first = -rows if from_end else 0
-        return rng.integers(first, rows, shape), rng.normal(size=(rows, cols)).astype(dtype)
-
-    judge = exactly(lambda indices, table: table[indices])
-    name = f"embedding {shape} of ({rows}, {cols}) from_end={from_end}"
-    return Case(name, Embedding(from_end=from_end), inputs, judge)
+FLOATS = ("float32", "float64")
+INTEGERS = ("int64",)
+EVERY = (*FLOATS, *INTEGERS, "bool")
 
 
-def _scatter(
-    count: int, rows: int, cols: int, padding: int | None = None, from_end: bool = False
+def draw(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Values of both signs where there are two."""
+    return (2 * rng.normal(size=shape)).astype(dtype)
+
+
+def _gathered(
+    shape: tuple[int, ...],
+    axis: int,
+    index: tuple[int, ...],
+    from_end: bool = False,
+    dtypes: tuple[str, ...] = FLOATS,
 ) -> Case:
-    def inputs(rng: np.random.Generator, dtype: str) -> Arrays:
-        first = -rows if from_end else 0
-        return rng.integers(first, rows, count), rng.normal(size=(count, cols)).astype(dtype)
+    rows = shape[axis]
 
-    def sums(indices: np.ndarray, x: np.ndarray) -> np.ndarray:
-        y = np.zeros((rows, cols), x.dtype)
-        indices = indices % rows
-        np.add.at(y, indices, np.where((indices == padding)[:, None], 0, x))
+    def inputs(rng: np.random.Generator, dtype: str) -> Arrays:
+        return draw(rng, shape, dtype), rng.integers(-rows if from_end else 0, rows, index)
+
+    def picked(x: np.ndarray, at: np.ndarray) -> np.ndarray:
+        y = np.empty((*shape[:axis], index[axis], *shape[axis + 1 :]), x.dtype)
+        for place in np.ndindex(y.shape):
+            own = tuple(0 if have == 1 else i for i, have in zip(place, at.shape, strict=True))
+            y[place] = x[(*place[:axis], at[own], *place[axis + 1 :])]
         return y
 
-    # A row rounds once for each of its terms.
-    judge = scaled(
-        sums,
-        lambda indices, x: sums(indices, np.abs(x)),
-        lambda indices, x: np.bincount(indices % rows, minlength=rows)[:, None],
-    )
-    name = f"scatter_add {count} into ({rows}, {cols}) padding={padding} from_end={from_end}"
-    return Case(name, ScatterAdd(rows, padding, from_end), inputs, judge)
+    name = f"gather {index} along {axis} of {shape} from_end={from_end}"
+    return Case(name, Gather(axis, from_end), inputs, exactly(picked), dtypes=dtypes)
+
+
+_INTO = {
+    "replace": lambda old, new: new,
+    "sum": lambda old, new: old + new,
+    "prod": lambda old, new: old * new,
+    "amax": max,
+    "amin": min,
+}
+
+
+def _put(op: Scatter, arrays: Arrays) -> np.ndarray:
+    """One entry after another, along the axis first."""
+    *x, index, source = arrays
+    axis = op.axis
+    shape = list(source.shape)
+    shape[axis] = x[0].shape[axis] if x else op.rows
+    y = x[0].copy() if x else np.zeros(shape, source.dtype)
+    fresh = np.full(y.shape, not op.include_self and op.reduce != "replace")
+    order = (axis, *(i for i in range(source.ndim) if i != axis))
+    for moved in np.ndindex(tuple(source.shape[i] for i in order)):
+        at = tuple(moved[order.index(i)] for i in range(source.ndim))
+        own = tuple(0 if have == 1 else i for i, have in zip(at, index.shape, strict=True))
+        row = index[own]
+        if row == op.skipped:
+            continue
+        into = (*at[:axis], row, *at[axis + 1 :])
+        y[into] = source[at] if fresh[into] else _INTO[op.reduce](y[into], source[at])
+        fresh[into] = False
+    return y
+
+
+def _scattered(
+    op: Scatter,
+    rows: int,
+    source: tuple[int, ...],
+    index: tuple[int, ...],
+    dtypes: tuple[str, ...] = FLOATS,
+) -> Case:
+    shape = (*source[: op.axis], rows, *source[op.axis + 1 :])
+
+    def inputs(rng: np.random.Generator, dtype: str) -> Arrays:
+        own = () if op.rows is not None else (draw(rng, shape, dtype),)
+        return *own, rng.integers(0, rows, index), draw(rng, source, dtype)
+
+    def oracle(*arrays: np.ndarray) -> np.ndarray:
+        return _put(op, arrays)
+
+    def sizes(*arrays: np.ndarray) -> np.ndarray:
+        return _put(op, tuple(np.abs(x) if x.dtype.kind == "f" else x for x in arrays))
+
+    def terms(*arrays: np.ndarray) -> np.ndarray:
+        return 2 + source[op.axis]
+
+    inexact = op.reduce in ("sum", "prod") and dtypes == FLOATS
+    judge = scaled(oracle, sizes, terms) if inexact else exactly(oracle)
+    name = f"{op} {source} by {index} into {shape} skipped={op.skipped} rows={op.rows}"
+    return Case(f"{name} {dtypes[0]}", op, inputs, judge, dtypes=dtypes)
 
 
 def _indexed(shape: tuple[int, ...], rows: int, from_end: bool = False) -> Case:
@@ -53,41 +108,61 @@ def _indexed(shape: tuple[int, ...], rows: int, from_end: bool = False) -> Case:
     return Case(name, Index(rows, from_end), inputs, exactly(lambda index: index % rows))
 
 
-def _copied(shape: tuple[int, ...], axis: int, count: int | None) -> Case:
-    def inputs(rng: np.random.Generator, dtype: str) -> Arrays:
-        x = rng.normal(size=shape).astype(dtype)
-        index = rng.integers(0, shape[axis], () if count is None else count)
-        put = (*shape[:axis], index.size, *shape[axis + 1 :])
-        return x, index, rng.normal(size=put).astype(dtype)
-
-    def copied(x: np.ndarray, index: np.ndarray, source: np.ndarray) -> np.ndarray:
-        y = x.copy()
-        for i, row in enumerate(index.reshape(-1)):
-            y[(*[slice(None)] * axis, row)] = source[(*[slice(None)] * axis, i)]
-        return y
-
-    name = f"index_copy {count} along {axis} of {shape}"
-    return Case(name, IndexCopy(axis), inputs, exactly(copied))
-
-
 CASES = [
-    *(_case(*sizes) for sizes in SIZES),
-    *(_case(*sizes, from_end=True) for sizes in SIZES[::2]),
-    _scatter(3, 4, 5),
-    _scatter(0, 4, 5),
-    _scatter(40, 7, 1, 3),
-    _scatter(3000, 50, 64),
-    _scatter(3000, 9, 200, 0),
-    _scatter(40, 7, 1, 3, from_end=True),
-    _scatter(3000, 9, 200, from_end=True),
-    *(_indexed(*sizes[:2]) for sizes in SIZES),
+    # Rows of tables.
+    _gathered((4, 5), 0, (3, 1)),
+    _gathered((7, 1), 0, (6, 1), from_end=True),
+    _gathered((4, 5), 0, (0, 1)),
+    _gathered((50, 64), 0, (3000, 1)),
+    _gathered((9,), 0, (40,), dtypes=EVERY),
+    # Rows of each of several, of another axis, elements one by one.
+    _gathered((3, 7, 5), 1, (3, 4, 1)),
+    _gathered((3, 7, 5), 1, (1, 4, 1), from_end=True),
+    _gathered((3, 7, 5), 1, (1, 4, 5)),
+    _gathered((3, 7, 5), 1, (3, 9, 5), dtypes=EVERY),
+    _gathered((3, 7, 5), 2, (3, 7, 2), from_end=True),
+    _gathered((6, 40), 0, (90, 40)),
+    _gathered((2, 3, 4), 0, (5, 3, 4)),
+    _scattered(Scatter(0, "sum", rows=4), 4, (3, 5), (3, 1)),
+    _scattered(Scatter(0, "sum", rows=4), 4, (0, 5), (0, 1)),
+    _scattered(Scatter(0, "sum", rows=7, skipped=3), 7, (40, 1), (40, 1)),
+    _scattered(Scatter(0, "sum", rows=50), 50, (3000, 64), (3000, 1)),
+    _scattered(Scatter(0, "sum", rows=9, skipped=0), 9, (600, 200), (600, 1)),
+    _scattered(Scatter(0, "replace", rows=9), 9, (5, 4), (5, 4), dtypes=EVERY),
+    *(
+        _scattered(Scatter(axis, kind, own), rows, source, index)
+        for kind in ("sum", "prod", "amax", "amin")
+        for own in (True, False)
+        for axis, rows, source, index in (
+            (0, 5, (9, 4), (9, 1)),
+            (1, 3, (2, 5, 4), (2, 5, 4) if own else (1, 5, 1)),
+        )
+    ),
+    *(
+        _scattered(Scatter(axis, "replace"), rows, source, index)
+        for axis, rows, source, index in (
+            (0, 7, (3,), (3,)),
+            (0, 4, (1, 5), (1, 1)),
+            (1, 5, (4, 9), (1, 9)),
+            (1, 40, (3, 1, 33), (1, 1, 1)),
+            (2, 5, (2, 6, 0), (2, 6, 0)),
+            (1, 7, (30, 4, 64), (30, 4, 1)),
+            (1, 300, (1, 200, 9), (1, 200, 9)),
+            (0, 2, (1, 0, 3), (1, 1, 1)),
+        )
+    ),
+    *(
+        _scattered(Scatter(1, kind, own), 5, (3, 40, 7), (3, 40, 7), dtypes)
+        for kind, dtypes in (
+            ("sum", INTEGERS),
+            ("prod", INTEGERS),
+            ("amax", (*INTEGERS, "bool")),
+            ("amin", (*INTEGERS, "bool")),
+            ("replace", (*INTEGERS, "bool")),
+        )
+        for own in (True, False)[: 2 if kind in ("amax", "prod") else 1]
+    ),
+    _scattered(Scatter(0, "sum"), 11, (700, 96), (700, 1), INTEGERS),
+    *(_indexed(*sizes) for sizes in (((3,), 4), ((), 2), ((2, 3), 7), ((0,), 4), ((3000,), 50))),
     _indexed((2000,), 7, from_end=True),
-    _copied((7,), 0, 3),
-    _copied((4, 5), 0, None),
-    _copied((4, 5), 1, 9),
-    _copied((3, 40, 33), 1, 1),
-    _copied((2, 6, 5), 2, 0),
-    _copied((300, 7, 64), 1, 4),
-    _copied((1, 3000, 9), 1, 2000),
-    _copied((2, 0, 3), 0, 1),
 ]

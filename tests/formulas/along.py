@@ -215,12 +215,6 @@ FORMULAS: dict[str, Formula] = {
         call(CUBE[:1], 1),
     ),
     "unsqueeze": formula(np.expand_dims, call(X, 0), call(X, 1), call(X, -1)),
-    "index_copy": formula(
-        _index_copy,
-        *(call(X, 0, np.array([2, 0]), W[:2]), call(X, -1, np.array([5]), R[:, :1])),
-        *(call(CUBE, 1, np.array(2), CUBE[:, :1] * 2), call(X, 0, np.array([1, 3, 1]), W[:3])),
-        call(X, 0, np.zeros(0, np.int64), W[:0]),
-    ),
     "expand": formula(_expand, call(X[:, :1], (4, 3)), call(X[:1], (2, 5, -1))),
     "broadcast_to": formula(_expand, call(X[:, :1], (4, 3)), call(X[:1], (2, 5, 6))),
     "cat": formula(

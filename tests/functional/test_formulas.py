@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from comparators import Mismatch
-from formulas import along, composed, losses, pointwise
+from formulas import along, composed, entries, losses, pointwise
 from formulas.formula import Formula, judge, wide
 from lamella import functional as F
 
@@ -21,6 +21,7 @@ FORMULAS: dict[str, Formula] = {
     **along.FORMULAS,
     **losses.FORMULAS,
     **composed.FORMULAS,
+    **entries.FORMULAS,
 }
 # What no result depends on; out= has tests of its own.
 ELSEWHERE = {"out", "inplace"}

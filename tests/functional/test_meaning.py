@@ -7,6 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import lamella as lm
 from comparators import same_bits, same_values, within_product_bound, within_scale
 from lamella import functional as F
 from lamella.errors import DTypeError, ShapeError, UnsupportedError
@@ -201,3 +202,12 @@ def test_dropout_at_inference_is_a_copy():
     assert not np.shares_memory(y, X)
     lost = (F.dropout(np.ones(10000, np.float32), 0.5) == 0).mean()
     assert abs(lost - 0.5) < 0.02
+
+
+@pytest.mark.parametrize("name", ["nonzero", "unique_consecutive", "bincount", "masked_select"])
+def test_shapes_that_follow_from_elements_are_refused_in_networks(name):
+    def body(x, mask):
+        return getattr(F, name)(*(x, mask) if name == "masked_select" else (x,))
+
+    with pytest.raises(UnsupportedError, match=r"Keep the shape|one_hot.*\(test_meaning.py"):
+        lm.compile(body, X, X > 0)

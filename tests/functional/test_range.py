@@ -27,10 +27,13 @@ Function = Callable[..., np.ndarray]
 
 # Elements are moved, chosen or masked: tests of values and of bits are elsewhere.
 _EXACT = """amax amin argmax argmin max min maxout where prelu dropout embedding nll_loss
-    broadcast_to cat chunk concat expand flatten index_copy narrow pad permute reshape select split
+    broadcast_to cat chunk concat expand flatten narrow pad permute reshape select split
     squeeze stack transpose unflatten unsqueeze clip detach diag diag_embed diagonal flip movedim
     nan_to_num repeat repeat_interleave roll rot90 swapaxes tile tril triu unbind
-    bernoulli rand rand_like randint randn randn_like"""
+    bernoulli rand rand_like randint randn randn_like
+    gather take_along_dim index_select index_copy index_fill scatter masked_fill masked_scatter
+    one_hot cummax cummin sort argsort topk searchsorted bucketize masked_select nonzero
+    unique_consecutive bincount"""
 EXACT = set(_EXACT.split())
 KERNELS = {*UNARY, *BINARY, *COMPARE, *LOGICAL} & set(F.__all__)
 
@@ -53,6 +56,16 @@ class Row:
 
 def _positive(x):
     return np.abs(x) + np.abs(x).max()
+
+
+# Entries of a row that meet, and rows by their numbers.
+AT, ALL = np.arange(30).reshape(5, 6) * 7 % 4, np.arange(5)
+
+
+def _put(into, y, x):
+    y = y.copy()
+    into.at(y, (ALL[:, None], AT), x)
+    return y
 
 
 def _length(x):
@@ -161,6 +174,16 @@ ROWS: dict[str, Row] = {
     "mean of columns": Row(lambda a, b: F.mean(_positive(a), 0),
                            lambda a, b: _positive(a).mean(0), 6, None, (127, 0)),
     "prod": Row(lambda a, b: F.prod(a, 1), lambda a, b: a.prod(1), 6),
+    "cumsum": Row(lambda a, b: F.cumsum(a, 1), lambda a, b: a.cumsum(1), 6,
+                  lambda a, b: np.abs(a).cumsum(1)),
+    "cumprod": Row(lambda a, b: F.cumprod(a, 1), lambda a, b: a.cumprod(1), 6),
+    "scatter_add": Row(lambda a, b: F.scatter_add(b, 1, AT, a), lambda a, b: _put(np.add, b, a), 6,
+                       lambda a, b: _put(np.add, np.abs(b), np.abs(a))),
+    "scatter_reduce": Row(lambda a, b: F.scatter_reduce(b, 1, AT, a, "prod"),
+                          lambda a, b: _put(np.multiply, b, a), 6),
+    "index_add": Row(lambda a, b: F.index_add(b, 0, ALL, a), lambda a, b: b + a, 1,
+                     lambda a, b: np.abs(b) + np.abs(a)),
+    "index_reduce": Row(lambda a, b: F.index_reduce(b, 0, ALL, a, "prod"), lambda a, b: b * a, 1),
     "var": Row(lambda a, b: F.var(a, 1), lambda a, b: a.var(1, ddof=1), 8),
     "std": Row(lambda a, b: F.std(a, 1), lambda a, b: _std(a), 6),
     "logsumexp": Row(lambda a, b: F.logsumexp(a, 1),

@@ -156,15 +156,43 @@ def move_runs(dtype: str) -> Iterator[Run]:
             ):
                 program = programs.copy(dtype, shape, strides, rows * n)
                 yield f"copy {dtype} {shape} by {strides}", program, [x]
-            program = programs.gather(dtype, rows, n, 4)
-            indices = np.array([rows - 1, 0, rows - 1, rows // 2], np.int64)
-            yield f"gather {dtype} ({rows}, {n})", program, [numbers((rows, n), dtype), indices]
-            program = programs.scatter_add(dtype, rows, n, 4)
-            x = numbers((4, n), dtype)
-            yield f"scatter_add {dtype} ({rows}, {n})", program, [indices, x]
-            program, put = programs.index_copy(dtype, 2, rows, n, 4), numbers((2, 4, n), dtype)
-            whole = numbers((2, rows, n), dtype)
-            yield f"index_copy {dtype} ({rows}, {n})", program, [whole, indices, put]
+
+
+def entry_runs(dtype: str) -> Iterator[Run]:
+    """Entries picked, put, carried along and put in order."""
+
+    def entries(shape: tuple[int, ...]) -> np.ndarray:
+        return (np.arange(np.prod(shape)) * 7 % 61).astype(dtype).reshape(shape)
+
+    sums = () if dtype == "bool" else ("sum", "prod")
+    carried = sums if dtype in (*FLOATS, "int64") else ()
+    for n in (1, 2, 3, 7, 8, 9, 16, 17, 33, 40):
+        for rows in (1, 5):
+            shape, at = (2, rows, n), np.array([rows - 1, 0, rows - 1, rows // 2], np.int64)
+            x, source = entries(shape), entries((2, 4, n))
+            for lists in ((1, 1), (2, 1), (2, n)):
+                name = f"{dtype} {shape} {lists}"
+                index = np.tile(at[:, None], (lists[0], 1, lists[1]))
+                program = programs.gather(dtype, shape, 4, lists)
+                yield f"gather {name}", program, [x, index]
+                program = programs.scatter("replace", dtype, shape, 4, lists, zeros=True)
+                yield f"scatter of zeros {name}", program, [index, source]
+                for kind in ("replace", "amax", "amin", *sums):
+                    program = programs.scatter(kind, dtype, shape, 4, lists, include_self=False)
+                    yield f"scatter {kind} {name}", program, [x, index, source]
+            for kind in ("max", "min", *carried):
+                program = programs.scan(kind, dtype, 2, rows, n)
+                yield f"cum{kind} {dtype} {shape}", program, [x]
+            for kind in carried:
+                program = programs.scan(kind, dtype, rows, n, 1, reverse=True)
+                yield f"cum{kind} {dtype} ({rows}, {n}) reverse", program, [entries((rows, n, 1))]
+            for wanted in {1, n // 2, n}:
+                program = programs.sort(dtype, rows, n, wanted)
+                name = f"sort {wanted} of {dtype} ({rows}, {n})"
+                yield name, program, [entries((rows, n))]
+            inputs = [np.sort(entries((rows, n))), entries((rows, 3))]
+            name = f"search {dtype} ({rows}, {n})"
+            yield name, programs.search(dtype, rows, n, 3), inputs
 
 
 def matmul_runs(dtype: str) -> Iterator[Run]:
@@ -252,6 +280,7 @@ def integer_runs(dtype: str) -> Iterator[Run]:
 
 
 FLOATS = ("float32", "float64")
+EVERY = (*FLOATS, "int64", "int32", "uint8", "int8", "bool")
 # What runs, and on which types.
 FAMILIES = {
     "unary": (unary_runs, FLOATS),
@@ -263,6 +292,7 @@ FAMILIES = {
     "rows": (rows_runs, FLOATS),
     "loss": (loss_runs, FLOATS),
     "move": (move_runs, FLOATS),
+    "entries": (entry_runs, EVERY),
     "matmul": (matmul_runs, FLOATS),
     "update": (update_runs, FLOATS),
 }

@@ -28,11 +28,12 @@ BUDGETS = {
     # Losses came to the rows, the updates of the optimisers, and products of far, of long and of
     # transposed matrices; then loops for the limits of memory; the list of elements and casts
     # among all of them; integers and truth values, which are computed with and reduced; draws of
-    # two distributions.
-    "cpp/kernels": 6300,
+    # two distributions; scatters, scans and sorts.
+    "cpp/kernels": 6900,
     "cpp/dispatch": 300,
     # Each kind of step names its numbers and arrays there, and tells what it touches.
-    "cpp/steps": 4500,
+    # What picks, puts and orders entries by index came to them.
+    "cpp/steps": 5100,
     # Which steps a team shares is planned there, and what programs share is kept and prepared;
     # what a program is made of is recorded, placed, made again for other sizes, and compared.
     "cpp/program": 3400,  # and storage may be given up
@@ -43,15 +44,15 @@ BUDGETS = {
     "python/lamella/storage": 3300,
     # Extents that know their formula: polynomials, conditions, what leaves the integers.
     "python/lamella/ir": 1650,
-    "python/lamella/ops": 4500,  # forward meanings and gradient rules
+    "python/lamella/ops": 5500,  # forward meanings and gradient rules; indexing
     "python/lamella/passes": 1200,
     # Element types where scalars meet arrays, and integers that are handed back narrow.
     # What a function reads of Python is found there; the one cache of programs, and programs of
     # any size.
     "python/lamella/runtime": 4400,
-    # Losses; then norms of groups, attention, einsum, padding, rearranging, random numbers. A third
-    # of it docstrings.
-    "python/lamella/functional": 5400,
+    # Losses; then norms of groups, attention, einsum, padding, rearranging, random numbers,
+    # entries, orders. A third of it docstrings.
+    "python/lamella/functional": 6300,
     # A class for every loss; what a program has taken, in words; norms of groups and instances.
     "python/lamella/nn": 5400,  # weights that are stored narrow
     "python/lamella/optim": 2500,

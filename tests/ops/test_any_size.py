@@ -11,7 +11,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cases import broadcast, gather, loss, matmul, norm, optimizer, random, reduce, shape, softmax
 from lamella import _core
 from lamella.errors import ShapeError
 from lamella.ir.types import DType, TensorType
@@ -23,9 +22,9 @@ from lamella.runtime.emit import emit
 from lamella.runtime.session import trace
 from lamella.runtime.tensor import Tensor
 from lamella.runtime.trace import current
+from ops.test_forward import FAMILIES
 from substitution import NOWHERE, Evaluation, listing
 
-FAMILIES = (broadcast, matmul, reduce, softmax, norm, shape, gather, random, loss, optimizer)
 # Neither beside the extents of the cases nor a multiple of them.
 SIZES = (2, 37, 61)
 

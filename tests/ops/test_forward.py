@@ -17,7 +17,19 @@ import pytest
 
 import lamella as lm
 import lamella.ops
-from cases import broadcast, gather, loss, matmul, norm, optimizer, random, reduce, shape, softmax
+from cases import (
+    broadcast,
+    gather,
+    loss,
+    matmul,
+    norm,
+    optimizer,
+    order,
+    random,
+    reduce,
+    shape,
+    softmax,
+)
 from comparators import same_bits
 from lamella import _core
 from lamella.ir.types import DType, TensorType
@@ -27,7 +39,9 @@ from lamella.ops.optimizer import Update, UpdateScalars
 from lamella.runtime.tensor import Tensor, apply_all
 from lamella.runtime.trace import current
 
-FAMILIES = (broadcast, matmul, reduce, softmax, norm, shape, gather, random, loss, optimizer)
+FAMILIES = (
+    broadcast, matmul, reduce, softmax, norm, shape, gather, order, random, loss, optimizer
+)  # fmt: skip
 CASES = [
     pytest.param(case, dtype, id=f"{case.name} {dtype}")
     for family in FAMILIES

@@ -14,15 +14,18 @@ from cases import broadcast, matmul, norm, reduce, shape, softmax
 from lamella.errors import DTypeError, ShapeError
 from lamella.ir.types import DType, TensorType
 from lamella.ops.elementwise import Binary, Cast, Chain, Compare, Logical, Where, unary
-from lamella.ops.gather import Embedding, Index, IndexCopy
+from lamella.ops.gather import Gather, Scatter
+from lamella.ops.indices import Index
 from lamella.ops.loss import ClampedLog, CrossEntropy
 from lamella.ops.matmul import Dense, MatMul
 from lamella.ops.norm import LayerNorm, RmsNorm
 from lamella.ops.optimizer import AdamUpdate, SgdUpdate, UpdateScalars
 from lamella.ops.random import Draw, Dropout
 from lamella.ops.reduce import Reduce
+from lamella.ops.scan import Scan
 from lamella.ops.shape import Concat, Expand, Pad, Permute, Reshape, Slice
 from lamella.ops.softmax import Softmax
+from lamella.ops.sort import Search, Sort
 
 
 def f32(*extents: int) -> TensorType:
@@ -107,12 +110,25 @@ SHAPE_ERRORS = [
     (Concat(1), (f32(3), f32(3)), ("(3,)",)),
     (Concat(0), (f32(2, 3), f32(2, 4)), ("(2, 3)", "(2, 4)")),
     (Concat(0), (f32(2, 3), f32(3)), ("(2, 3)", "(3,)")),
-    (Embedding(), (i64(3), f32()), ("()",)),
+    (Gather(0), (f32(), i64(3)), ("()", "(3,)")),
+    (Gather(0), (f32(4, 5), i64(3)), ("(4, 5)", "(3,)")),
+    (Gather(2), (f32(4, 5), i64(3, 5)), ("(3, 5)", "2")),
+    (Gather(0), (f32(4, 5), i64(3, 4)), ("gather", "(4, 5)", "(3, 4)")),
+    (Gather(1), (f32(2, 4, 5, 6), i64(2, 3, 1, 6)), ("(2, 3, 1, 6)",)),
     (Index(4), (), ()),
-    (IndexCopy(0), (f32(4, 5), i64(2), f32(3, 5)), ("(4, 5)", "(2,)", "(3, 5)")),
-    (IndexCopy(0), (f32(4, 5), i64(1, 2), f32(2, 5)), ("(1, 2)",)),
-    (IndexCopy(2), (f32(4, 5), i64(2), f32(4, 2)), ("(4, 5)",)),
-    (IndexCopy(0), (f32(), i64(), f32()), ("()",)),
+    (Scatter(0, "sum"), (f32(4, 5), i64(2, 1), f32(3, 5)), ("(4, 5)", "(2, 1)", "(3, 5)")),
+    (Scatter(0, "replace"), (f32(4, 5), i64(2), f32(2, 5)), ("(2,)", "(2, 5)")),
+    (Scatter(2, "sum"), (f32(4, 5), i64(4, 2), f32(4, 2)), ("(4, 2)",)),
+    (Scatter(0, "sum"), (f32(4, 5), i64(2, 1), f32(2, 6)), ("(4, 5)", "(2, 6)")),
+    (Scatter(0, "sum"), (f32(), i64(), f32()), ("()",)),
+    (Scatter(0, "sum", rows=3), (f32(4), i64(2), f32(2)), ("operands=3", "2")),
+    (Scan("sum", 1), (f32(3),), ("cumsum", "(3,)", "1")),
+    (Scan("max", 0), (f32(),), ("cummax", "()")),
+    (Sort(4), (f32(2, 3),), ("sort", "(2, 3)", "4")),
+    (Sort(-1), (f32(2, 3),), ("(2, 3)", "-1")),
+    (Sort(0), (f32(),), ("()",)),
+    (Search(), (f32(2, 3), f32(3, 4)), ("searchsorted", "(2, 3)", "(3, 4)")),
+    (Search(), (f32(2, 3), f32()), ("(2, 3)", "()")),
 ]
 
 DTYPE_ERRORS = [
@@ -138,10 +154,13 @@ DTYPE_ERRORS = [
     (LayerNorm(1), (i64(3),), ("int64",)),
     (RmsNorm(1), (i64(3),), ("int64",)),
     (Concat(0), (f32(3), f64(3)), ("float32", "float64")),
-    (Embedding(), (f32(3), f32(4, 5)), ("float32", "int64")),
+    (Gather(0), (f32(4, 5), f32(3, 1)), ("float32", "int64")),
     (Index(4), (f32(3),), ("float32", "int64")),
-    (IndexCopy(0), (f32(4, 5), f32(2), f32(2, 5)), ("float32", "int64")),
-    (IndexCopy(0), (f32(4, 5), i64(2), f64(2, 5)), ("float32", "float64")),
+    (Scatter(0, "sum"), (f32(4, 5), f32(2, 1), f32(2, 5)), ("float32", "int64")),
+    (Scatter(0, "amax"), (f32(4, 5), i64(2, 1), f64(2, 5)), ("float32", "float64")),
+    (Scatter(0, "prod"), (mask(4), i64(2), mask(2)), ("scatter_prod", "bool", "numbers")),
+    (Scan("sum", 0), (mask(3),), ("cumsum", "bool", "int64")),
+    (Search(), (f32(3), f64(3)), ("float32", "float64")),
     (Dropout(0.5, 0), (i64(3),), ("int64",)),
     (Draw("uniform", (3,), DType.int64, 0), (), ("int64", "floats")),
 ]

@@ -403,14 +403,15 @@ class TestMemory:
 
 
 def test_bad_index_is_an_error_and_passes(x):
-    table, indices = np.arange(12, dtype=np.float32).reshape(4, 3), np.array([3, 0], np.int64)
+    table = np.arange(12, dtype=np.float32).reshape(1, 4, 3)
+    indices = np.array([[[3], [0]]], np.int64)
     f = Recorder()
-    assert f._remember((table, indices), (), programs.gather("float32", 4, 3, 2), None)
-    assert f(table, indices).tolist() == table[indices].tolist()
+    assert f._remember((table, indices), (), programs.gather("float32", (1, 4, 3), 2), None)
+    assert f(table, indices).tolist() == table[:, [3, 0]].tolist()
     for bad in (4, -1, 2**62):
         with pytest.raises(IndexError, match=rf"gather: .*got {bad}; expected .* 0 to 3"):
-            f(table, np.array([0, bad], np.int64))
-        assert f(table, indices).tolist() == table[indices].tolist()
+            f(table, np.array([[[0], [bad]]], np.int64))
+        assert f(table, indices).tolist() == table[:, [3, 0]].tolist()
 
 
 def test_failed_allocation_is_a_memory_error(x):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Steps that reduce, gather and draw, driven through ProgramBuilder without a graph."""
+"""Steps that reduce and draw, driven through ProgramBuilder without a graph."""
 
 from __future__ import annotations
 
@@ -203,65 +203,7 @@ def test_rows_specials(isa: str) -> None:
     assert np.isnan(norm([inf, 0, 1])).all()
 
 
-# ---- gather and dropout
-
-
-@pytest.mark.parametrize("dtype", ["bool", "float32", "float64"])
-def test_gather(threads: int, rng: np.random.Generator, dtype: str) -> None:
-    for rows, cols, count in [(1, 1, 1), (10, 3, 25), (50, 128, 3000), (4, 0, 5), (3, 2, 0)]:
-        table = rng.integers(0, 2, (rows, cols)).astype(dtype)
-        indices = rng.integers(0, rows, count)
-        (y,) = programs.gather(dtype, rows, cols, count).run([table, indices])
-        np.testing.assert_array_equal(y, table[indices])
-
-
-def test_gather_counts_from_the_end(threads: int) -> None:
-    table = np.arange(40, dtype=np.float32).reshape(10, 4)
-    program = programs.gather("float32", 10, 4, 5000, from_end=True)
-    indices = np.arange(5000) % 20 - 10
-    np.testing.assert_array_equal(program.run([table, indices])[0], table[indices])
-    for bad in (-11, 10, 2**62, -(2**63)):
-        indices[4999] = bad
-        with pytest.raises(IndexError, match=f"got {bad}; expected an index from -10 to 9"):
-            program.run([table, indices])
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_scatter_add_sums_in_order(threads: int, rng: np.random.Generator, dtype: str) -> None:
-    # The order of the sum is that of the indices, bit by bit, however members share the work.
-    for rows, cols, count in [(1, 1, 9), (10, 3, 25), (50, 128, 3000), (5000, 3, 9000), (4, 0, 5)]:
-        indices, x = rng.integers(0, rows, count), rng.normal(size=(count, cols)).astype(dtype)
-        for skipped in (-1, 0):
-            (y,) = programs.scatter_add(dtype, rows, cols, count, skipped).run([indices, x])
-            want = np.zeros((rows, cols), dtype)
-            np.add.at(want, indices[indices != skipped], x[indices != skipped])
-            assert y.tobytes() == want.tobytes()
-
-
-@pytest.mark.parametrize("bad", [-1, 10, 2**62, -(2**63)])
-def test_scatter_add_out_of_range(threads: int, bad: int) -> None:
-    program = programs.scatter_add("float32", 10, 4, 5000)
-    x = np.ones((5000, 4), np.float32)
-    for position in (0, 4999):
-        indices = np.zeros(5000, np.int64)
-        indices[position] = bad
-        with pytest.raises(IndexError, match=str(bad)):
-            program.run([indices, x])
-    assert program.run([indices * 0, x])[0][0].tolist() == [5000.0] * 4
-
-
-@pytest.mark.parametrize("bad", [-1, 10, 2**62, -(2**63)])
-def test_gather_out_of_range(threads: int, bad: int) -> None:
-    table = np.ones((10, 4), np.float32)
-    program = programs.gather("float32", 10, 4, 5000)
-    for position in (0, 4999):
-        indices = np.zeros(5000, np.int64)
-        indices[position] = bad
-        with pytest.raises(IndexError, match=str(bad)):
-            program.run([table, indices])
-    np.testing.assert_array_equal(program.run([table, indices * 0])[0], np.ones((5000, 4)))
-    with pytest.raises(IndexError):
-        programs.gather("float32", 0, 4, 1).run([table[:0], np.zeros(1, np.int64)])
+# ---- losses and dropout
 
 
 @pytest.mark.parametrize("bad", [-1, 10, 2**62, -(2**63)])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from graphs import kind, traced
-from lamella.errors import ShapeError, UnsupportedError
+from lamella.errors import ShapeError
 from lamella.runtime.session import compile
 from lamella.runtime.tensor import cat, matmul, stack, where
 
@@ -140,25 +140,6 @@ def test_basic_indexing_is_numpys(case):
     expected = x[key]
     assert graph_result.shape == np.shape(expected)
     assert np.array_equal(graph_result, expected)
-
-
-@pytest.mark.parametrize(
-    ("key", "error"),
-    [
-        (3, IndexError),
-        (-4, IndexError),
-        ((0, 0, 0), IndexError),
-        ((..., ...), IndexError),
-        (np.array([0, 1]), UnsupportedError),
-        ([0, 1], UnsupportedError),
-        (True, UnsupportedError),
-        ("a", UnsupportedError),
-        (1.5, UnsupportedError),
-    ],
-)
-def test_other_keys_are_refused(key, error):
-    with pytest.raises(error, match="index: "):
-        traced(lambda x: x[key], kind(3, 2))
 
 
 @pytest.mark.parametrize(

@@ -77,9 +77,9 @@ class TestFailure:
             outputs=[("float32", (LARGE,)), ("float32", (LARGE,))],
         )
         for number in range(2):
-            gather = _core.GatherSpec(row_bytes=4 * LARGE, rows=2, count=1)
+            gather = _core.GatherSpec(piece_bytes=4 * LARGE, rows=2, count=1)
             table, indices = builder.input(1), builder.input(0)
-            builder.add(gather, table=table, indices=indices, y=builder.output(number))
+            builder.add(gather, x=table, indices=indices, y=builder.output(number))
             fill = _core.FillSpec(dtype="float32", count=LARGE, value=1.0)
             builder.add(fill, y=builder.output(1))
         program = builder.build()

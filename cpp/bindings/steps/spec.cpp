@@ -232,6 +232,7 @@ void register_steps(py::module_& module, BuilderClass& builder) {
   register_rows(to);
   register_move(to);
   register_gather(to);
+  register_order(to);
   register_random(to);
   register_loss(to);
   register_optimizer(to);

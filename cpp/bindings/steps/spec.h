@@ -69,6 +69,7 @@ void register_reduce(SpecRegister& to);
 void register_rows(SpecRegister& to);
 void register_move(SpecRegister& to);
 void register_gather(SpecRegister& to);
+void register_order(SpecRegister& to);
 void register_random(SpecRegister& to);
 void register_loss(SpecRegister& to);
 void register_optimizer(SpecRegister& to);

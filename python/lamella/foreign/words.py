@@ -22,7 +22,8 @@ from lamella.ir.extent import index
 from lamella.ir.types import Array, DType, TensorType, broadcast_shapes
 from lamella.ops import elementwise
 from lamella.ops.elementwise import BINARY, COMPARE, LOGICAL, UNARY, Binary, Cast, Compare, Logical
-from lamella.ops.gather import Embedding, Index, IndexCopy
+from lamella.ops.gather import Gather, Scatter
+from lamella.ops.indices import Index
 from lamella.ops.matmul import MatMul
 from lamella.ops.reduce import REDUCE
 from lamella.runtime import tensor
@@ -301,7 +302,8 @@ def rows(call: Call, table: Any, indices: Any) -> Any:
     flat = reshape(table, (table.shape[0], -1)) if 0 not in table.shape else table
     if len(flat.shape) != 2:
         raise call.unsupported("rows of nothing")
-    picked = _moved(table, apply(Embedding(from_end=True), indices, flat))
+    column = reshape(indices, (prod(indices.shape), 1))
+    picked = _moved(table, apply(Gather(0, from_end=True), flat, column))
     return reshape(picked, (*indices.shape, *rest))
 
 
@@ -317,7 +319,9 @@ def index_copy(
         index = np.where(index < 0, index + extent, index).astype(np.int64)
     else:
         index = apply(Index(extent, from_end), index)
-    return apply(IndexCopy(axis), x, index, source)
+    along = [1] * len(x.shape)
+    along[axis] = prod(index.shape)
+    return apply(Scatter(axis, "replace"), x, reshape(index, tuple(along)), source)
 
 
 def gather(call: Call, x: Any, indices: Any, axis: int) -> Any:

@@ -23,7 +23,9 @@ from lamella.functional import (
     comparison,
     distance,
     elementary,
+    indexing,
     information,
+    order,
     padding,
     piecewise,
     products,
@@ -31,6 +33,7 @@ from lamella.functional import (
     rearranging,
     reduction,
     regression,
+    selection,
     shape,
     similarity,
     units,
@@ -51,9 +54,11 @@ from lamella.functional.distance import *
 from lamella.functional.dropout import *
 from lamella.functional.einsum import *
 from lamella.functional.elementary import *
+from lamella.functional.indexing import *
 from lamella.functional.information import *
 from lamella.functional.linear import *
 from lamella.functional.norm import *
+from lamella.functional.order import *
 from lamella.functional.padding import *
 from lamella.functional.piecewise import *
 from lamella.functional.products import *
@@ -61,6 +66,7 @@ from lamella.functional.random import *
 from lamella.functional.rearranging import *
 from lamella.functional.reduction import *
 from lamella.functional.regression import *
+from lamella.functional.selection import *
 from lamella.functional.shape import *
 from lamella.functional.similarity import *
 from lamella.functional.softmax import *
@@ -80,9 +86,11 @@ __all__ += distance.__all__
 __all__ += dropout_.__all__
 __all__ += einsum_.__all__
 __all__ += elementary.__all__
+__all__ += indexing.__all__
 __all__ += information.__all__
 __all__ += linear_.__all__
 __all__ += norm_.__all__
+__all__ += order.__all__
 __all__ += padding.__all__
 __all__ += piecewise.__all__
 __all__ += products.__all__
@@ -90,6 +98,7 @@ __all__ += random.__all__
 __all__ += rearranging.__all__
 __all__ += reduction.__all__
 __all__ += regression.__all__
+__all__ += selection.__all__
 __all__ += shape.__all__
 __all__ += similarity.__all__
 __all__ += softmax_.__all__
@@ -99,15 +108,15 @@ settle("functional", __all__)
 # torch's tensors have these as methods: some families as a whole, and some of the others.
 _METHODS = ("lamella.functional.arithmetic", "lamella.functional.combined",
             "lamella.functional.comparison", "lamella.functional.detach",
-            "lamella.functional.elementary", "lamella.functional.products",
-            "lamella.functional.rearranging")  # fmt: skip
+            "lamella.functional.elementary", "lamella.functional.indexing",
+            "lamella.functional.order", "lamella.functional.products",
+            "lamella.functional.rearranging", "lamella.functional.selection")  # fmt: skip
 add_methods([globals()[name] for name in __all__ if globals()[name].__module__ in _METHODS])
 add_methods(
     [
         bernoulli,
         broadcast_to,
         hardshrink,
-        index_copy,
         matmul,
         narrow,
         norm,

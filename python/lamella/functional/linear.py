@@ -9,13 +9,14 @@ returned.
 from __future__ import annotations
 
 from lamella.errors import ShapeError, UnsupportedError, message
+from lamella.ops import entries
 from lamella.ops.base import require_floating
 from lamella.ops.elementwise import UNARY, unary
-from lamella.ops.gather import Embedding
 from lamella.ops.matmul import MatMul
 from lamella.runtime import tensor
 from lamella.runtime.function import function
-from lamella.runtime.tensor import Operand, apply
+from lamella.runtime.tensor import Operand, Tensor, apply
+from lamella.runtime.trace import current
 
 __all__ = ["bilinear", "embedding", "linear", "matmul"]
 
@@ -149,4 +150,6 @@ def embedding(input: Operand, weight: Operand, padding_idx: int | None = None) -
             )
         )
     pad = None if padding_idx is None else padding_idx % rows
-    return apply(Embedding(pad), input, weight)
+    trace = current()
+    index, table = input._value(trace), weight._value(trace)
+    return Tensor(entries.rows(trace.place, table, index, pad), trace)

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lamella.errors import DTypeError, ShapeError, message
+from lamella.errors import ShapeError, message
 from lamella.ir.types import normalize_axis
-from lamella.ops.gather import Index, IndexCopy
 from lamella.runtime import tensor
 from lamella.runtime.function import function
-from lamella.runtime.tensor import Operand, apply
+from lamella.runtime.tensor import Operand
 
 __all__ = [
     "broadcast_to",
@@ -23,7 +22,6 @@ __all__ = [
     "concat",
     "expand",
     "flatten",
-    "index_copy",
     "narrow",
     "permute",
     "reshape",
@@ -232,37 +230,6 @@ def select(input: Operand, dim: int, index: int) -> Operand:
     """
     axis = normalize_axis("select", dim, input.ndim)
     return input[(*(slice(None),) * axis, index)]
-
-
-@function
-def index_copy(input: Operand, dim: int, index: Operand, source: Operand) -> Operand:
-    """The input with entries of an axis replaced: y[index[i]] = source[i] for dim = 0.
-
-    A buffer of a module that forward replaces so is written in place: what is new costs, not the
-    capacity. Of several equal indices the last one counts.
-
-    Parameters: input, any shape; dim, the axis; index, integers (N,) or (), 0 <= index < extent;
-    source, of input's shape but for N along dim. Returns: an array like input. Raises: ShapeError,
-    DTypeError; IndexError, when it runs, for an index outside the axis.
-    Source: torch.index_copy.
-
-    >>> import numpy as np
-    >>> from lamella import functional as F
-    >>> F.index_copy(np.zeros(3, np.float32), 0, np.array([2, 0]), np.array([5.0, 6.0], np.float32))
-    array([6., 0., 5.], dtype=float32)
-    """
-    axis = normalize_axis("index_copy", dim, input.ndim)
-    if source._type.dtype is not input._type.dtype:
-        raise DTypeError(
-            message(
-                "index_copy",
-                "element types differ",
-                {"input": input._type.dtype, "source": source._type.dtype},
-                "one dtype",
-                "Convert the source with .to()",
-            )
-        )
-    return apply(IndexCopy(axis), input, apply(Index(input.shape[axis]), index), source)
 
 
 @function

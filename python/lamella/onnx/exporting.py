@@ -18,10 +18,10 @@ from lamella.ir.extent import Extent
 from lamella.ir.graph import Node, Value
 from lamella.ir.types import Array, DType
 from lamella.onnx import encoding, forms
+from lamella.onnx.entries import ENTRIES
 from lamella.ops.base import Op
 from lamella.ops.detach import Detach
 from lamella.ops.elementwise import Binary, Cast, Compare, Logical, Unary, Where
-from lamella.ops.gather import Embedding, Index, IndexCopy
 from lamella.ops.loss import ClampedLog, CrossEntropy
 from lamella.ops.matmul import MatMul
 from lamella.ops.norm import LayerNorm, RmsNorm
@@ -379,27 +379,6 @@ def _rms_norm(out: Out, op: RmsNorm, inputs: list[str], node: Node) -> str:
     return out.add("Mul", y, inputs[1]) if op.weight else y
 
 
-def _embedding(out: Out, op: Embedding, inputs: list[str], node: Node) -> str:
-    indices, weight = inputs
-    return out.add("Gather", weight, indices, axis=0)
-
-
-def _index(out: Out, op: Index, inputs: list[str], node: Node) -> str:
-    """The runtime judges indices where they are used."""
-    return out.add("Identity", *inputs)
-
-
-def _index_copy(out: Out, op: IndexCopy, inputs: list[str], node: Node) -> str:
-    x, index, source = inputs
-    order = list(range(len(node.inputs[0].shape)))
-    order[0], order[op.axis] = op.axis, 0
-    index = out.add("Reshape", index, out.integers([-1, 1]))
-    if op.axis == 0:
-        return out.add("ScatterND", x, index, source)
-    x, source = (out.add("Transpose", name, perm=order) for name in (x, source))
-    return out.add("Transpose", out.add("ScatterND", x, index, source), perm=order)
-
-
 def _cross_entropy(out: Out, op: CrossEntropy, inputs: list[str], node: Node) -> list[str]:
     x, target, *weight = inputs
     classes, dtype = node.inputs[0].shape[1], node.inputs[0].dtype
@@ -461,11 +440,9 @@ EXPORT: dict[type[Op], Rule] = {
     Reduce: _reduce,
     LayerNorm: _layer_norm,
     RmsNorm: _rms_norm,
-    Embedding: _embedding,
-    Index: _index,
-    IndexCopy: _index_copy,
     CrossEntropy: _cross_entropy,
     ClampedLog: _clamped_log,
     Detach: _detach,
     Draw: _draw,
+    **ENTRIES,
 }

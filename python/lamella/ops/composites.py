@@ -10,12 +10,8 @@ from __future__ import annotations
 import operator
 from collections.abc import Sequence
 from math import prod
-from typing import Any
 
-import numpy as np
-
-from lamella.errors import ShapeError, UnsupportedError, message
-from lamella.ir.extent import Extent
+from lamella.errors import ShapeError, message
 from lamella.ir.extent import index as whole
 from lamella.ir.graph import Place, Value
 from lamella.ir.types import Shape, normalize_axis, same_shape
@@ -29,7 +25,6 @@ __all__ = [
     "concatenate",
     "expand",
     "flatten",
-    "index",
     "matmul",
     "pad",
     "permute",
@@ -238,105 +233,6 @@ def pad(place: Place, x: Value, amounts: Sequence[int], value: float = 0.0) -> V
     fronts = tuple(max(amount, 0) for amount in before)
     backs = tuple(max(amount, 0) for amount in after)
     return place(Pad(fronts, backs, float(value)), x) if any(fronts + backs) else x
-
-
-def index(place: Place, x: Value, key: Any) -> Value:
-    """Basic indexing: integers, slices, None and one ellipsis, as in NumPy."""
-    keys = list(key) if isinstance(key, tuple) else [key]
-    named = sum(1 for item in keys if item is not None and item is not Ellipsis)
-    if sum(1 for item in keys if item is Ellipsis) > 1 or named > len(x.shape):
-        raise IndexError(
-            message(
-                "index",
-                "too many indices",
-                {"x": x.shape, "key": key},
-                f"at most {len(x.shape)} and one ellipsis",
-            )
-        )
-    if not any(item is Ellipsis for item in keys):
-        keys.append(Ellipsis)
-    starts: list[int] = []
-    sizes: list[int] = []
-    steps: list[int] = []
-    shape: list[int] = []
-    for item in keys:
-        axis = len(starts)
-        if item is None:
-            shape.append(1)
-        elif item is Ellipsis:
-            kept = x.shape[axis : len(x.shape) - _named_after(keys)]
-            starts += [0] * len(kept)
-            sizes += kept
-            steps += [1] * len(kept)
-            shape += kept
-        elif isinstance(item, slice):
-            start, size, step = _span(item, x.shape[axis])
-            starts.append(start)
-            sizes.append(size)
-            steps.append(step)
-            shape.append(size)
-        else:
-            starts.append(_position(item, axis, x))
-            sizes.append(1)
-            steps.append(1)
-    if tuple(sizes) != x.shape or any(step != 1 for step in steps):
-        x = place(Slice(tuple(starts), tuple(sizes), tuple(steps)), x)
-    return reshape(place, x, shape)
-
-
-def _named_after(keys: Sequence[Any]) -> int:
-    """How many axes are taken by the keys behind the ellipsis."""
-    position = next(number for number, item in enumerate(keys) if item is Ellipsis)
-    return sum(1 for item in keys[position + 1 :] if item is not None)
-
-
-def _span(key: slice, extent: int) -> tuple[int, int, int]:
-    """Where a slice begins, how many elements it has, and its step; begins at 0 if it has none."""
-    if not any(type(one) is Extent for one in (extent, key.start, key.stop, key.step)):
-        span = range(*key.indices(extent))
-        return span.start if len(span) else 0, len(span), span.step
-    step = 1 if key.step is None else whole(key.step)
-    if step == 0:
-        raise ValueError("slice step cannot be zero")
-    # What range(*key.indices(extent)) is, for extents that may be free.
-    low, high = (0, extent) if step > 0 else (-1, extent - 1)
-
-    def bound(end: Any, default: int) -> int:
-        if end is None:
-            return default
-        found = whole(end)
-        return max(found + extent, low) if found < 0 else min(found, high)
-
-    start = bound(key.start, low if step > 0 else high)
-    stop = bound(key.stop, high if step > 0 else low)
-    size = -((start - stop) // step) if (start < stop if step > 0 else stop < start) else 0
-    return (start if size else 0), size, step
-
-
-def _position(item: Any, axis: int, x: Value) -> int:
-    """One integer index, counted from the front."""
-    if isinstance(item, bool) or not hasattr(item, "__index__") or np.ndim(item):
-        raise UnsupportedError(
-            message(
-                "index",
-                "only basic indexing",
-                {"x": x.shape, "key": type(item).__name__},
-                "integers, slices, None and ...",
-                "Use embedding() to look rows up and where() for masks",
-            )
-        )
-    position = whole(item)
-    extent = x.shape[axis]
-    if not -extent <= position < extent:
-        raise IndexError(
-            message(
-                "index",
-                "outside the axis",
-                {"x": x.shape, "index": position, "axis": axis},
-                f"{-extent} <= index < {extent}",
-            )
-        )
-    return position + extent if position < 0 else position
 
 
 def _axes(op: str, dim: int | Sequence[int], rank: int) -> list[int]:

@@ -155,6 +155,9 @@ class Function(_core.Callable):
         self._repeats.clear()
         self._forget()
 
+    def _takes_array(self, name: str) -> bool:
+        return self._roles[name] in (Role.ARRAY, Role.OPTIONAL)
+
     def _bind(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Every parameter's value, in their order; Python's own TypeError where they do not fit."""
         if self._plain and len(args) <= len(self._positional):

@@ -21,7 +21,7 @@ from lamella.errors import message
 from lamella.ir.graph import Constant, Graph, Node, Parameter, Result, Value
 from lamella.ir.types import Array
 from lamella.ops.base import Op
-from lamella.ops.gather import Embedding
+from lamella.ops.gather import Gather
 from lamella.ops.shape import Slice
 from lamella.runtime.session import Compiled, Session
 
@@ -241,7 +241,7 @@ def _work(node: Node) -> tuple[float, float, float, float]:
 
 def _moved(node: Node, value: Value) -> int:
     """Bytes of an operand that the node reads: of a table or an array it cuts, what it takes."""
-    partial = isinstance(node.op, Embedding | Slice) and value is node.inputs[0]
+    partial = isinstance(node.op, Gather | Slice) and value is node.inputs[0]
     return sum(one.type.nbytes for one in node.outputs) if partial else value.type.nbytes
 
 

@@ -26,7 +26,7 @@ from lamella.ops.elementwise import Cast
 from lamella.runtime.signature import as_array, refuse_masked, turned_back
 from lamella.runtime.trace import Symbol, Trace
 
-__all__ = ["is_number", "place_constant", "place_number", "place_values"]
+__all__ = ["is_number", "place_constant", "place_keys", "place_number", "place_values"]
 
 
 def is_number(operand: Any) -> bool:
@@ -83,6 +83,22 @@ def place_constant(trace: Trace, array: Array | np.generic) -> Value:
     if is_bfloat16(dtype) or (dtype.kind == "f" and dtype.itemsize == 2):
         return trace.constant(array, DType.float32)
     return trace.constant(array, DType.of(dtype.newbyteorder("=")))
+
+
+def place_keys(trace: Trace, key: Any) -> tuple[Any, ...]:
+    """What stands in brackets: arrays and symbols as values, known masks as arrays."""
+
+    def placed(item: Any) -> Any:
+        if isinstance(item, Symbol):
+            return item._value(trace)
+        if isinstance(item, list):
+            # An empty list is no list of floats.
+            item = np.array(item, None if item else np.int64)
+        if not isinstance(item, np.ndarray) or item.dtype == bool:
+            return item
+        return place_constant(trace, item)
+
+    return tuple(placed(item) for item in (key if isinstance(key, tuple) else (key,)))
 
 
 def _floating(entries: Sequence[Any]) -> DType | None:

@@ -22,8 +22,9 @@ from lamella.ir.types import Array, DType, Shape, TensorType
 from lamella.ops import composites
 from lamella.ops.base import Op
 from lamella.ops.elementwise import Binary, Cast, Compare, Where, unary
+from lamella.ops.indexing import index
 from lamella.runtime.overrides import NumpyOperand, numpy_words
-from lamella.runtime.promotion import is_number, place_values
+from lamella.runtime.promotion import is_number, place_keys, place_values
 from lamella.runtime.trace import Trace, current, user_line
 
 __all__ = [
@@ -222,8 +223,8 @@ class Operand(NumpyOperand):
     # Shapes.
 
     def __getitem__(self, key: Any) -> Tensor:
-        """Basic slicing: integers, slices, None and the ellipsis."""
-        return _compose(composites.index, self, key)
+        """NumPy's indexing: integers, slices, None, the ellipsis, arrays of integers or masks."""
+        return _compose(index, self, place_keys(current(), key))
 
     def reshape(self, *shape: Any) -> Tensor:
         """The same elements in row-major order under another shape; one extent may be -1."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,8 +21,7 @@ from lamella.functional.comparison import where
 from lamella.functional.mass import source
 from lamella.ir.types import DType
 from lamella.nn.module import Module
-from lamella.ops import composites
-from lamella.ops.gather import Embedding
+from lamella.ops import entries
 from lamella.runtime.promotion import place_number
 from lamella.runtime.signature import flatten
 from lamella.runtime.tensor import Operand, Tensor
@@ -62,9 +60,7 @@ def gather(trace: Trace, tree: Any, index: Tensor) -> Any:
     table, rows = tree._value(trace), index._value(trace)
     if not table.shape:
         raise ShapeError(message("TrainStep.rows", "no rows", {"array": table.shape}, "an axis"))
-    flat = composites.reshape(trace.place, table, (table.shape[0], math.prod(table.shape[1:])))
-    taken = trace.place(Embedding(), rows, flat)
-    return Tensor(composites.reshape(trace.place, taken, rows.shape + table.shape[1:]), trace)
+    return Tensor(entries.rows(trace.place, table, rows), trace)
 
 
 def objective(loss: Callable[..., Any], x: Any, output: Any, target: Any, weight: Any) -> Objective:
