@@ -340,11 +340,13 @@ def product(
     transpose_b: bool = False,
     constant: bool = False,
     activation: tuple[str, tuple[float, ...]] | None = None,
+    b_dtype: str | None = None,
 ) -> _core.MatMulSpec:
     """Of contiguous (batch, m, k) and (batch, k, n), or with their last axes exchanged."""
     name, params = activation or ("", ())
     return _core.MatMulSpec(
         dtype=dtype,
+        b_dtype=b_dtype or dtype,
         batch=batch,
         m=m,
         n=n,
@@ -374,6 +376,7 @@ def matmul(
     residual: bool = False,
     activation: tuple[str, tuple[float, ...]] | None = None,
     batch: tuple[int, ...] = (),
+    b_dtype: str | None = None,
 ) -> _core.Program:
     """y = activation(a @ b + bias + residual).
 
@@ -385,7 +388,7 @@ def matmul(
     y_shape = (*batch, m, n)
     inputs = [(dtype, a_shape)]
     if constant is None:
-        inputs.append((dtype, b_shape))
+        inputs.append((b_dtype or dtype, b_shape))
     if bias:
         inputs.append((dtype, (n,)))
     if residual:
@@ -400,6 +403,7 @@ def matmul(
         transpose_b=transpose_b,
         constant=constant is not None,
         activation=activation,
+        b_dtype=b_dtype,
     )
     builder = _core.ProgramBuilder(inputs=inputs, outputs=[(dtype, y_shape)])
     rest = [builder.input(index) for index in range(1, len(inputs))]

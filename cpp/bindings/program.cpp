@@ -168,6 +168,12 @@ std::vector<std::string> step_names(const Program& program) {
   return names;
 }
 
+std::vector<std::string> step_ways(const Program& program) {
+  std::vector<std::string> ways;
+  for (const auto& step : program.steps()) ways.push_back(step->way());
+  return ways;
+}
+
 }  // namespace
 
 void register_program(py::module_& module) {
@@ -180,6 +186,8 @@ void register_program(py::module_& module) {
            "The least time of each step in so many runs, in nanoseconds; runs as `run` does, and "
            "so changes the constants that the program updates.")
       .def_property_readonly("steps", &step_names, "The kinds of its steps, in order.")
+      .def_property_readonly("ways", &step_ways,
+                             "How each of them computes, where it has a choice; empty elsewhere.")
       .def_property_readonly(
           "inputs", [](const Program& p) { return spec_list(p.inputs()); },
           "(dtype name, shape) of each input.")

@@ -29,6 +29,7 @@ extern const RowKernels<double> kRowsF64;
 
 extern const GemmKernels<float> kGemmF32;
 extern const GemmKernels<double> kGemmF64;
+extern const GemmKernels<float, Bfloat16, float> kGemmF32Bf16;
 
 extern const OptimizerKernels<float> kOptimizerF32;
 extern const OptimizerKernels<double> kOptimizerF64;

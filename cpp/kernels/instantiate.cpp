@@ -15,12 +15,13 @@ constinit const KernelTable kTable = {
     .isa = LAMELLA_NAME_OF(LAMELLA_ISA_NAMESPACE),
     .vector_bytes = kVectorBytes,
     .fused_multiply_add = simd::LAMELLA_ISA_NAMESPACE::kHasFma,
-    .f32 = {&kElementwiseF32, &kRandomF32, &kRowsF32, &kGemmF32, &kOptimizerF32},
-    .f64 = {&kElementwiseF64, &kRandomF64, &kRowsF64, &kGemmF64, &kOptimizerF64},
+    .f32 = {&kElementwiseF32, &kRandomF32, &kRowsF32, &kOptimizerF32},
+    .f64 = {&kElementwiseF64, &kRandomF64, &kRowsF64, &kOptimizerF64},
 #define LAMELLA_INTEGER(tag, Type, name, kind) .tag = {&kElementwise_##tag, &kRows_##tag},
     LAMELLA_INTEGERS(LAMELLA_INTEGER) LAMELLA_TRUTH(LAMELLA_INTEGER)
 #undef LAMELLA_INTEGER
-        .cast = &kCastTable,
+        .product = {&kGemmF32, &kGemmF64, &kGemmF32Bf16},
+    .cast = &kCastTable,
     .limits = &kLimits,
     .indexing = &kIndexing,
 };

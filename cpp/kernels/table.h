@@ -11,23 +11,12 @@
 #include <cstdint>
 
 #include "kernels/element.h"
+#include "kernels/gemm/args.h"
 
 namespace lamella::kernels {
 
 using std::ptrdiff_t;
 using std::size_t;
-
-// Columns of one packed panel, lanes of every reduction, and terms of one K-block and of one superblock:
-// constants of the numerical contract, equal on every ISA (DESIGN.md, "Same bits").
-inline constexpr size_t kPanel = 16;
-inline constexpr size_t kReduceLanes = 16;
-inline constexpr size_t kBlockK = 256;
-inline constexpr size_t kSuperblockK = 4096;
-
-// y[i] = f(x[i]); y == x is allowed, any other overlap is not.
-// params: the activation's own numbers (slope, alpha, bounds), in the order of its Python row.
-template <class T>
-using UnaryFn = void (*)(const T* x, T* y, size_t n, const T* params);
 
 // y[i] = f(a[i * a_step], b[i * b_step]) with steps 0 (one value for all) or 1.
 template <class T>
@@ -123,46 +112,6 @@ template <class T>
 using UpdateFn = void (*)(const T* const* x, T* const* y, size_t n, const double* scalars);
 inline constexpr size_t kUpdateCommon = 2;
 
-// One product of a row block and a range of packed columns:
-//   y[i, j] = activation(sum_k a[i, k] * b[k, j] + bias[j] + residual[i, j])
-// The sum is the contract's: superblocks of kSuperblockK terms added in order, each one K-blocks of
-// kBlockK added in order, each block one chain in increasing k starting from zero. bias, residual and
-// activation may be null. y overlaps no other array: between two K-blocks it holds unfinished sums.
-template <class T>
-struct GemmArgs {
-  size_t m, n, k;
-  const T* a;
-  ptrdiff_t a_row, a_k;  // a[i, k] = a[i * a_row + k * a_k]
-  // Column j lives in panel p = j / kPanel: b[k, j] = b[p * b_panel + k * b_k + j % kPanel].
-  // Packed panels (pack_b) have b_k = kPanel and zero padding behind column n; plain row-major
-  // arrays have b_panel = kPanel and are only legal when n is a multiple of kPanel. With b_k = 1
-  // b is column-major, its columns b_panel / kPanel apart.
-  const T* b;
-  ptrdiff_t b_k, b_panel;
-  T* y;
-  ptrdiff_t y_row;  // columns of y are contiguous
-  const T* bias;
-  const T* residual;
-  ptrdiff_t residual_row;
-  UnaryFn<T> activation;
-  const T* activation_params;
-};
-
-template <class T>
-struct GemmKernels {
-  void (*gemm)(const GemmArgs<T>& args);
-  // Narrow products, n < kPanel: b holds n rows of k contiguous terms (b[k, j] = b[j * b_panel + k],
-  // b_k unused); each element is, by superblocks, a kReduceLanes-lane dot product with the fixed tree.
-  void (*dot)(const GemmArgs<T>& args);
-  // panels[p][k][j] = b[k * b_k + (p * kPanel + j) * b_n], zero for columns behind n.
-  // Takes panels first..last so that threads can share the work.
-  void (*pack_b)(const T* b, ptrdiff_t b_k, ptrdiff_t b_n, size_t k, size_t n, size_t first_panel,
-                 size_t last_panel, T* panels);
-  // b as dot takes it: terms[j * k + i] = b[i * b_k + j * b_n], for terms i from first to last - 1.
-  void (*pack_terms)(const T* b, ptrdiff_t b_k, ptrdiff_t b_n, size_t k, size_t n, size_t first,
-                     size_t last, T* terms);
-};
-
 template <class Fn>
 struct Entry {
   const char* name;
@@ -232,7 +181,6 @@ struct TypedKernels {
   const ElementwiseKernels<T>* elementwise;
   const RandomKernels<T>* random;
   const RowKernels<T>* rows;
-  const GemmKernels<T>* gemm;
   const OptimizerKernels<T>* optimizer;
 };
 
@@ -347,6 +295,7 @@ struct KernelTable {
   LAMELLA_INTEGERS(LAMELLA_MEMBER)
   LAMELLA_TRUTH(LAMELLA_MEMBER)
 #undef LAMELLA_MEMBER
+  ProductKernels product;
   const CastKernels* cast;
   const LimitKernels* limits;
   const IndexingTable* indexing;

@@ -11,7 +11,7 @@
 //     store_partial(p, n)              n < lanes; writes n elements
 //     broadcast(x) zero() first()      first() is lane 0
 //     + - * / unary-                   IEEE, rounded to nearest even
-//   HalfVec<float>  8 lanes, where Vec<float> has 16 (AVX-512): moves, broadcast, zero, +, mul_add
+//   HalfVec<float>  8 lanes, where Vec<float> has 16 (AVX-512): moves, broadcast, zero, + * mul_add
 //   fma(a, b, c)    a * b + c rounded once on every ISA (slow where there is no instruction)
 //   mul_add(a, b, c)  the FMA instruction, or a product and a sum where there is none
 //   kHasFma         whether there is such an instruction

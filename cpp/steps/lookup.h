@@ -51,4 +51,16 @@ const kernels::IndexingKernels<T>& indexing_kernels(const kernels::KernelTable& 
 #undef LAMELLA_MEMBER_OF
 }
 
+// The kernels of products of these types of a, b and y.
+template <class A, class B, class Y>
+const kernels::GemmKernels<A, B, Y>& product_kernels(const kernels::KernelTable& table) {
+  if constexpr (std::is_same_v<B, kernels::Bfloat16>) {
+    return *table.product.f32_bf16;
+  } else if constexpr (std::is_same_v<B, float>) {
+    return *table.product.f32;
+  } else {
+    return *table.product.f64;
+  }
+}
+
 }  // namespace lamella::steps

@@ -10,6 +10,7 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "base/parallel.h"
@@ -66,6 +67,9 @@ class Step {
 
   // For listings: the kind of step.
   virtual const char* name() const = 0;
+
+  // For listings: how it computes, where it has a choice; empty elsewhere.
+  virtual std::string way() const { return {}; }
 
   // Its own memory, with what it holds elsewhere.
   virtual std::size_t nbytes() const = 0;

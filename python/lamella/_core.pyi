@@ -191,6 +191,11 @@ class Program:
         """
         The most threads that a run uses which closely follows another.
         """
+    @property
+    def ways(self) -> list[str]:
+        """
+        How each of them computes, where it has a choice; empty elsewhere.
+        """
 
 class Slot:
     """
@@ -412,6 +417,7 @@ class MatMulSpec(Spec):
         self,
         *,
         dtype: str,
+        b_dtype: str,
         batch: collections.abc.Sequence[int],
         m: int,
         n: int,
@@ -426,6 +432,11 @@ class MatMulSpec(Spec):
         activation: str = "",
         activation_params: collections.abc.Sequence[float] = (),
     ) -> None: ...
+    @property
+    def way(self) -> str:
+        """
+        How the selected instruction set computes it: the form of b, the loop.
+        """
 
 class ReduceSpec(Spec):
     """

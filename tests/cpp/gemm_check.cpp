@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Checks the product kernels and the matmul step against their definition, bit for bit.
 //
-// Every element is compared with a scalar loop that follows the numerical contract (superblocks of
-// 4096 terms of K-blocks of 256, one chain each; 16 lanes and a fixed tree for narrow ones), and, on
-// whole numbers, with the exact sum. Operands lie against unreadable pages, alternately at their end and at their start; y starts as
-// NaN and lies in rows that are longer than n, whose rest must not change. Steps run with teams of
-// 1 to 5, strided, broadcast and constant operands. Prints the first difference and exits with 1.
+// Every element is compared with a scalar loop (product_definition.h). Operands lie against unreadable
+// pages, alternately at their end and at their start; y starts as NaN and lies in rows that are longer
+// than n, whose rest must not change. Steps run with teams of 1 to 5, strided, broadcast and constant
+// operands, and what they pack is unpacked again. Prints the first difference and exits with 1. With the
+// argument `bfloat16` only products with such a b are checked.
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -15,24 +14,29 @@
 #include <initializer_list>
 #include <limits>
 #include <random>
+#include <type_traits>
 #include <vector>
-
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "base/parallel.h"
 #include "dispatch/cpu.h"
 #include "kernels/table.h"
+#include "product_definition.h"
 #include "steps/lookup.h"
-#include "steps/matmul.h"
+#include "steps/product/choose.h"
+#include "steps/product/matmul.h"
+#include "steps/reversible.h"
 
 namespace {
 
 using lamella::dispatch::IsaRow;
+using lamella::kernels::Bfloat16;
+using lamella::kernels::Form;
 using lamella::kernels::GemmArgs;
-using lamella::kernels::kBlockK;
 using lamella::kernels::kPanel;
-using lamella::kernels::kSuperblockK;
+using product::Case;
+using product::Fence;
+using product::same;
+using product::stored;
 using std::ptrdiff_t;
 using std::size_t;
 using Sizes = std::initializer_list<size_t>;
@@ -43,127 +47,6 @@ using Sizes = std::initializer_list<size_t>;
   std::exit(1);
 }
 
-// Room between two unreadable pages.
-class Fence {
- public:
-  Fence() {
-    page_ = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-    void* all = mmap(nullptr, kBytes + 2 * page_, PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (all == MAP_FAILED) std::abort();
-    room_ = static_cast<std::byte*>(all) + page_;
-    if (mprotect(all, page_, PROT_NONE) != 0) std::abort();
-    if (mprotect(room_ + kBytes, page_, PROT_NONE) != 0) std::abort();
-  }
-  template <class T>
-  T* place(size_t count, bool at_end) const {
-    if (count * sizeof(T) > kBytes) std::abort();
-    return reinterpret_cast<T*>(at_end ? room_ + kBytes - count * sizeof(T) : room_);
-  }
-
- private:
-  static constexpr size_t kBytes = 1 << 24;
-  size_t page_;
-  std::byte* room_;
-};
-
-// ---- the definition
-template <class T>
-T chain(T a, T b, T sum, bool fused) {
-  if (fused) return std::fma(a, b, sum);
-  const T product = a * b;
-  return sum + product;
-}
-
-template <class T>
-T blocked_sum(const T* a, const T* b, size_t k, bool fused) {
-  T total = 0;
-  for (size_t first = 0; first < k; first += kBlockK) {
-    T sum = 0;
-    for (size_t i = first; i < std::min(first + kBlockK, k); ++i)
-      sum = chain(a[i], b[i], sum, fused);
-    total = first == 0 ? sum : total + sum;
-  }
-  return total;
-}
-
-template <class T>
-T lane_sum(const T* a, const T* b, size_t k, bool fused) {
-  T lanes[16] = {};
-  for (size_t i = 0; i < k; ++i) lanes[i % 16] = chain(a[i], b[i], lanes[i % 16], fused);
-  for (size_t half = 8; half > 0; half /= 2) {
-    for (size_t l = 0; l < half; ++l) lanes[l] = lanes[l] + lanes[l + half];
-  }
-  return lanes[0];
-}
-
-// Superblocks, each by `one`, in order.
-template <class T>
-T superblock_sum(T (*one)(const T*, const T*, size_t, bool), const T* a, const T* b, size_t k,
-                 bool fused) {
-  T total = 0;
-  for (size_t first = 0; first < k; first += kSuperblockK) {
-    const T sum = one(a + first, b + first, std::min(k - first, kSuperblockK), fused);
-    total = first == 0 ? sum : total + sum;
-  }
-  return total;
-}
-
-// a is (rows, k), b is (columns, k); want[form] is (rows, columns) for the two forms of sum, the second
-// one, of narrow products and batches of them, for four panels of columns.
-template <class T>
-struct Case {
-  size_t rows, columns, k;
-  bool whole;
-  std::vector<T> a, b, bias, residual, want[2];
-
-  Case(size_t rows_, size_t columns_, size_t k_, bool whole_, bool fused, unsigned seed)
-      : rows(rows_), columns(columns_), k(k_), whole(whole_) {
-    std::mt19937 random(seed);
-    const auto fill = [&](std::vector<T>& x, size_t count) {
-      x.resize(count);
-      for (T& value : x) {
-        value = whole ? static_cast<T>(static_cast<int>(random() % 15) - 7)
-                      : static_cast<T>(std::normal_distribution<double>()(random));
-      }
-    };
-    fill(a, rows * k);
-    fill(b, columns * k);
-    fill(bias, columns);
-    fill(residual, rows * columns);
-    for (int form = 0; form < 2; ++form) {
-      want[form].resize(rows * columns);
-      for (size_t i = 0; i < rows; ++i) {
-        for (size_t j = 0; j < (form == 0 ? columns : std::min(columns, 4 * kPanel)); ++j) {
-          want[form][i * columns + j] = sum(form, i, j, fused);
-        }
-      }
-    }
-  }
-
-  T sum(int form, size_t i, size_t j, bool fused) const {
-    const T* x = a.data() + i * k;
-    const T* w = b.data() + j * k;
-    if (!whole) return superblock_sum(form == 0 ? blocked_sum<T> : lane_sum<T>, x, w, k, fused);
-    std::int64_t exact = 0;
-    for (size_t t = 0; t < k; ++t) exact += static_cast<std::int64_t>(x[t] * w[t]);
-    return static_cast<T>(exact);
-  }
-
-  // After the epilogue; `negate` stands for an activation.
-  T result(size_t i, size_t j, bool lanes, bool with_bias, bool with_residual, bool negate) const {
-    T y = want[lanes ? 1 : 0][i * columns + j];
-    if (with_bias) y = y + bias[j];
-    if (with_residual) y = y + residual[i * columns + j];
-    return negate ? -y : y;
-  }
-};
-
-template <class T>
-bool same(T a, T b) {
-  return std::memcmp(&a, &b, sizeof(T)) == 0;
-}
-
 template <class T>
 void negate(const T* x, T* y, size_t n, const T*) {
   for (size_t i = 0; i < n; ++i) y[i] = -x[i];
@@ -171,16 +54,18 @@ void negate(const T* x, T* y, size_t n, const T*) {
 
 // ---- kernels
 // Variants: bit 0 a transposed, 1 b transposed, 2 b in place or, of fewer columns than a panel, in one
-// all the same, 3 bias, 4 residual, 5 activation, 6 operands at the start of their room.
-template <class T>
+// all the same, 3 bias, 4 residual, 5 activation, 6 operands at the start of their room; with bits 7 and
+// 8 both set scales and a bias by row.
+template <class T, class B = T>
 void check_kernel(const IsaRow& isa, const Case<T>& one, size_t m, size_t n, int variant) {
-  static const Fence fences[6];
-  const auto& kernels = *lamella::steps::typed_kernels<T>(*isa.table).gemm;
+  static const Fence fences[7];
+  constexpr bool kShort = std::is_same_v<B, Bfloat16>;
+  const auto& kernels = lamella::steps::product_kernels<T, B, T>(*isa.table);
   const size_t k = one.k, panels = (n + kPanel - 1) / kPanel, gap = 3;
-  const bool at_end = (variant & 64) == 0, narrow = n < kPanel && !(variant & 4);
-  const bool b_rows = (variant & 2) == 0, in_place = (variant & 4) && n >= kPanel;
+  const bool at_end = (variant & 64) == 0, narrow = !kShort && n < kPanel && !(variant & 4);
+  const bool b_rows = (variant & 2) == 0, in_place = !kShort && (variant & 4) && n >= kPanel;
   if (in_place && (b_rows || k == 1) && n % kPanel != 0) return;
-  GemmArgs<T> args{};
+  GemmArgs<T, B, T> args{};
   args.m = m;
   args.n = n;
   args.k = k;
@@ -194,50 +79,68 @@ void check_kernel(const IsaRow& isa, const Case<T>& one, size_t m, size_t n, int
     }
   }
   args.a = a;
-  T* b = fences[1].place<T>(n * k, at_end);
+  B* b = fences[1].place<B>(n * k, at_end);
   const ptrdiff_t b_k = b_rows && !narrow ? static_cast<ptrdiff_t>(n) : 1;
   const ptrdiff_t b_n = b_rows && !narrow ? 1 : static_cast<ptrdiff_t>(k);
   for (size_t j = 0; j < n; ++j) {
     for (size_t t = 0; t < k; ++t) {
-      b[static_cast<ptrdiff_t>(t) * b_k + static_cast<ptrdiff_t>(j) * b_n] = one.b[j * k + t];
+      b[static_cast<ptrdiff_t>(t) * b_k + static_cast<ptrdiff_t>(j) * b_n] =
+          stored<B>(one.b[j * k + t]);
     }
   }
   args.b = b;
   args.b_k = b_k;
   args.b_panel = narrow ? b_n : b_n * static_cast<ptrdiff_t>(kPanel);
   if (!narrow && !in_place) {
-    T* packed = fences[2].place<T>(panels * kPanel * k, at_end);
+    const size_t terms = kShort ? k + k % 2 : k;
+    B* packed = fences[2].place<B>(panels * kPanel * terms, at_end);
     const size_t half = panels / 2;
     kernels.pack_b(b, b_k, b_n, k, n, half, panels, packed);
     kernels.pack_b(b, b_k, b_n, k, n, 0, half, packed);
     args.b = packed;
     args.b_k = kPanel;
-    args.b_panel = static_cast<ptrdiff_t>(kPanel * k);
+    args.b_panel = static_cast<ptrdiff_t>(kPanel * terms);
   }
   const size_t y_count = (m - 1) * (n + gap) + n;
   const T nan = std::numeric_limits<T>::quiet_NaN();
   args.y = fences[3].place<T>(y_count, at_end);
   std::fill_n(args.y, y_count, nan);
   args.y_row = static_cast<ptrdiff_t>(n + gap);
+  const bool rare = (variant & 384) == 384;
   if (variant & 8) {
-    T* bias = fences[4].place<T>(n, at_end);
-    std::copy_n(one.bias.data(), n, bias);
-    args.bias = bias;
+    T* bias = fences[4].place<T>(rare ? m : n, at_end);
+    std::copy_n((rare ? one.row_bias : one.bias).data(), rare ? m : n, bias);
+    args.end.bias = {bias, rare ? 1 : 0, rare ? 0 : 1};
+  }
+  if (rare) {
+    T* scale = fences[6].place<T>(n, at_end);
+    std::copy_n(one.scale.data(), n, scale);
+    args.end.scale = {scale, 0, 1};
   }
   if (variant & 16) {
     T* residual = fences[5].place<T>(m * n, at_end);
     for (size_t i = 0; i < m; ++i) {
       std::copy_n(one.residual.data() + i * one.columns, n, residual + i * n);
     }
-    args.residual = residual;
-    args.residual_row = static_cast<ptrdiff_t>(n);
+    args.end.residual = residual;
+    args.end.residual_row = static_cast<ptrdiff_t>(n);
   }
-  if (variant & 32) args.activation = negate<T>;
-  (narrow ? kernels.dot : kernels.gemm)(args);
+  if (variant & 32) args.end.activation = negate<T>;
+  const Form form = kShort                     ? Form::pairs
+                    : narrow                   ? Form::terms
+                    : !in_place                ? Form::panels
+                    : args.b_k == 1 && !b_rows ? Form::columns
+                                               : Form::rows;
+  const lamella::steps::ProductSizes sizes{m,   n,   k,         args.a_row, args.a_k,
+                                           b_k, b_n, sizeof(T), false,      kShort};
+  const auto way = lamella::steps::choose(form, sizes, kernels.facts);
+  args.way = &way;
+  kernels.multiply(args);
   for (size_t i = 0; i < m; ++i) {
     const T* y = args.y + i * (n + gap);
     for (size_t j = 0; j < n; ++j) {
-      if (!same(y[j], one.result(i, j, narrow, variant & 8, variant & 16, variant & 32))) {
+      if (!same(y[j],
+                one.result(i, j, narrow, variant & 8, variant & 16, variant & 32, rare, rare))) {
         fail("kernel", isa.name, m, n, one.k, variant);
       }
     }
@@ -256,14 +159,14 @@ size_t check_kernels(const IsaRow& isa, std::mt19937& random) {
       const Case<T> one(60, 150, k, whole, isa.table->fused_multiply_add, unsigned(k));
       for (size_t m = 1; m <= 40; ++m) {
         for (size_t n = 1; n <= 40; ++n) {
-          check_kernel(isa, one, m, n, static_cast<int>(random() % 128));
+          check_kernel(isa, one, m, n, static_cast<int>(random() % 512));
           ++count;
         }
       }
       for (const size_t n : Sizes{16, 32, 48, 64, 65, 80, 96, 100, 112, 128, 144, 150}) {
         for (const size_t m : Sizes{1, 2, 3, 4, 5, 6, 7, 11, 12, 13, 25, 47, 60}) {
           for (int repeat = 0; repeat < 4; ++repeat, ++count) {
-            check_kernel(isa, one, m, n, static_cast<int>(random() % 128));
+            check_kernel(isa, one, m, n, static_cast<int>(random() % 512));
           }
         }
       }
@@ -273,7 +176,7 @@ size_t check_kernels(const IsaRow& isa, std::mt19937& random) {
   for (const size_t k : Sizes{3, 100, 257, 530}) {
     const Case<T> one(410, 1100, k, false, isa.table->fused_multiply_add, unsigned(k));
     for (int repeat = 0; repeat < 6; ++repeat, ++count) {
-      const int variant = static_cast<int>(random() % 128);
+      const int variant = static_cast<int>(random() % 512);
       check_kernel(isa, one, 150 + random() % 160, 1030 + random() % 70, variant);
       check_kernel(isa, one, 150 + random() % 160, 1040, variant);
       check_kernel(isa, one, 150 + random() % 160, 1 + random() % 15, variant);
@@ -290,7 +193,7 @@ size_t check_kernels(const IsaRow& isa, std::mt19937& random) {
   for (const size_t k : Sizes{4096, 4097, 8192, 8500, 12500}) {
     const Case<T> one(33, 70, k, false, isa.table->fused_multiply_add, unsigned(k));
     for (int repeat = 0; repeat < 60; ++repeat, ++count) {
-      const int variant = static_cast<int>(random() % 128);
+      const int variant = static_cast<int>(random() % 512);
       check_kernel(isa, one, 1 + random() % 33, 1 + random() % 70, variant);
       check_kernel(isa, one, 1 + random() % 33, 1 + random() % 15, variant);
       check_kernel(isa, one, 1 + random() % 33, 16 * (1 + random() % 4), variant | 4);
@@ -300,14 +203,14 @@ size_t check_kernels(const IsaRow& isa, std::mt19937& random) {
     const Case<T> wide(260, 304, 4100, false, isa.table->fused_multiply_add, 4100);
     for (const int form : {0, 1, 2, 3, 4, 5, 6, 7}) {
       check_kernel(isa, wide, 256 + random() % 5, form & 4 ? 304 : 290 + random() % 14,
-                   form | static_cast<int>(random() % 16 * 8));
+                   form | static_cast<int>(random() % 64 * 8));
       check_kernel(isa, wide, 256 + random() % 5, 1 + random() % 15, form);
       ++count;
     }
     const size_t n = (1 << 23) / sizeof(T) / 4200 / kPanel * kPanel + kPanel;
     const Case<T> far(3, n, 4200, false, isa.table->fused_multiply_add, 4200);
     for (size_t m = 1; m <= 3; ++m, ++count) {
-      check_kernel(isa, far, m, n, static_cast<int>((random() % 128 & ~size_t{2}) | 4));
+      check_kernel(isa, far, m, n, static_cast<int>((random() % 512 & ~size_t{2}) | 4));
     }
   }
   // A b too far for tiles (sweep.h), a little more than 8 MB, and about as many rows as are swept.
@@ -315,9 +218,26 @@ size_t check_kernels(const IsaRow& isa, std::mt19937& random) {
     const size_t n = ((1 << 23) / sizeof(T) / k / kPanel + 1) * kPanel;
     const Case<T> one(k < 1000 ? 9 : 26, n, k, false, isa.table->fused_multiply_add, unsigned(k));
     for (size_t m = 1; m <= one.rows; ++m, ++count) {
-      check_kernel(isa, one, m, n, static_cast<int>((random() % 128 & ~size_t{2}) | 4));
+      check_kernel(isa, one, m, n, static_cast<int>((random() % 512 & ~size_t{2}) | 4));
     }
   }
+  return count;
+}
+
+// Products with a b of bfloat16.
+size_t check_pairs(const IsaRow& isa, std::mt19937& random) {
+  size_t count = 0;
+  for (const size_t k : Sizes{1, 2, 3, 8, 15, 64, 255, 256, 257, 511, 700, 4096, 4101, 8195}) {
+    const bool fused = isa.table->fused_multiply_add;
+    const Case<float> one(230, 120, k, false, fused, unsigned(k), true);
+    for (int repeat = 0; repeat < (k > 4000 ? 60 : 300); ++repeat, ++count) {
+      const size_t limit = repeat % 20 == 0 ? 230 : repeat % 3 == 0 ? 40 : 5;
+      const size_t m = 1 + random() % limit, n = 1 + random() % (repeat % 2 == 0 ? 120 : 40);
+      check_kernel<float, Bfloat16>(isa, one, m, n, static_cast<int>(random() % 512));
+    }
+  }
+  const Case<float> wide(200, 1100, 300, false, isa.table->fused_multiply_add, 1, true);
+  for (const size_t m : Sizes{1, 3, 200}) check_kernel<float, Bfloat16>(isa, wide, m, 1090, 8);
   return count;
 }
 
@@ -340,7 +260,7 @@ void run_step(const lamella::steps::Step& step, const lamella::steps::Frame& fra
 
 // A product of random shape, strides and epilogue. Variants as above; bit 2 is a constant b, bits 7
 // and 8 repeat a or b over the second batch dimension.
-template <class T>
+template <class T, class B = T>
 void check_step(const IsaRow& isa, const Case<T>& one, size_t m, size_t n, size_t batch0,
                 size_t batch1, int variant) {
   using lamella::steps::Slot;
@@ -349,9 +269,11 @@ void check_step(const IsaRow& isa, const Case<T>& one, size_t m, size_t n, size_
   // Element (i, j) of batch element (s, t) is that of row i + s + t and column j + s + 2 t.
   const auto row = [&](size_t s, size_t t, size_t i) { return i + s + (a1 > 1 ? t : 0); };
   const auto column = [&](size_t s, size_t t, size_t j) { return j + s + (b1 > 1 ? 2 * t : 0); };
-  std::vector<T> a(batch0 * a1 * m * k + 1), b(batch0 * b1 * n * k + 1), y(count * m * n + 1);
+  std::vector<T> a(batch0 * a1 * m * k + 1), y(count * m * n + 1);
+  std::vector<B> b(batch0 * b1 * n * k + 1);
   lamella::steps::MatMulSpec spec;
   spec.dtype = sizeof(T) == 4 ? lamella::steps::DType::f32 : lamella::steps::DType::f64;
+  spec.b_dtype = std::is_same_v<B, T> ? spec.dtype : lamella::steps::DType::bf16;
   spec.batch = {batch0, batch1};
   spec.m = m;
   spec.n = n;
@@ -366,7 +288,7 @@ void check_step(const IsaRow& isa, const Case<T>& one, size_t m, size_t n, size_
   for (size_t s = 0; s < batch0; ++s) {
     for (size_t t = 0; t < batch1; ++t) {
       T* a_one = a.data() + s * a1 * m * k + (a1 > 1 ? t * m * k : 0);
-      T* b_one = b.data() + s * b1 * n * k + (b1 > 1 ? t * n * k : 0);
+      B* b_one = b.data() + s * b1 * n * k + (b1 > 1 ? t * n * k : 0);
       for (size_t x = 0; x < k; ++x) {
         for (size_t i = 0; i < m; ++i) {
           a_one[signed_size(i) * spec.a_row + signed_size(x) * spec.a_k] =
@@ -374,7 +296,7 @@ void check_step(const IsaRow& isa, const Case<T>& one, size_t m, size_t n, size_
         }
         for (size_t j = 0; j < n; ++j) {
           b_one[signed_size(x) * spec.b_k + signed_size(j) * spec.b_col] =
-              one.b[column(s, t, j) * k + x];
+              stored<B>(one.b[column(s, t, j) * k + x]);
         }
       }
     }
@@ -404,6 +326,14 @@ void check_step(const IsaRow& isa, const Case<T>& one, size_t m, size_t n, size_
     std::byte* from_and_to[] = {buffers[2], buffers[4]};
     const lamella::steps::Frame packing{from_and_to, &failure, 0, 0};
     run_step(*ahead->step, packing, 1 + variant % 3);
+    // What is packed gives the elements back.
+    std::vector<B> again(b.size());
+    from_and_to[0] = reinterpret_cast<std::byte*>(again.data());
+    lamella::base::Team alone;
+    dynamic_cast<const lamella::steps::Reversible&>(*ahead->step).undo(packing, alone);
+    if (std::memcmp(again.data(), b.data(), (b.size() - 1) * sizeof(B)) != 0) {
+      fail("unpacking", isa.name, m, n, k, variant);
+    }
   }
   const auto step = lamella::steps::make_step(*isa.table, spec, slots);
   const bool lanes = n < kPanel && (k > 32 || k > 4 * n);
@@ -428,16 +358,17 @@ void check_step(const IsaRow& isa, const Case<T>& one, size_t m, size_t n, size_
   }
 }
 
-template <class T>
+template <class T, class B = T>
 size_t check_steps(const IsaRow& isa, std::mt19937& random) {
   size_t count = 0;
   for (const size_t k : Sizes{0, 1, 3, 16, 33, 257, 520, 4200}) {
-    const Case<T> one(140, 140, k, false, isa.table->fused_multiply_add, unsigned(k) + 1);
+    const Case<T> one(140, 140, k, false, isa.table->fused_multiply_add, unsigned(k) + 1,
+                      !std::is_same_v<B, T>);
     for (int repeat = 0; repeat < (k > 4000 ? 10 : 150); ++repeat, ++count) {
       const size_t limit = repeat % 4 == 0 ? 100 : 20;
       const size_t m = 1 + random() % limit, n = 1 + random() % (repeat % 3 == 0 ? 15 : 100);
       const size_t batch0 = repeat % 2 ? 1 : 1 + random() % 4, batch1 = 1 + random() % 9;
-      check_step(isa, one, m, n, batch0, batch1, static_cast<int>(random() % 512));
+      check_step<T, B>(isa, one, m, n, batch0, batch1, static_cast<int>(random() % 512));
     }
   }
   return count;
@@ -445,12 +376,19 @@ size_t check_steps(const IsaRow& isa, std::mt19937& random) {
 
 }  // namespace
 
-int main() {
+int main(int count, char** words) {
+  const bool only_pairs = count > 1 && std::strcmp(words[1], "bfloat16") == 0;
   lamella::base::set_num_threads(5);
   for (const IsaRow& isa : lamella::dispatch::isa_rows()) {
     if (!isa.runs_here()) continue;
     std::mt19937 random(7);
-    const size_t kernels = check_kernels<float>(isa, random) + check_kernels<double>(isa, random);
+    const size_t pairs = check_pairs(isa, random) + check_steps<float, Bfloat16>(isa, random);
+    if (only_pairs) {
+      std::printf("%s: %zu products of bfloat16 as defined\n", isa.name, pairs);
+      continue;
+    }
+    const size_t kernels =
+        pairs + check_kernels<float>(isa, random) + check_kernels<double>(isa, random);
     const size_t steps = check_steps<float>(isa, random) + check_steps<double>(isa, random);
     std::printf("%s: %zu kernel calls and %zu steps as defined\n", isa.name, kernels, steps);
   }

@@ -89,7 +89,7 @@ def test_equal_layers_are_told_apart():
     found = lm.profile(net, X, seconds=0.01)
     want = ["0", "1.inner.0 + 1.inner.1", "1", "2.inner.0 + 2.inner.1", "2", "3"]
     assert [row.path for row in found.rows] == want
-    assert "dense(w.mT, bias, gelu)  # 2.inner.0 + 2.inner.1\n" in str(found)
+    assert "# 2.inner.0 + 2.inner.1  [packed panels, tiles]\n" in str(found)
     # Of a chain of many places tables show the ends.
     act = nn.Sequential(nn.ReLU(), nn.Tanh(), nn.Sigmoid(), nn.GELU(), nn.SiLU()).eval()
     (row,) = lm.profile(act, X, seconds=0.01).rows

@@ -27,8 +27,8 @@ def record(n, formulas=()):
     )
     y, both = builder.range(n * 24 * 4), builder.range(2 * n * 24 * 4)
     product = _core.MatMulSpec(
-        dtype="float32", batch=(), m=n, n=24, k=40, a_batch=(), a_row=40, a_k=1, b_batch=(),
-        b_k=24, b_col=1, b_constant=True,
+        dtype="float32", b_dtype="float32", batch=(), m=n, n=24, k=40, a_batch=(), a_row=40,
+        a_k=1, b_batch=(), b_k=24, b_col=1, b_constant=True,
     )  # fmt: skip
     builder.add(product, a=builder.input(0), b=builder.constant(W, VERSION), y=y)
     scale = _core.ElementwiseSpec(
@@ -181,8 +181,8 @@ class TestRecorded:
                 inputs=[("float32", (3, n))], outputs=[("float32", (3, 24))], formulas=formulas
             )
             spec = _core.MatMulSpec(
-                dtype="float32", batch=(), m=3, n=24, k=n, a_batch=(), a_row=n, a_k=1, b_batch=(),
-                b_k=24, b_col=1, b_constant=True,
+                dtype="float32", b_dtype="float32", batch=(), m=3, n=24, k=n, a_batch=(), a_row=n,
+                a_k=1, b_batch=(), b_k=24, b_col=1, b_constant=True,
             )  # fmt: skip
             slots = {"a": builder.input(0), "b": builder.constant(W, VERSION)}
             builder.add(spec, **slots, y=builder.output(0))

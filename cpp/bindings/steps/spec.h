@@ -43,23 +43,24 @@ void read_spec(AnySpec& spec, const pybind11::kwargs& given);
 std::string parameters_text(const std::vector<steps::Field>& fields);
 void add_signature(SpecRegister& to, steps::Recipe& recipe);
 
-// meaning: one sentence, that of the step.
+// meaning: one sentence, that of the step. What more a kind can tell is added to the class.
 template <class Spec>
-void register_spec(SpecRegister& to, const char* meaning) {
+pybind11::class_<SpecOf<Spec>, AnySpec> register_spec(SpecRegister& to, const char* meaning) {
   using Held = SpecOf<Spec>;
   pybind11::options options;
   options.disable_function_signatures();
   Held example;
   const std::string signature =
       "__init__(self, *" + parameters_text(example.recipe->fields()) + ") -> None\n";
-  pybind11::class_<Held, AnySpec>(to.module, Spec::kKind, meaning)
-      .def(pybind11::init([](const pybind11::kwargs& given) {
+  pybind11::class_<Held, AnySpec> made(to.module, Spec::kKind, meaning);
+  made.def(pybind11::init([](const pybind11::kwargs& given) {
              auto held = std::make_unique<Held>();
              read_spec(*held, given);
              return held;
            }),
            signature.c_str());
   add_signature(to, *example.recipe);
+  return made;
 }
 
 // One file for each family of steps.

@@ -6,9 +6,9 @@
 // 1 x 4096 x 4096 10.2 -> 3.0 ms, Zen 4). Each element's sum is that of tile.h.
 #pragma once
 
+#include "kernels/gemm/args.h"
 #include "kernels/gemm/epilogue.h"
 #include "kernels/gemm/tile.h"
-#include "kernels/table.h"
 #include "simd/vec.h"
 
 namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {
@@ -51,11 +51,6 @@ static void multiply_columns(const GemmArgs<T>& args, size_t first) {
   // would otherwise lose half of a line before its second use.
   const size_t skew = (line - reinterpret_cast<size_t>(b) / sizeof(T) % line) % lanes;
   const T* a = args.a;
-  TileArgs<T> end{};
-  end.columns = lanes;
-  end.y = args.y + first;
-  end.y_row = args.y_row;
-  end.residual_row = args.residual_row;
   for (size_t k_first = 0; k_first < args.k; k_first += kBlockK) {
     const size_t k = smaller(args.k - k_first, kBlockK);
     V sum[Rows][1];
@@ -70,12 +65,7 @@ static void multiply_columns(const GemmArgs<T>& args, size_t first) {
     if (terms > 0) add(terms);
     for (; terms + lanes <= k; terms += lanes) add(lanes);
     if (terms < k) add(k - terms);
-    end.resume = k_first > 0;
-    if (k_first + k == args.k) {
-      if (args.bias) end.bias = args.bias + first;
-      if (args.residual) end.residual = args.residual + first;
-    }
-    finish(sum, end);
+    finish(sum, tile_end(args, 0, first, lanes, k_first > 0, k_first + k == args.k));
   }
 }
 
@@ -109,12 +99,6 @@ static void columns_in_place(const GemmArgs<T>& args) {
   for (size_t first = 0; first < args.n; first += lanes) {
     kColumns<T>.columns[args.m - 1](args, smaller(first, args.n - lanes));
   }
-  if (args.activation) activate_rows(args, 0, args.m, 0, args.n);
-}
-
-template <class T>
-static bool worth_transposing(const GemmArgs<T>& args) {
-  return args.m <= kColumnRows && args.n >= Vec<T>::lanes;
 }
 
 }  // namespace lamella::kernels::LAMELLA_ISA_NAMESPACE

@@ -9,12 +9,11 @@
 // its rows fill the registers instead of their terms.
 #pragma once
 
+#include "kernels/gemm/args.h"
 #include "kernels/gemm/epilogue.h"
 #include "kernels/gemm/gemm.h"
 #include "kernels/gemm/pack.h"
-#include "kernels/gemm/superblock.h"
 #include "kernels/gemm/tile.h"
-#include "kernels/table.h"
 #include "simd/vec.h"
 
 namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {
@@ -51,28 +50,12 @@ constexpr size_t dot_rows_of(size_t columns) {
 
 // Rows for which it pays to lay the bias out as the sums of a tile.
 inline constexpr size_t kBiasRows = 16;
-// Rows whose results are still in L1 when the activation gets them.
-inline constexpr size_t kDotRows = 256;
-// Sums of lanes of neighbouring rows, before the tree.
-inline constexpr size_t kLaneBytes = 64 * 1024;
-// Strided rows copied at a time: as many as stay in L1, or as are read from lines of a together.
-inline constexpr size_t kL1Terms = 4096, kRowsOfLine = 16;
-inline constexpr size_t kStridedBytes = 128 * 1024;
+// Sums of lanes of neighbouring rows, before the tree, and rows that are copied, on the stack.
+inline constexpr size_t kLaneBytes = 64 * 1024, kStridedBytes = 128 * 1024;
 
-// bias: args.bias again and again, as the sums of a tile's rows lie in a register, or null.
+// bias: that of the columns again and again, as the sums of a tile's rows lie in a register, or null.
 template <class T>
 using DotFn = void (*)(const GemmArgs<T>& args, const T* bias, size_t row, size_t column);
-
-// y, bias and residual for one element.
-template <class T>
-static void finish_dot(const GemmArgs<T>& args, size_t row, size_t column, T sum) {
-  if (args.bias) sum += args.bias[column];
-  if (args.residual) {
-    sum += args.residual[static_cast<ptrdiff_t>(row) * args.residual_row +
-                         static_cast<ptrdiff_t>(column)];
-  }
-  args.y[static_cast<ptrdiff_t>(row) * args.y_row + static_cast<ptrdiff_t>(column)] = sum;
-}
 
 struct Sum {
   template <class V>
@@ -185,24 +168,19 @@ template <class T, size_t Rows, size_t Columns>
     fold_registers<T, together, Columns, lanes / 2>(v);
     // Neighbouring lanes of a row, and of all rows where y's are neighbours too.
     constexpr size_t used = together * Columns;
-    T* const y = args.y + static_cast<ptrdiff_t>(row + first) * args.y_row + column;
-    const bool side_by_side = together == 1 || (args.y_row == static_cast<ptrdiff_t>(slots) &&
-                                                Columns == slots && (bias || !args.bias));
-    if ((used == lanes || kMaskedMoves) && side_by_side && !args.residual) {
-      if (args.bias) {
-        v[0] = v[0] + (together == 1 ? Vec<T>::load_partial(args.bias + column, Columns)
-                                     : Vec<T>::load(bias));
-      }
-      used == lanes ? v[0].store(y) : v[0].store_partial(y, used);
+    TileEnd<T> end = tile_end(args, row + first, column, Columns, false, true);
+    const bool side_by_side = args.y_row == static_cast<ptrdiff_t>(slots) && Columns == slots &&
+                              !end.residual && !is_rare(end) && (bias || !end.bias.at);
+    if ((used == lanes || kMaskedMoves) && (together == 1 || side_by_side)) {
+      end.columns = used;
+      if (together > 1) end.bias = {bias, 0, 1};
+      Vec<T> one[1][1] = {{v[0]}};
+      finish(one, end);
       continue;
     }
     alignas(64) T sums[lanes];
     v[0].store(sums);
-    for (size_t i = 0; i < together; ++i) {
-      for (size_t j = 0; j < Columns; ++j) {
-        finish_dot(args, row + first + i, column + j, sums[i * slots + j]);
-      }
-    }
+    finish_stored<Single<T>>(sums, slots, together, end);
   }
 }
 
@@ -268,26 +246,26 @@ constexpr DotTable<T> make_dots() {
 template <class T>
 static constexpr DotTable<T> kDotTiles = make_dots<T>();
 
-// Rows first .. last - 1 of neighbouring terms.
 template <class T>
-static void dot_rows(const GemmArgs<T>& args, size_t first, size_t last) {
-  const size_t widest = last - first == 1 ? kDotColumns<T> : kSquareColumns<T>;
+static void dot_rows(const GemmArgs<T>& args) {
+  const size_t widest = args.m == 1 ? kDotColumns<T> : kSquareColumns<T>;
   const size_t groups = (args.n + widest - 1) / widest;
   const size_t columns = args.n / groups, wider = args.n % groups;
   const size_t tallest = dot_rows_of<T>(columns + (wider > 0 ? 1 : 0));
+  const Along<T>& own = args.end.bias;
   alignas(64) T bias[Vec<T>::lanes];
-  const bool repeated = args.bias && groups == 1 && last - first >= kBiasRows;
+  const bool repeated = own.at && own.column != 0 && groups == 1 && args.m >= kBiasRows;
   if (repeated) {
     const size_t slots = dot_slots(columns);
     for (size_t i = 0; i < Vec<T>::lanes; ++i) {
-      bias[i] = i % slots < columns ? args.bias[i % slots] : T(0);
+      bias[i] = i % slots < columns ? own.at[i % slots] : T(0);
     }
   }
-  for (size_t row = first; row < last;) {
+  for (size_t row = 0; row < args.m;) {
     size_t rows = tallest;
-    if (last - row < tallest) {
+    if (args.m - row < tallest) {
       rows = 1;
-      while (2 * rows <= last - row) rows *= 2;
+      while (2 * rows <= args.m - row) rows *= 2;
     }
     for (size_t g = 0, column = 0; g < groups; ++g) {
       const size_t width = columns + (g < wider ? 1 : 0);
@@ -298,25 +276,16 @@ static void dot_rows(const GemmArgs<T>& args, size_t first, size_t last) {
   }
 }
 
+// The rows of a block are copied together.
 template <class T>
-[[gnu::noinline]] static void dot_strided(const GemmArgs<T>& args, size_t first, size_t last) {
+[[gnu::noinline]] static void dot_copied(const GemmArgs<T>& args) {
   alignas(64) T room[kStridedBytes / sizeof(T)];
-  const size_t near = kL1Terms / args.k;
-  const size_t fit = smaller(kStridedBytes / sizeof(T) / args.k, kRowsOfLine);
-  const size_t height = near < fit ? fit : near;
-  for (size_t row = first; row < last;) {
-    const size_t rows = last - row < height ? last - row : height;
-    const ptrdiff_t i = static_cast<ptrdiff_t>(row);
-    copy_rows(args.a + i * args.a_row, args.a_row, args.a_k, rows, args.k, room, args.k);
-    GemmArgs<T> copied = args;
-    copied.a = room;
-    copied.a_row = static_cast<ptrdiff_t>(args.k);
-    copied.a_k = 1;
-    copied.y += i * args.y_row;
-    if (args.residual) copied.residual += i * args.residual_row;
-    dot_rows(copied, 0, rows);
-    row += rows;
-  }
+  copy_rows(args.a, args.a_row, args.a_k, args.m, args.k, room, args.k);
+  GemmArgs<T> copied = args;
+  copied.a = room;
+  copied.a_row = static_cast<ptrdiff_t>(args.k);
+  copied.a_k = 1;
+  dot_rows(copied);
 }
 
 // Rows first .. first + rows - 1 of an a whose rows are neighbours, a whole number of panels. Registers
@@ -341,12 +310,13 @@ template <class T>
     lane.b_k = stride * args.a_k;
     lane.b_panel = static_cast<ptrdiff_t>(kPanel);
     lane.y_row = static_cast<ptrdiff_t>(width);
+    lane.way = args.way;
     for (size_t l = 0; l < kReduceLanes; ++l) {
       lane.k = args.k / kReduceLanes + (l < tail ? 1 : 0);
       lane.a = args.b + l;
       lane.b = args.a + static_cast<ptrdiff_t>(row) + static_cast<ptrdiff_t>(l) * args.a_k;
       lane.y = sums + l * lane_size;
-      row_blocks_in_place(lane);
+      tiles_in_place(lane);
     }
     for (size_t j = 0; j < args.n; ++j) {
       for (size_t i = 0; i < width; i += V::lanes) {
@@ -364,50 +334,18 @@ template <class T>
         }
         alignas(64) T folded[V::lanes];
         v[0].store(folded);
-        for (size_t e = 0; e < V::lanes; ++e) finish_dot(args, row + i + e, j, folded[e]);
+        finish_stored<Single<T>>(folded, 1, V::lanes, tile_end(args, row + i, j, 1, false, true));
       }
     }
   }
 }
 
-// What sums of lanes cost grows with n, the more so the fewer a tile holds; what copying the rows costs
-// grows with k, and a small a is copied in one go.
+// The last panel of rows is computed once more where m cuts it short.
 template <class T>
-static bool transposing_pays(const GemmArgs<T>& args) {
-  constexpr size_t kMostColumns = kAccumulators >= 24 ? kPanel : kAccumulators >= 12 ? 4 : 2;
-  const bool neighbours = args.a_row == 1 && args.a_k != 1 && args.m >= kPanel;
-  return neighbours && args.m * args.k > 2 * kL1Terms && args.k >= 2 * kReduceLanes &&
-         args.k >= 12 * args.n && args.n <= kMostColumns;
-}
-
-// One superblock.
-template <class T>
-static void dot_products(const GemmArgs<T>& args) {
-  if (transposing_pays(args)) {
-    const size_t whole = args.m / kPanel * kPanel;
-    dot_neighbours(args, 0, whole);
-    if (whole < args.m) dot_neighbours(args, args.m - kPanel, kPanel);
-    if (args.activation) activate_rows(args, 0, args.m, 0, args.n);
-    return;
-  }
-  for (size_t first = 0; first < args.m; first += kDotRows) {
-    const size_t last = args.m - first < kDotRows ? args.m : first + kDotRows;
-    if (args.a_k == 1 || args.k == 0) {
-      dot_rows(args, first, last);
-    } else {
-      dot_strided(args, first, last);
-    }
-    if (args.activation) activate_rows(args, first, last, 0, args.n);
-  }
-}
-
-template <class T>
-static void dot(const GemmArgs<T>& args) {
-  if (args.m == 0 || args.n == 0) return;
-  if (args.k > kSuperblockK) {
-    return multiply_long(args, 1, SuperblockWay<T>{dot_products<T>, kWaitingRows});
-  }
-  dot_products(args);
+static void dot_lanes(const GemmArgs<T>& args) {
+  const size_t whole = args.m / kPanel * kPanel;
+  dot_neighbours(args, 0, whole);
+  if (whole < args.m) dot_neighbours(args, args.m - kPanel, kPanel);
 }
 
 }  // namespace lamella::kernels::LAMELLA_ISA_NAMESPACE

@@ -9,8 +9,8 @@
 // two apart would not survive in an 8-way cache until its second use.
 #pragma once
 
+#include "kernels/gemm/args.h"
 #include "kernels/gemm/tile.h"
-#include "kernels/table.h"
 #include "simd/vec.h"
 
 namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {

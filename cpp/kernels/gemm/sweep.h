@@ -6,9 +6,9 @@
 // the next one. The chains wait in a small array meanwhile. Each element's sum is that of tile.h.
 #pragma once
 
+#include "kernels/gemm/args.h"
 #include "kernels/gemm/epilogue.h"
 #include "kernels/gemm/tile.h"
-#include "kernels/table.h"
 #include "simd/vec.h"
 
 namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {
@@ -17,13 +17,6 @@ namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {
 // 16 terms are a third slower than 8 there, 4 a fifth (1 x 4096 x 4096, Zen 4).
 inline constexpr size_t kSweepTerms = 8;
 inline constexpr size_t kSweepRows = 24, kSweepTileRows = 8;
-// From here on b is far: its pages are more than the second-level TLB of many machines holds (2048 of
-// 4 KB), and a tile that comes back for the next columns would look each of them up again
-// (8 x 4096 x 4096 11 ms in tiles, 4.7 swept; 8 x 1024 x 1024 0.16 in tiles, 0.23 swept, Zen 4).
-inline constexpr size_t kFarBytes = 8 * 1024 * 1024;
-// Up to here, or to the width of a tile, b's rows are so short that tiles read them in one go
-// (8 x 128 x 65536 4.6 ms swept, 3.3 in tiles; 8 x 256 x 65536 7.4 and 10.9, Zen 4).
-inline constexpr size_t kTiledColumns = 128;
 inline constexpr size_t kParkedBytes = 64 * 1024;
 
 // Registers side by side: a line, for one row of a four, for two rows two, as far as they fit.
@@ -116,21 +109,6 @@ constexpr SweepTable<T> make_sweeps() {
 template <class T>
 static constexpr SweepTable<T> kSweeps = make_sweeps<T>();
 
-// y columns first .. first + columns - 1 from the chains of a K-block.
-template <class T>
-static void end_block(const GemmArgs<T>& args, bool resume, bool last, size_t first, size_t columns,
-                      const T* chains, size_t chain_row) {
-  TileArgs<T> end{};
-  end.resume = resume;
-  end.columns = columns;
-  end.y = args.y + first;
-  end.y_row = args.y_row;
-  end.bias = last && args.bias ? args.bias + first : nullptr;
-  end.residual = last && args.residual ? args.residual + first : nullptr;
-  end.residual_row = args.residual_row;
-  finish_tail<Vec<T>>(chains, chain_row, args.m, end);
-}
-
 template <class T>
 [[gnu::noinline]] static void sweep(const GemmArgs<T>& args) {
   static_assert(kBlockK % kSweepTerms == 0);
@@ -155,18 +133,10 @@ template <class T>
         }
         k += whole ? kSweepTerms : 1;
       }
-      end_block(args, k_first > 0, end == args.k, first, columns, chains, chain_row);
+      finish_stored<Vec<T>>(chains, chain_row, args.m,
+                            tile_end(args, 0, first, columns, k_first > 0, end == args.k));
     }
   }
-  if (args.activation) activate_rows(args, 0, args.m, 0, args.n);
-}
-
-template <class T>
-static bool worth_sweeping(const GemmArgs<T>& args) {
-  const bool far = args.n * args.k > kFarBytes / sizeof(T);
-  if (!far || args.m > kSweepRows || !is_plain(args)) return false;
-  const size_t tile = tile_panels<T>(args.m) * kPanel;
-  return args.n > (tile < kTiledColumns ? kTiledColumns : tile);
 }
 
 }  // namespace lamella::kernels::LAMELLA_ISA_NAMESPACE

@@ -8,14 +8,11 @@
 // multiplication", 2008.
 #pragma once
 
-#include "kernels/table.h"
+#include "kernels/gemm/args.h"
+#include "kernels/gemm/epilogue.h"
 #include "simd/vec.h"
 
 namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {
-
-using simd::LAMELLA_ISA_NAMESPACE::HalfVec;
-using simd::LAMELLA_ISA_NAMESPACE::kMaskedMoves;
-using simd::LAMELLA_ISA_NAMESPACE::Vec;
 
 // Registers of one panel's width.
 template <class T>
@@ -72,12 +69,6 @@ inline constexpr bool kHoldsBlocks = 2 * Rows * Vecs <= kAccumulators;
 
 constexpr size_t smaller(size_t a, size_t b) { return a < b ? a : b; }
 
-// Whether b is a plain row-major array, its panels neighbours in a row.
-template <class T>
-constexpr bool is_plain(const GemmArgs<T>& args) {
-  return args.b_panel == static_cast<ptrdiff_t>(kPanel);
-}
-
 // A length cut into parts of two neighbouring sizes, the larger ones first: 8 rows are 4 + 4, since
 // 6 + 2 would leave the second tile waiting for its few chains.
 struct Even {
@@ -113,104 +104,12 @@ struct TileArgs {
   size_t k;        // terms of this K-block, or all (kHoldsBlocks)
   const T* ahead;  // fetched into the cache, ahead_k elements on with every k
   ptrdiff_t ahead_k;
-  bool resume;     // y holds the sum of the blocks before
-  bool far_y;      // y is fetched into the cache while the terms are added up
-  size_t columns;  // how many of the tile's exist in y, bias and residual
-  T* y;
-  ptrdiff_t y_row;
-  const T* bias;      // null before the last K-block
-  const T* residual;  // null before the last K-block
-  ptrdiff_t residual_row;
+  bool far_y;  // y is fetched into the cache while the terms are added up
+  TileEnd<T> end;
 };
 
 template <class T>
 using TileFn = void (*)(const TileArgs<T>& args);
-
-// The end of a tile whose last columns lie outside y: partial loads and stores.
-template <class V, class T>
-[[maybe_unused, gnu::noinline]] static void finish_tail(const T* sums, size_t sums_row, size_t rows,
-                                                        const TileArgs<T>& args) {
-  constexpr size_t lanes = V::lanes;
-  for (size_t i = 0; i < rows; ++i) {
-    T* y = args.y + static_cast<ptrdiff_t>(i) * args.y_row;
-    const T* residual = args.residual + static_cast<ptrdiff_t>(i) * args.residual_row;
-    for (size_t j = 0; j < args.columns; j += lanes) {
-      const size_t left = args.columns - j;
-      V v = V::load(sums + i * sums_row + j);
-      if (left >= lanes) {
-        if (args.resume) v = V::load(y + j) + v;
-        if (args.bias) v = v + V::load(args.bias + j);
-        if (args.residual) v = v + V::load(residual + j);
-        v.store(y + j);
-      } else {
-        if (args.resume) v = V::load_partial(y + j, left) + v;
-        if (args.bias) v = v + V::load_partial(args.bias + j, left);
-        if (args.residual) v = v + V::load_partial(residual + j, left);
-        v.store_partial(y + j, left);
-      }
-    }
-  }
-}
-
-// Adds what y holds so far, bias and residual, and writes the sums to y. Only a tile's last register
-// can reach beyond y's columns: masked moves take care of that where they are cheap, elsewhere
-// finish_tail.
-template <class V, class T, size_t Rows, size_t Vecs>
-[[gnu::always_inline]] inline void finish(V (&sum)[Rows][Vecs], const TileArgs<T>& args) {
-  constexpr size_t lanes = V::lanes;
-  const bool cut = args.columns < Vecs * lanes;
-  if (!kMaskedMoves && cut) {
-    alignas(64) T sums[Rows * Vecs * lanes];
-#pragma GCC unroll 32
-    for (size_t i = 0; i < Rows; ++i) {
-#pragma GCC unroll 32
-      for (size_t v = 0; v < Vecs; ++v) sum[i][v].store(sums + (i * Vecs + v) * lanes);
-    }
-    finish_tail<V>(sums, Vecs * lanes, Rows, args);
-    return;
-  }
-  const size_t last = args.columns - (Vecs - 1) * lanes;
-  const auto load = [last](const T* row, size_t v) {
-    if (kMaskedMoves && v == Vecs - 1) return V::load_partial(row + v * lanes, last);
-    return V::load(row + v * lanes);
-  };
-  if (args.resume) {
-#pragma GCC unroll 32
-    for (size_t i = 0; i < Rows; ++i) {
-      const T* y = args.y + static_cast<ptrdiff_t>(i) * args.y_row;
-#pragma GCC unroll 32
-      for (size_t v = 0; v < Vecs; ++v) sum[i][v] = load(y, v) + sum[i][v];
-    }
-  }
-  if (args.bias) {
-#pragma GCC unroll 32
-    for (size_t v = 0; v < Vecs; ++v) {
-      const V bias = load(args.bias, v);
-#pragma GCC unroll 32
-      for (size_t i = 0; i < Rows; ++i) sum[i][v] = sum[i][v] + bias;
-    }
-  }
-  if (args.residual) {
-#pragma GCC unroll 32
-    for (size_t i = 0; i < Rows; ++i) {
-      const T* residual = args.residual + static_cast<ptrdiff_t>(i) * args.residual_row;
-#pragma GCC unroll 32
-      for (size_t v = 0; v < Vecs; ++v) sum[i][v] = sum[i][v] + load(residual, v);
-    }
-  }
-#pragma GCC unroll 32
-  for (size_t i = 0; i < Rows; ++i) {
-    T* y = args.y + static_cast<ptrdiff_t>(i) * args.y_row;
-#pragma GCC unroll 32
-    for (size_t v = 0; v < Vecs; ++v) {
-      if (v == Vecs - 1 && cut) {
-        sum[i][v].store_partial(y + v * lanes, last);
-      } else {
-        sum[i][v].store(y + v * lanes);
-      }
-    }
-  }
-}
 
 template <class V, size_t Rows, size_t Vecs>
 static void tile(const TileArgs<typename V::Scalar>& args) {
@@ -231,7 +130,7 @@ static void tile(const TileArgs<typename V::Scalar>& args) {
     if (args.far_y) {
       constexpr size_t line = 64 / sizeof(T);
       for (size_t i = 0; i < Rows; ++i) {
-        const T* y = args.y + static_cast<ptrdiff_t>(i) * args.y_row;
+        const T* y = args.end.y + static_cast<ptrdiff_t>(i) * args.end.y_row;
 #pragma GCC unroll 8
         for (size_t j = 0; j < Vecs * lanes; j += line) __builtin_prefetch(y + j, 1);
         __builtin_prefetch(y + Vecs * lanes - 1, 1);
@@ -329,7 +228,7 @@ static void tile(const TileArgs<typename V::Scalar>& args) {
     multiply(args.k);
   }
 
-  finish(sum, args);
+  finish(sum, args.end);
 }
 
 }  // namespace lamella::kernels::LAMELLA_ISA_NAMESPACE

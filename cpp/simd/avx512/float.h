@@ -54,6 +54,9 @@ struct HalfVec<float> {
 [[gnu::always_inline]] inline HalfVec<float> operator+(HalfVec<float> a, HalfVec<float> b) {
   return {_mm256_add_ps(a.v, b.v)};
 }
+[[gnu::always_inline]] inline HalfVec<float> operator*(HalfVec<float> a, HalfVec<float> b) {
+  return {_mm256_mul_ps(a.v, b.v)};
+}
 [[gnu::always_inline]] inline HalfVec<float> mul_add(HalfVec<float> a, HalfVec<float> b,
                                                      HalfVec<float> c) {
   return {_mm256_fmadd_ps(a.v, b.v, c.v)};

@@ -24,7 +24,7 @@ from lamella.errors import UnsupportedError
 from lamella.onnx.network import Model
 from lamella.runtime.profile import Profile, Row, profile
 
-HEADER = ["step", "time", "% of steps", "FLOP/s", "limit", "set by", "% of limit"]
+HEADER = ["step", "time", "% of steps", "FLOP/s", "limit", "set by", "% of limit", "way"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -112,7 +112,7 @@ def _entry(one: Row | Profile, call: float, machine: limits.Limits) -> dict[str,
     }
     if isinstance(one, Row):
         entry = {"op": one.op, "path": one.path, "shapes": [list(s) for s in one.shapes],
-                 "kernels": dict(zip_times(one)), **entry}  # fmt: skip
+                 "kernels": dict(zip_times(one)), "ways": [*one.ways], **entry}  # fmt: skip
     return entry
 
 
@@ -132,11 +132,12 @@ def _render(found: Profile, result: dict[str, Any]) -> str:
     total = found.seconds
     rows = []
     for row, entry in zip(found.rows, result["steps"], strict=True):
-        rows.append([row.label, *_cells(entry, row.seconds / total if total else 0.0)])
+        ways = "; ".join(way for way in row.ways if way) or "-"
+        rows.append([row.label, *_cells(entry, row.seconds / total if total else 0.0), ways])
     if rows:
         time = measure.format_time(total)
-        rows.append(["all steps", time, "100.0", *[""] * 4])
-    rows.append(["a call from Python", *_cells(result["call"], None)])
+        rows.append(["all steps", time, "100.0", *[""] * 5])
+    rows.append(["a call from Python", *_cells(result["call"], None), ""])
     return table.render(HEADER, rows)
 
 
@@ -159,8 +160,9 @@ def trace_of(found: Profile) -> dict[str, Any]:
     at = (whole - found.seconds) / 2
     events: list[dict[str, Any]] = [_event("call", 0.0, whole, {"seconds": found.call})]
     for row in found.rows:
-        for kind, seconds in zip(row.kinds, row.times, strict=True):
-            events.append(_event(row.op, at, seconds, {"kernel": kind, "path": row.path}))
+        for kind, way, seconds in zip(row.kinds, row.ways, row.times, strict=True):
+            known = {"kernel": kind, "path": row.path} | ({"way": way} if way else {})
+            events.append(_event(row.op, at, seconds, known))
             at += seconds
     return {"displayTimeUnit": "ns", "traceEvents": events}
 

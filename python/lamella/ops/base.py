@@ -192,7 +192,12 @@ def only(dys: Sequence[Value | None]) -> Value:
 
 
 def widened(array: Array) -> Array:
-    """Floating arrays as float64, in which references compute; others as they are."""
+    """Floating arrays as float64, in which references compute; others as they are.
+
+    An array of uint16 holds bfloat16, which NumPy does not have.
+    """
+    if array.dtype == np.uint16:
+        return (array.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
     return array.astype(np.float64) if array.dtype.kind == "f" else array
 
 

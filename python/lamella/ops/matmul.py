@@ -4,7 +4,8 @@
 The last two axes are the matrices, leading axes are a batch and broadcast. When w is one matrix,
 all leading axes of x are rows of one product, so that weights are packed once and a row's bits do
 not depend on how rows are grouped. An element of y is a sum over K in fixed blocks of 256 terms and
-superblocks of 4096.
+superblocks of 4096. Beside a float32 x, w may be of bfloat16 and is widened on the
+way.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from lamella.ir.types import (
     broadcast_shapes,
     broadcast_strides,
 )
-from lamella.ops.base import Lowered, Op, only, require_count, require_floating, unit
+from lamella.ops.base import Lowered, Op, only, require_count, require_floating, unit, widened
 from lamella.ops.elementwise import Unary
 from lamella.ops.interpret import interpret
 from lamella.ops.shape import Reshape
@@ -126,11 +127,20 @@ def _batch_strides(shape: Shape, leading: Shape) -> Shape:
     return tuple(matrix * stride for stride in broadcast_strides(shape[:-2], leading))
 
 
+def _element_type(op: str, names: Sequence[str], inputs: Sequence[TensorType]) -> DType:
+    """The one floating dtype; w, the second, may be bfloat16 among float32 and is widened."""
+    x, w = inputs[:2]
+    if x.dtype is DType.float32 and w.dtype is DType.bfloat16:
+        inputs = (x, TensorType(w.shape, x.dtype), *inputs[2:])
+    return require_floating(op, names, inputs)
+
+
 def _spec(
-    product: _Product, dtype: DType, constant: bool, activation: Unary | None = None
+    product: _Product, x: TensorType, w: Lowered, activation: Unary | None = None
 ) -> MatMulSpec:
     return MatMulSpec(
-        dtype=dtype.value,
+        dtype=x.dtype.value,
+        b_dtype=w.type.dtype.value,
         batch=product.batch,
         m=product.m,
         n=product.n,
@@ -141,7 +151,7 @@ def _spec(
         b_batch=product.b_batch,
         b_k=product.b_strides[0],
         b_col=product.b_strides[1],
-        b_constant=constant and not product.batch,
+        b_constant=w.constant and not product.batch,
         activation="" if activation is None else activation.name,
         activation_params=() if activation is None else activation.params,
     )
@@ -192,11 +202,11 @@ class MatMul(Op):
 
     def infer(self, inputs: Sequence[TensorType], /) -> tuple[TensorType, ...]:
         require_count("matmul", inputs, 2)
-        dtype = require_floating("matmul", ("x", "w"), inputs)
+        dtype = _element_type("matmul", ("x", "w"), inputs)
         return (TensorType(self.product(inputs).shape, dtype),)
 
     def reference(self, arrays: Sequence[Array], /) -> tuple[Array, ...]:
-        x, w = (array.astype(np.float64) for array in arrays)
+        x, w = map(widened, arrays)
         with np.errstate(all="ignore"):
             return (
                 np.asarray(
@@ -206,7 +216,7 @@ class MatMul(Op):
 
     def tolerance(self, arrays: Sequence[Array], results: Sequence[Array], /) -> tuple[Array, ...]:
         x = _oriented(arrays[0], self.transpose_a)
-        w = _oriented(arrays[1], self.transpose_b)
+        w = _oriented(widened(arrays[1]), self.transpose_b)
         with np.errstate(all="ignore"):
             return (_magnitude_bound(x, w),)
 
@@ -266,7 +276,7 @@ def _lower(
 ) -> None:
     x, w = inputs[:2]
     program.add(
-        _spec(product, x.type.dtype, w.constant, activation),
+        _spec(product, x.type, w, activation),
         a=x.slot,
         b=w.slot,
         bias=bias,
@@ -299,7 +309,7 @@ class Dense(Op):
         require_count("dense", inputs, 2 + self.bias + self.residual)
         x, w = inputs[:2]
         names = ("x", "w", *self._extras())
-        dtype = require_floating("dense", names, inputs)
+        dtype = _element_type("dense", names, inputs)
         if len(w.shape) != 2:
             raise ShapeError(
                 message("dense", "w is not one matrix", {"w": w.shape}, "w of two axes")

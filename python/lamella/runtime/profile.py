@@ -42,7 +42,8 @@ class Row:
 
     op, the node as the graph shows it; path, of the module that placed it, of an ONNX model's node,
     and `fc1 + act` where several became one; shapes, of its outputs;
-    kinds and times, of its steps, in seconds; flops, floating-point operations of a product, 0 for
+    kinds, ways and times, of its steps: a way says how a step computes, where it has a choice, and
+    times are in seconds; flops, floating-point operations of a product, 0 for
     all else; read, bytes of weights and constants; streamed, bytes of other operands and results,
     of which written are those of the results.
     """
@@ -51,6 +52,7 @@ class Row:
     path: str
     shapes: tuple[tuple[int, ...], ...]
     kinds: tuple[str, ...]
+    ways: tuple[str, ...]
     times: tuple[float, ...]
     flops: float
     read: float
@@ -106,10 +108,11 @@ class Profile:
 
     def __str__(self) -> str:
         whole = max(self.seconds, 1e-12)
-        lines = [
-            f"{row.seconds * 1e6:10.3f} us {100 * row.seconds / whole:5.1f} %  {row.label}"
-            for row in self.rows
-        ]
+        lines = []
+        for row in self.rows:
+            ways = "; ".join(way for way in row.ways if way)
+            share = f"{row.seconds * 1e6:10.3f} us {100 * row.seconds / whole:5.1f} %"
+            lines.append(f"{share}  {row.label}" + (f"  [{ways}]" if ways else ""))
         lines.append(f"{self.seconds * 1e6:10.3f} us         all steps")
         lines.append(f"{self.call * 1e6:10.3f} us         a call, {self.threads} thread(s)")
         return "\n".join(lines)
@@ -187,19 +190,20 @@ def _time(call: Callable[[], Any], seconds: float) -> float:
 
 def _report(compiled: Compiled, times: Sequence[float], whole: float) -> Profile:
     program, graph = compiled.program, compiled.graph
-    steps = zip(compiled.origins, program.steps, times, strict=True)
+    steps = zip(compiled.origins, program.steps, program.ways, times, strict=True)
     rows = []
     for node, group in groupby(steps, lambda step: step[0]):
         part = list(group)
-        kinds, spent = tuple(one[1] for one in part), tuple(one[2] for one in part)
+        kinds, ways = tuple(one[1] for one in part), tuple(one[2] for one in part)
+        spent = tuple(one[3] for one in part)
         if node is None:
             rows += [
-                Row("copy", "", (), (kind,), (one,), 0.0, 0.0, 0.0, 0.0)
+                Row("copy", "", (), (kind,), ("",), (one,), 0.0, 0.0, 0.0, 0.0)
                 for kind, one in zip(kinds, spent, strict=True)
             ]
         else:
             shapes = tuple(value.shape for value in node.outputs)
-            rows.append(Row(str(node.op), node.path, shapes, kinds, spent, *_work(node)))
+            rows.append(Row(str(node.op), node.path, shapes, kinds, ways, spent, *_work(node)))
     ends = (*graph.inputs, *graph.outputs)
     return Profile(
         rows,

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "steps/matmul.h"
+#include "steps/product/matmul.h"
 
 #include <algorithm>
 #include <stdexcept>
+#include <type_traits>
 
 #include "base/checked.h"
 #include "steps/lookup.h"
-#include "steps/pack_b.h"
+#include "steps/product/choose.h"
+#include "steps/product/pack_b.h"
 #include "steps/strides.h"
 
 namespace lamella::steps {
@@ -26,24 +28,27 @@ void require(bool condition, const char* message) {
   if (!condition) throw std::invalid_argument(std::string("matmul: ") + message);
 }
 
-template <class T>
+// T: of a and y. Stored: of b's array. Packed: of its copy, if there is one.
+template <class T, class Stored, class Packed>
 class MatMul final : public Step {
  public:
   MatMul(const kernels::KernelTable& table, const MatMulSpec& spec, const MatMulSpec::Slots& slots);
   void run(const Frame& frame, const base::Team& team) const override;
   double cost() const override { return cost_; }
   const char* name() const override { return "matmul"; }
+  std::string way() const override { return text_of(way_); }
   std::size_t nbytes() const override {
     return sizeof(*this) + heap_of(params_) + heap_of(batch_) + heap_of(a_batch_) +
            heap_of(b_batch_);
   }
 
  private:
+  static constexpr bool kWidens = !std::is_same_v<Stored, Packed>;
   // One product's pointers.
   struct Product {
     const T* a;
-    const T* b;     // as args_.b_k and args_.b_panel describe it
-    const T* tail;  // rows_and_tail: the last panel
+    const Packed* b;     // as args_.b_k and args_.b_panel describe it
+    const Packed* tail;  // rows_and_tail: the last panel
     T* y;
     const T* bias;
     const T* residual;
@@ -51,20 +56,30 @@ class MatMul final : public Step {
   struct Part {
     size_t row, rows, column, columns;
   };
+  // What all or the last of y's columns are made of, and the way for all rows of so many columns.
+  struct Factor {
+    const Packed* b;
+    ptrdiff_t b_k, b_panel;
+    const Way& way;
+    size_t columns;
+  };
   void merge(const MatMulSpec& spec, bool constant);
   Product product(const Frame& frame, size_t index) const;
-  const T* source_b(const Frame& frame, size_t index) const;
-  T* room(const Frame& frame, size_t slot) const;
-  void attach(Product& product, const T* copy) const;
+  const Stored* source_b(const Frame& frame, size_t index) const;
+  Packed* room(const Frame& frame, size_t slot) const;
+  void attach(Product& product, const Packed* copy) const;
   Part part_of(const base::Team& team) const;
   void multiply(const Product& product, const Part& part) const;
-  void call(const Product& product, const Part& part, const T* b, ptrdiff_t b_k,
-            ptrdiff_t b_panel) const;
-  void run_products(const Frame& frame, const base::Team& team, const T* copy) const;
+  void call(const Product& product, const Part& part, const Factor& factor) const;
+  void run_products(const Frame& frame, const base::Team& team, const Packed* copy) const;
   void run_copying(const Frame& frame, const base::Team& team) const;
 
-  const kernels::GemmKernels<T>& kernels_;
-  kernels::GemmArgs<T> args_{};  // sizes, strides and activation; no pointers into arrays
+  const kernels::GemmKernels<T, Packed, T>& kernels_;
+  const kernels::GemmKernels<T, Stored, T>& copying_;
+  kernels::GemmArgs<T, Packed, T>
+      args_{};          // sizes, strides and activation; no pointers into arrays
+  ProductSizes sizes_;  // of one product
+  Way way_{}, tail_{};  // of all rows; rows_and_tail: of whole panels, and of the cut one
   std::vector<T> params_;
   Shape batch_;
   Strides a_batch_, b_batch_;
@@ -78,11 +93,11 @@ class MatMul final : public Step {
 };
 
 // Batch dimensions that a and b cross alike become one; those that only lengthen a become rows.
-template <class T>
-void MatMul<T>::merge(const MatMulSpec& spec, bool constant) {
+template <class T, class Stored, class Packed>
+void MatMul<T, Stored, Packed>::merge(const MatMulSpec& spec, bool constant) {
   require(spec.a_batch.size() == spec.batch.size(), "a_batch needs one stride a batch dimension");
   const Strides b_batch =
-      constant ? copy_strides(spec, copy_size(spec, form_of(spec, 0))) : spec.b_batch;
+      constant ? copy_strides(spec, copy_size(spec, choose_form(sizes_of(spec, 0)))) : spec.b_batch;
   Merged merged = merge_dimensions(spec.batch, {spec.a_batch, b_batch});
   batch_ = merged.shape;
   a_batch_ = merged.strides[0];
@@ -105,17 +120,20 @@ void MatMul<T>::merge(const MatMulSpec& spec, bool constant) {
 double matmul_cost(const kernels::KernelTable& table, const MatMulSpec& spec) {
   const double m = static_cast<double>(spec.m), n = static_cast<double>(spec.n);
   const double k = static_cast<double>(spec.k), item = static_cast<double>(item_bytes(spec.dtype));
+  const double b_item = static_cast<double>(item_bytes(spec.b_dtype));
   double batch = 1;
   for (const size_t size : spec.batch) batch *= static_cast<double>(size);
   const double lanes = static_cast<double>(table.vector_bytes) / item;
   const double flops = 9.6 * lanes * (table.fused_multiply_add ? 1.0 : 0.5);
-  return 15 + batch * (std::max(2 * m * n * k / flops, n * k * item / 100) + m * n * 0.05);
+  return 15 + batch * (std::max(2 * m * n * k / flops, n * k * b_item / 100) + m * n * 0.05);
 }
 
-template <class T>
-MatMul<T>::MatMul(const kernels::KernelTable& table, const MatMulSpec& spec,
-                  const MatMulSpec::Slots& slots)
-    : kernels_(*typed_kernels<T>(table).gemm),
+template <class T, class Stored, class Packed>
+MatMul<T, Stored, Packed>::MatMul(const kernels::KernelTable& table, const MatMulSpec& spec,
+                                  const MatMulSpec::Slots& slots)
+    : kernels_(product_kernels<T, Packed, T>(table)),
+      copying_(product_kernels<T, Stored, T>(table)),
+      sizes_(sizes_of(spec, spec.m)),
       slots_(slots),
       plan_{Form::rows, spec.n, spec.k, spec.b_k, spec.b_col},
       cost_(matmul_cost(table, spec)) {
@@ -124,13 +142,15 @@ MatMul<T>::MatMul(const kernels::KernelTable& table, const MatMulSpec& spec,
   args_.k = spec.k;
   args_.a_row = spec.a_row;
   args_.a_k = spec.k <= 1 ? 1 : spec.a_k;
-  args_.y_row = args_.residual_row = static_cast<ptrdiff_t>(spec.n);
+  args_.y_row = args_.end.residual_row = static_cast<ptrdiff_t>(spec.n);
   base::checked_mul(base::checked_mul(spec.m, element_count(spec.batch)), spec.n);
 
   const bool ahead = packed_bytes(spec) > 0;
   require(!ahead || slots.packed, "a constant b needs the slot of its packed form");
   merge(spec, ahead);
-  plan_.form = form_of(spec, args_.m);
+  sizes_.m = args_.m;
+  sizes_.a_row = args_.a_row;
+  plan_.form = choose_form(sizes_);
   const size_t copy = copy_size(spec, plan_.form);
   copies_ = copy > 0 && !ahead && count_ > 0 && args_.m > 0;
   if (ahead) slots_.b = *slots.packed;
@@ -142,9 +162,11 @@ MatMul<T>::MatMul(const kernels::KernelTable& table, const MatMulSpec& spec,
   }
   switch (plan_.form) {
     case Form::terms:
+      args_.b_k = 1;
       args_.b_panel = plan_.b_col;
       break;
     case Form::packed_terms:
+      args_.b_k = 1;
       args_.b_panel = static_cast<ptrdiff_t>(spec.k);
       break;
     case Form::rows:
@@ -159,10 +181,23 @@ MatMul<T>::MatMul(const kernels::KernelTable& table, const MatMulSpec& spec,
       cost_ += 0.2 * static_cast<double>(spec.n) * static_cast<double>(spec.k) *
                static_cast<double>(count_);
       break;
+    case Form::pairs:
+      args_.b_k = static_cast<ptrdiff_t>(kPanel);
+      args_.b_panel = static_cast<ptrdiff_t>(kPanel * (spec.k + spec.k % 2));
+      break;
     case Form::panels:
       args_.b_k = static_cast<ptrdiff_t>(kPanel);
       args_.b_panel = static_cast<ptrdiff_t>(kPanel * spec.k);
       break;
+  }
+  const auto& facts = kernels_.facts;
+  way_ = choose(plan_.form, sizes_, facts);
+  if (plan_.form == Form::rows_and_tail) {
+    ProductSizes cut = sizes_;
+    cut.n = spec.n % kPanel;
+    tail_ = choose(Form::panels, cut, facts);
+    cut.n = spec.n - cut.n;
+    way_ = choose(plan_.form, cut, facts);
   }
   if (!spec.activation.empty()) {
     const auto& entry =
@@ -170,43 +205,47 @@ MatMul<T>::MatMul(const kernels::KernelTable& table, const MatMulSpec& spec,
     require(entry.params == spec.activation_params.size(),
             "the activation wants another number of parameters");
     for (const double value : spec.activation_params) params_.push_back(static_cast<T>(value));
-    args_.activation = entry.fn;
+    args_.end.activation = entry.fn;
     cost_ += entry.cost * static_cast<double>(spec.m) * static_cast<double>(spec.n) *
              static_cast<double>(element_count(spec.batch));
-    args_.activation_params = params_.data();
+    args_.end.activation_params = params_.data();
   }
 }
 
-template <class T>
-T* MatMul<T>::room(const Frame& frame, size_t slot) const {
-  return frame.at<T>(Slot{slots_.scratch->buffer, slots_.scratch->offset + slot * room_bytes_});
+template <class T, class Stored, class Packed>
+Packed* MatMul<T, Stored, Packed>::room(const Frame& frame, size_t slot) const {
+  return frame.at<Packed>(
+      Slot{slots_.scratch->buffer, slots_.scratch->offset + slot * room_bytes_});
 }
 
-template <class T>
-const T* MatMul<T>::source_b(const Frame& frame, size_t index) const {
-  return frame.at<T>(slots_.b) + offset_of(index, batch_, b_batch_);
+template <class T, class Stored, class Packed>
+const Stored* MatMul<T, Stored, Packed>::source_b(const Frame& frame, size_t index) const {
+  return frame.at<Stored>(slots_.b) + offset_of(index, batch_, b_batch_);
 }
 
-template <class T>
-typename MatMul<T>::Product MatMul<T>::product(const Frame& frame, size_t index) const {
+template <class T, class Stored, class Packed>
+typename MatMul<T, Stored, Packed>::Product MatMul<T, Stored, Packed>::product(const Frame& frame,
+                                                                               size_t index) const {
   const size_t first = index * args_.m * args_.n;
-  return {frame.at<T>(slots_.a) + offset_of(index, batch_, a_batch_),
-          source_b(frame, index),
-          nullptr,
-          frame.at<T>(slots_.y) + first,
-          slots_.bias ? frame.at<T>(*slots_.bias) : nullptr,
-          slots_.residual ? frame.at<T>(*slots_.residual) + first : nullptr};
+  return {
+      frame.at<T>(slots_.a) + offset_of(index, batch_, a_batch_),
+      frame.at<Packed>(slots_.b) + (kWidens && copies_ ? 0 : offset_of(index, batch_, b_batch_)),
+      nullptr,
+      frame.at<T>(slots_.y) + first,
+      slots_.bias ? frame.at<T>(*slots_.bias) : nullptr,
+      slots_.residual ? frame.at<T>(*slots_.residual) + first : nullptr};
 }
 
-template <class T>
-void MatMul<T>::attach(Product& product, const T* copy) const {
+template <class T, class Stored, class Packed>
+void MatMul<T, Stored, Packed>::attach(Product& product, const Packed* copy) const {
   (plan_.form == Form::rows_and_tail ? product.tail : product.b) = copy;
 }
 
 // A grid of members: the one whose largest part is smallest. Equal ones: a tall product is cut into
 // rows, another into columns, where each member keeps its own part of b in its own cache or packs it.
-template <class T>
-typename MatMul<T>::Part MatMul<T>::part_of(const base::Team& team) const {
+template <class T, class Stored, class Packed>
+typename MatMul<T, Stored, Packed>::Part MatMul<T, Stored, Packed>::part_of(
+    const base::Team& team) const {
   if (team.size <= 1) return {0, args_.m, 0, args_.n};
   const size_t size = static_cast<size_t>(team.size), index = static_cast<size_t>(team.index);
   const size_t grains = (args_.m + kRowGrain - 1) / kRowGrain;
@@ -231,43 +270,57 @@ typename MatMul<T>::Part MatMul<T>::part_of(const base::Team& team) const {
   return {row, row_end - row, column, column_end - column};
 }
 
-template <class T>
-void MatMul<T>::call(const Product& product, const Part& part, const T* b, ptrdiff_t b_k,
-                     ptrdiff_t b_panel) const {
-  kernels::GemmArgs<T> args = args_;
+// A member's part goes a way of its own.
+template <class T, class Stored, class Packed>
+void MatMul<T, Stored, Packed>::call(const Product& product, const Part& part,
+                                     const Factor& factor) const {
+  kernels::GemmArgs<T, Packed, T> args = args_;
+  Way own;
+  args.way = &factor.way;
+  if (part.rows != args_.m || part.columns != factor.columns) {
+    ProductSizes sizes = sizes_;
+    sizes.m = part.rows;
+    sizes.n = part.columns;
+    own = choose(factor.way.form, sizes, kernels_.facts);
+    args.way = &own;
+  }
   args.m = part.rows;
   args.n = part.columns;
   args.a = product.a + static_cast<ptrdiff_t>(part.row) * args.a_row;
-  args.b = b;
-  args.b_k = b_k;
-  args.b_panel = b_panel;
+  args.b = factor.b;
+  args.b_k = factor.b_k;
+  args.b_panel = factor.b_panel;
   const size_t first = part.row * args_.n + part.column;
   args.y = product.y + first;
-  if (product.bias) args.bias = product.bias + part.column;
-  if (product.residual) args.residual = product.residual + first;
-  (is_dot(plan_.form) ? kernels_.dot : kernels_.gemm)(args);
+  if (product.bias) args.end.bias = {product.bias + part.column, 0, 1};
+  if (product.residual) args.end.residual = product.residual + first;
+  kernels_.multiply(args);
 }
 
-template <class T>
-void MatMul<T>::multiply(const Product& product, const Part& part) const {
+template <class T, class Stored, class Packed>
+void MatMul<T, Stored, Packed>::multiply(const Product& product, const Part& part) const {
   if (part.rows == 0 || part.columns == 0) return;
   const size_t panel = part.column / kPanel;
-  const T* b = product.b + static_cast<ptrdiff_t>(panel) * args_.b_panel;
-  if (plan_.form != Form::rows_and_tail) return call(product, part, b, args_.b_k, args_.b_panel);
+  const Packed* b = product.b + static_cast<ptrdiff_t>(panel) * args_.b_panel;
+  if (plan_.form != Form::rows_and_tail) {
+    return call(product, part, {b, args_.b_k, args_.b_panel, way_, args_.n});
+  }
   const size_t whole = args_.n / kPanel * kPanel;
   const size_t end = part.column + part.columns;
   if (part.column < whole) {
     const Part body = {part.row, part.rows, part.column, std::min(end, whole) - part.column};
-    call(product, body, b, args_.b_k, args_.b_panel);
+    call(product, body, {b, args_.b_k, args_.b_panel, way_, whole});
   }
   if (end > whole) {
-    const Part tail = {part.row, part.rows, whole, end - whole};
-    call(product, tail, product.tail, static_cast<ptrdiff_t>(kPanel), 0);
+    const Part cut = {part.row, part.rows, whole, end - whole};
+    const ptrdiff_t panel_row = static_cast<ptrdiff_t>(kPanel);
+    call(product, cut, {product.tail, panel_row, 0, tail_, args_.n - whole});
   }
 }
 
-template <class T>
-void MatMul<T>::run_products(const Frame& frame, const base::Team& team, const T* copy) const {
+template <class T, class Stored, class Packed>
+void MatMul<T, Stored, Packed>::run_products(const Frame& frame, const base::Team& team,
+                                             const Packed* copy) const {
   const size_t size = static_cast<size_t>(team.size);
   const bool whole = count_ >= 4 * size || (size > 1 && count_ % size == 0);
   const auto [begin, end] = whole ? team.share(count_) : base::Team::Range{0, count_};
@@ -282,21 +335,21 @@ void MatMul<T>::run_products(const Frame& frame, const base::Team& team, const T
 // Different matrices of a batch: each member copies and multiplies its own, or, where members
 // outnumber products or rooms, all work on one after another. Two rooms in turn need one barrier a
 // product: who is past it has finished the product before.
-template <class T>
-void MatMul<T>::run_copying(const Frame& frame, const base::Team& team) const {
+template <class T, class Stored, class Packed>
+void MatMul<T, Stored, Packed>::run_copying(const Frame& frame, const base::Team& team) const {
   const size_t size = static_cast<size_t>(team.size);
   const bool apart = size <= std::min(rooms_, count_);
   const base::Team alone;
   const auto [begin, end] = apart ? team.share(count_) : base::Team::Range{0, count_};
   const Part part = apart ? Part{0, args_.m, 0, args_.n} : part_of(team);
   size_t slot = apart ? static_cast<size_t>(team.index) : 0;
-  const T* copied = nullptr;
+  const Stored* copied = nullptr;
   for (size_t i = begin; i < end; ++i) {
     Product one = product(frame, i);
-    if (i == begin || one.b != copied) {
-      copied = one.b;
+    if (const Stored* source = source_b(frame, i); i == begin || source != copied) {
+      copied = source;
       if (!apart) slot = 1 - slot;
-      copy_b(kernels_, plan_, copied, room(frame, slot), apart ? alone : team);
+      copy_b(copying_, plan_, copied, room(frame, slot), apart ? alone : team);
       if (!apart) team.barrier();
     }
     attach(one, room(frame, slot));
@@ -304,13 +357,13 @@ void MatMul<T>::run_copying(const Frame& frame, const base::Team& team) const {
   }
 }
 
-template <class T>
-void MatMul<T>::run(const Frame& frame, const base::Team& team) const {
+template <class T, class Stored, class Packed>
+void MatMul<T, Stored, Packed>::run(const Frame& frame, const base::Team& team) const {
   if (count_ == 0 || args_.m == 0 || args_.n == 0) return;
   if (!copies_) return run_products(frame, team, nullptr);
   if (!shared_b_) return run_copying(frame, team);
-  T* copy = room(frame, 0);
-  copy_b(kernels_, plan_, source_b(frame, 0), copy, team);
+  Packed* copy = room(frame, 0);
+  copy_b(copying_, plan_, source_b(frame, 0), copy, team);
   team.barrier();
   run_products(frame, team, copy);
 }
@@ -321,32 +374,39 @@ void MatMul<T>::run(const Frame& frame, const base::Team& team) const {
 std::size_t scratch_bytes(const MatMulSpec& spec) {
   if (spec.b_constant) return 0;
   const size_t batch = element_count(spec.batch);
-  const size_t one = copy_bytes(spec, form_of(spec, base::checked_mul(spec.m, batch)));
+  const size_t one =
+      copy_bytes(spec, choose_form(sizes_of(spec, base::checked_mul(spec.m, batch))));
   return base::checked_mul(one, std::min(batch, kScratchSlots));
 }
 
 std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const MatMulSpec& spec,
                                 const MatMulSpec::Slots& slots) {
-  return with_floating(spec.dtype, "matmul", [&](auto tag) -> std::unique_ptr<Step> {
-    using T = typename decltype(tag)::type;
-    return std::make_unique<MatMul<T>>(table, spec, slots);
+  return with_factors(spec, [&]<class T, class Stored, class Packed>() -> std::unique_ptr<Step> {
+    return std::make_unique<MatMul<T, Stored, Packed>>(table, spec, slots);
   });
+}
+
+std::string way_of(const kernels::KernelTable& table, const MatMulSpec& spec) {
+  MatMulSpec::Slots anywhere;
+  anywhere.scratch = anywhere.packed = Slot{};
+  return make_step(table, spec, anywhere)->way();
 }
 
 void arrays(const MatMulSpec& spec, const MatMulSpec::Slots& slots, ArrayList& list) {
   const size_t item = item_bytes(spec.dtype);
   const auto matrices = [&](Slot slot, size_t rows, size_t columns, Strides strides, ptrdiff_t row,
-                            ptrdiff_t column, Use use) {
+                            ptrdiff_t column, size_t item_size, Use use) {
     Shape shape = spec.batch;
     shape.insert(shape.end(), {rows, columns});
     strides.insert(strides.end(), {row, column});
-    return strided(slot, shape, strides, item, use);
+    return strided(slot, shape, strides, item_size, use);
   };
   const size_t results = element_count({element_count(spec.batch), spec.m, spec.n});
   // What is copied ahead is not read by the step itself.
   const Use b_use = packed_bytes(spec) > 0 ? Use::prepared : Use::read;
-  list = {matrices(slots.a, spec.m, spec.k, spec.a_batch, spec.a_row, spec.a_k, Use::read),
-          matrices(slots.b, spec.k, spec.n, spec.b_batch, spec.b_k, spec.b_col, b_use)};
+  list = {matrices(slots.a, spec.m, spec.k, spec.a_batch, spec.a_row, spec.a_k, item, Use::read),
+          matrices(slots.b, spec.k, spec.n, spec.b_batch, spec.b_k, spec.b_col,
+                   item_bytes(spec.b_dtype), b_use)};
   if (slots.bias) list.push_back(contiguous(*slots.bias, spec.n, item));
   if (slots.residual) list.push_back(contiguous(*slots.residual, results, item));
   list.push_back(contiguous(slots.y, results, item, Use::written));

@@ -25,7 +25,8 @@ namespace lamella::steps {
 struct MatMulSpec {
   static constexpr const char* kKind = "MatMulSpec";
 
-  DType dtype = DType::f32;  // f32 or f64
+  DType dtype = DType::f32;    // of a and y: f32 or f64
+  DType b_dtype = DType::f32;  // the same, or bf16 beside f32: its elements are widened
   std::vector<std::size_t> batch;
   std::size_t m = 0, n = 0, k = 0;
   // Strides count elements and may be zero or negative; *_batch has one stride per batch dimension.
@@ -39,6 +40,7 @@ struct MatMulSpec {
 
   auto fields() {
     return std::array{field("dtype", dtype),
+                      field("b_dtype", b_dtype),
                       field("batch", batch),
                       field("m", m),
                       field("n", n),
@@ -80,14 +82,16 @@ std::optional<Preparation> preparation(const kernels::KernelTable& table, const 
 // Whether what is packed for one product serves the other.
 bool same_preparation(const MatMulSpec& a, const MatMulSpec& b);
 
-// Bytes of arena scratch (aligned to 64) the product wants. Reads dtype, batch, m, n, k, b_k, b_col
-// and b_constant only.
+// Bytes of arena scratch (aligned to 64) the product wants. Reads both dtypes, batch, m, n, k,
+// b_k, b_col and b_constant only.
 std::size_t scratch_bytes(const MatMulSpec& spec);
 
-// Throws std::invalid_argument on an unknown activation, another dtype, a missing slot or stride
+// Throws std::invalid_argument on an unknown activation, other dtypes, a missing slot or stride
 // lists of another length than batch; std::overflow_error on sizes beyond the address space.
 std::unique_ptr<Step> make_step(const kernels::KernelTable& table, const MatMulSpec& spec,
                                 const MatMulSpec::Slots& slots);
+// How it would be computed with these kernels, in words.
+std::string way_of(const kernels::KernelTable& table, const MatMulSpec& spec);
 void arrays(const MatMulSpec& spec, const MatMulSpec::Slots& slots, ArrayList& list);
 double work(const MatMulSpec& spec);
 
