@@ -29,7 +29,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-enum class Kind { kMultiplyAdd, kRead, kWrite, kCopy, kUpdate };
+enum class Kind { kMultiplyAdd, kMultiplyAddBytes, kRead, kWrite, kCopy, kUpdate };
 
 // A round shorter than this is repeated more often.
 constexpr double kShortestRound = 1e-3;
@@ -39,6 +39,7 @@ constexpr std::size_t kGrain = 1024;
 
 struct Trial {
   const kernels::LimitKernels* kernels = nullptr;
+  const kernels::IntegerGemmKernels* integer = nullptr;
   Kind kind = Kind::kMultiplyAdd;
   std::size_t way = 0;
   double seconds = 0.0;
@@ -63,6 +64,8 @@ double work_of(const Trial& trial, std::size_t count) {
   switch (trial.kind) {
     case Kind::kMultiplyAdd:
       return static_cast<double>(trial.kernels->operations_per_iteration) * 1024.0;
+    case Kind::kMultiplyAddBytes:
+      return static_cast<double>(trial.integer->operations_per_iteration) * 1024.0;
     case Kind::kRead:
     case Kind::kWrite:
       return static_cast<double>(count * sizeof(float));
@@ -79,6 +82,9 @@ float repeat_work(Trial& trial, std::size_t first, std::size_t count) {
     switch (trial.kind) {
       case Kind::kMultiplyAdd:
         sum += trial.kernels->multiply_add(1024, 0.5F, 1.0F);
+        break;
+      case Kind::kMultiplyAddBytes:
+        sum += static_cast<float>(trial.integer->multiply_add(1024, 1));
         break;
       case Kind::kRead:
         sum += trial.kernels->read[trial.way](floats(trial.x) + first, count);
@@ -97,12 +103,17 @@ float repeat_work(Trial& trial, std::size_t first, std::size_t count) {
   return sum;
 }
 
+// Whether it is a rate of the core alone, of every member by itself.
+bool in_registers(Kind kind) {
+  return kind == Kind::kMultiplyAdd || kind == Kind::kMultiplyAddBytes;
+}
+
 void measure(void* context, const base::Team& team) {
   Trial& trial = *static_cast<Trial*>(context);
   const auto [first, last] = team.share(trial.count, kGrain);
   const auto members = static_cast<double>(team.size);
   const double total =
-      trial.kind == Kind::kMultiplyAdd ? members * work_of(trial, 0) : work_of(trial, trial.count);
+      in_registers(trial.kind) ? members * work_of(trial, 0) : work_of(trial, trial.count);
   double spent = 0.0;
   while (!trial.done) {
     team.barrier();
@@ -129,12 +140,14 @@ void measure(void* context, const base::Team& team) {
 
 Kind kind_named(const std::string& name) {
   if (name == "multiply_add") return Kind::kMultiplyAdd;
+  if (name == "multiply_add_bytes") return Kind::kMultiplyAddBytes;
   if (name == "read") return Kind::kRead;
   if (name == "write") return Kind::kWrite;
   if (name == "copy") return Kind::kCopy;
   if (name == "update") return Kind::kUpdate;
-  throw std::invalid_argument("measure_limit: unknown kind '" + name +
-                              "'; expected multiply_add, read, write, copy or update");
+  throw std::invalid_argument(
+      "measure_limit: unknown kind '" + name +
+      "'; expected multiply_add, multiply_add_bytes, read, write, copy or update");
 }
 
 // Every way has the same arrays and its share of the time, and so has every size of a team.
@@ -144,10 +157,11 @@ double measure_limit(const std::string& name, std::size_t bytes, int threads, do
   trial.kind = kind_named(name);
   py::gil_scoped_release unlocked;
   trial.kernels = dispatch::selected().limits;
+  trial.integer = dispatch::selected().integer_gemm;
   const auto members = static_cast<std::size_t>(threads);
   trial.sums.resize(members);
   std::size_t ways = 1;
-  if (trial.kind != Kind::kMultiplyAdd) {
+  if (!in_registers(trial.kind)) {
     ways = kernels::LimitKernels::kWays;
     // A copy's two arrays share the bytes; no member is without work.
     const std::size_t arrays = trial.kind == Kind::kCopy ? 2 : 1;
@@ -218,12 +232,12 @@ double measure_handshake(double seconds) {
 }  // namespace
 
 void register_limits(py::module_& module) {
-  module.def(
-      "measure_limit", &measure_limit, py::arg("kind"), py::arg("bytes"), py::arg("threads"),
-      py::arg("seconds"),
-      "Measures a limit of the machine with at most that many threads: multiply_add in "
-      "operations a second; read, write, copy and update of so many bytes in bytes a second, "
-      "those read and those written.");
+  module.def("measure_limit", &measure_limit, py::arg("kind"), py::arg("bytes"), py::arg("threads"),
+             py::arg("seconds"),
+             "Measures a limit of the machine with at most that many threads: multiply_add of "
+             "floats and multiply_add_bytes in operations a second; read, write, copy and update "
+             "of so many bytes in bytes a second, "
+             "those read and those written.");
   module.def("measure_handshake", &measure_handshake, py::arg("seconds"),
              "Seconds that a cache line takes to another thread and back; 0 on one thread.");
 }

@@ -12,6 +12,9 @@ extern const KernelTable kTable;
 namespace avx512 {
 extern const KernelTable kTable;
 }
+namespace avx512_vnni {
+extern const IntegerGemmKernels kIntegerGemm;
+}
 }  // namespace lamella::kernels
 
 namespace lamella::dispatch {
@@ -29,10 +32,24 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 
+bool has_avx512_vnni() { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
+
+// That of AVX-512, with the products of bytes for which it has an instruction.
+const kernels::KernelTable& avx512_vnni_table() {
+  static const kernels::KernelTable table = [] {
+    kernels::KernelTable made = kernels::avx512::kTable;
+    made.isa = "avx512_vnni";
+    made.integer_gemm = &kernels::avx512_vnni::kIntegerGemm;
+    return made;
+  }();
+  return table;
+}
+
 constexpr IsaRow kRows[] = {
-    {"baseline", [] { return true; }, &kernels::baseline::kTable},
-    {"avx2", has_avx2, &kernels::avx2::kTable},
-    {"avx512", has_avx512, &kernels::avx512::kTable},
+    {"baseline", [] { return true; }, []() -> auto& { return kernels::baseline::kTable; }},
+    {"avx2", has_avx2, []() -> auto& { return kernels::avx2::kTable; }},
+    {"avx512", has_avx512, []() -> auto& { return kernels::avx512::kTable; }},
+    {"avx512_vnni", has_avx512_vnni, avx512_vnni_table},
 };
 
 }  // namespace

@@ -11,7 +11,7 @@ namespace lamella::dispatch {
 struct IsaRow {
   const char* name;
   bool (*runs_here)();  // the processor has it and the operating system saves its registers
-  const kernels::KernelTable* table;
+  const kernels::KernelTable& (*table)();
 };
 
 // All rows, from the oldest machine to the newest; the first runs everywhere.

@@ -45,7 +45,7 @@ const kernels::KernelTable& table_of(std::string_view name) {
   for (const IsaRow& row : isa_rows()) {
     if (name != row.name) continue;
     if (!row.runs_here()) refuse(name, "this machine does not run that instruction set");
-    return *row.table;
+    return row.table();
   }
   refuse(name, "no such instruction set");
 }

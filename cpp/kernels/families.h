@@ -31,6 +31,9 @@ extern const GemmKernels<float> kGemmF32;
 extern const GemmKernels<double> kGemmF64;
 extern const GemmKernels<float, Bfloat16, float> kGemmF32Bf16;
 
+extern const IntegerGemmKernels kIntegerGemm;
+extern const QuantizeKernels kQuantize;
+
 extern const OptimizerKernels<float> kOptimizerF32;
 extern const OptimizerKernels<double> kOptimizerF64;
 

@@ -22,6 +22,8 @@ constinit const KernelTable kTable = {
 #undef LAMELLA_INTEGER
         .product = {&kGemmF32, &kGemmF64, &kGemmF32Bf16},
     .cast = &kCastTable,
+    .integer_gemm = &kIntegerGemm,
+    .quantize = &kQuantize,
     .limits = &kLimits,
     .indexing = &kIndexing,
 };

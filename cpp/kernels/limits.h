@@ -9,6 +9,7 @@
 
 #include "kernels/fold.h"
 #include "kernels/table.h"
+#include "simd/dot.h"
 #include "simd/vec.h"
 
 namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {
@@ -20,6 +21,9 @@ using Vec = simd::LAMELLA_ISA_NAMESPACE::Vec<float>;
 // Independent chains: a fused multiply-add takes four or five cycles and two start in each, so
 // eight to ten hide the latency; twelve leave four of sixteen registers free.
 inline constexpr size_t kChains = 12;
+
+// Dot products need a register each for what they multiply; four cycles, of which two start in each.
+inline constexpr size_t kDotChains = 10;
 
 // Registers in a turn of a loop through memory; eight cover the latency of the additions that
 // consume two loads a cycle.
@@ -73,6 +77,29 @@ inline float multiply_add_loop(size_t iterations, float factor, float term) {
     for (size_t i = 0; i < limits::kChains; ++i) chain[i] = mul_add(chain[i], a, b);
   }
   return limits::total(chain, limits::kChains);
+}
+
+// The same of integers: each lane of a chain takes in the products of one group of bytes, its own and
+// those of `factor`; what is multiplied differs everywhere, or the compiler would multiply once.
+inline std::int32_t dot_loop(size_t iterations, std::int32_t factor) {
+  using Sums = simd::LAMELLA_ISA_NAMESPACE::VecInt<float>;
+  const Sums right = Sums::broadcast(factor);
+  Sums chain[limits::kDotChains];
+#pragma GCC unroll 16
+  for (size_t i = 0; i < limits::kDotChains; ++i) {
+    chain[i] = Sums::broadcast(static_cast<std::int32_t>(i));
+  }
+  for (size_t step = 0; step < iterations; ++step) {
+#pragma GCC unroll 16
+    for (size_t i = 0; i < limits::kDotChains; ++i) {
+      chain[i] = simd::LAMELLA_ISA_NAMESPACE::dot(chain[i], chain[i], right);
+    }
+  }
+#pragma GCC unroll 16
+  for (size_t i = 1; i < limits::kDotChains; ++i) chain[0] = chain[0] + chain[i];
+  std::int32_t lanes[Sums::lanes];
+  simd::LAMELLA_ISA_NAMESPACE::store_lanes(chain[0], lanes);
+  return lanes[0];
 }
 
 // Sum of x[0, n).

@@ -112,6 +112,85 @@ template <class T>
 using UpdateFn = void (*)(const T* const* x, T* const* y, size_t n, const double* scalars);
 inline constexpr size_t kUpdateCommon = 2;
 
+// One product of a block of rows and a range of packed columns, of bytes, exact modulo 2^32:
+//   sum[i, j] = sum_k (a[i, k] - row_zero[i]) (b[k, j] - column_zero[j])
+//   y[i, j] = sum[i, j], or activation(float(sum[i, j]) * scale[i, j] + bias[j])
+// a is unsigned and b signed as the kernel reads them; both lie in groups of `terms` terms.
+struct IntegerGemmArgs {
+  size_t m, n, k, groups;  // groups = ceil(k / terms)
+  const std::uint8_t* a;   // rows of `groups` times four bytes, a_row bytes apart
+  ptrdiff_t a_row;
+  const std::uint8_t* b;  // panels of pack_panels, b_panel bytes apart
+  ptrdiff_t b_panel;
+  const std::int32_t* row_zero;  // row_zero[i * row_zero_step], step 0 or 1
+  ptrdiff_t row_zero_step;
+  const std::int32_t* column_zero;  // n, in room for whole panels; null: all 0
+  const std::int32_t* row_sums;     // m, the sums of a's rows; read beside column_zero only
+  std::int32_t* y;                  // where scale is null
+  float* y_float;                   // where it is not
+  ptrdiff_t y_row;                  // columns of y are contiguous
+  const float* scale;  // scale[i * scale_row + j] where scale_column, else [i * scale_row]
+  ptrdiff_t scale_row;
+  bool scale_column;
+  const float* bias;          // n, or null
+  UnaryFn<float> activation;  // or null; beside a scale only
+  const float* activation_params;
+};
+
+// Rows of a copied into groups, every byte ^ flip, with their sums.
+struct IntegerRows {
+  const std::uint8_t* a;  // a[i * a_row + k * a_k]
+  ptrdiff_t a_row, a_k;
+  std::uint8_t flip;  // 0 or 128
+  size_t m, k;
+  std::uint8_t* packed;  // rows packed_row bytes apart, in room for whole cache lines
+  ptrdiff_t packed_row;
+  std::int32_t* sums;  // m
+};
+
+// Panels first_panel .. last_panel - 1 of b, every byte ^ flip: (groups + 1) * 64 bytes each.
+struct IntegerPanels {
+  const std::uint8_t* b;  // b[k * b_k + j * b_n]
+  ptrdiff_t b_k, b_n;
+  std::uint8_t flip;
+  size_t k, n, first_panel, last_panel;
+  std::uint8_t* panels;  // of all columns
+};
+
+struct IntegerGemmKernels {
+  size_t terms;  // in a group of four bytes: 4 of 8 bits, or 2 of 16
+  void (*gemm)(const IntegerGemmArgs& args);
+  void (*pack_rows)(const IntegerRows& rows);
+  void (*pack_panels)(const IntegerPanels& panels);
+  // To be timed, as LimitKernels.
+  std::int32_t (*multiply_add)(size_t iterations, std::int32_t factor);
+  size_t operations_per_iteration;
+};
+
+// y[i] = saturate(round(x[i] / scale[i * step]) + zero[i * step]), and its inverse; zero may be null.
+template <class T, class Q>
+using QuantizeFn = void (*)(const T* x, const T* scale, const Q* zero, ptrdiff_t step, Q* y,
+                            size_t n);
+template <class T, class Q>
+using DequantizeFn = void (*)(const Q* x, const T* scale, const Q* zero, ptrdiff_t step, T* y,
+                              size_t n);
+
+template <class T>
+struct TypedQuantizeKernels {
+  QuantizeFn<T, std::uint8_t> quantize_u8;
+  QuantizeFn<T, std::int8_t> quantize_i8;
+  DequantizeFn<T, std::uint8_t> dequantize_u8;
+  DequantizeFn<T, std::int8_t> dequantize_i8;
+  DequantizeFn<T, std::int32_t> dequantize_i32;
+};
+
+struct QuantizeKernels {
+  TypedQuantizeKernels<float> f32;
+  TypedQuantizeKernels<double> f64;
+  // The least and the greatest of 0 and x[0, n); NaN where x has one.
+  void (*extremes)(const float* x, size_t n, float* least, float* greatest);
+};
+
 template <class Fn>
 struct Entry {
   const char* name;
@@ -297,6 +376,8 @@ struct KernelTable {
 #undef LAMELLA_MEMBER
   ProductKernels product;
   const CastKernels* cast;
+  const IntegerGemmKernels* integer_gemm;
+  const QuantizeKernels* quantize;
   const LimitKernels* limits;
   const IndexingTable* indexing;
 };

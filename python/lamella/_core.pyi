@@ -13,16 +13,20 @@ __all__: list[str] = [
     "Callable",
     "ClassLossSpec",
     "CopySpec",
+    "DequantizeSpec",
     "DrawSpec",
     "DropoutSpec",
+    "DynamicQuantizeSpec",
     "ElementwiseSpec",
     "FillSpec",
     "GatherSpec",
     "IndexSpec",
+    "IntegerProductSpec",
     "LayerNormSpec",
     "MatMulSpec",
     "Program",
     "ProgramBuilder",
+    "QuantizeSpec",
     "ReduceSpec",
     "RmsNormSpec",
     "ScanSpec",
@@ -325,6 +329,31 @@ class ProgramBuilder:
         scalars: Slot,
         y: collections.abc.Sequence[Slot],
     ) -> None: ...
+    @typing.overload
+    def add(
+        self, spec: QuantizeSpec, *, x: Slot, scale: Slot, zero: Slot | None = None, y: Slot
+    ) -> None: ...
+    @typing.overload
+    def add(
+        self, spec: DequantizeSpec, *, x: Slot, scale: Slot, zero: Slot | None = None, y: Slot
+    ) -> None: ...
+    @typing.overload
+    def add(
+        self, spec: DynamicQuantizeSpec, *, x: Slot, y: Slot, scale: Slot, zero: Slot
+    ) -> None: ...
+    @typing.overload
+    def add(
+        self,
+        spec: IntegerProductSpec,
+        *,
+        x: Slot,
+        w: Slot,
+        x_zero: Slot | None = None,
+        w_zero: Slot | None = None,
+        scale: Slot | None = None,
+        bias: Slot | None = None,
+        y: Slot,
+    ) -> None: ...
     def build(self) -> Program:
         """
         Ends the building and returns the Program.
@@ -602,6 +631,76 @@ class UpdateSpec(Spec):
     """
     def __init__(self, *, rule: str, dtype: str, count: int) -> None: ...
 
+class QuantizeSpec(Spec):
+    """
+    y = saturate(round(x / scale) + zero).
+    """
+    def __init__(
+        self,
+        *,
+        dtype: str,
+        to: str,
+        outer: int,
+        axis: int,
+        inner: int,
+        block: int = 1,
+        outer_step: int = 0,
+        axis_step: int = 0,
+        inner_step: int = 0,
+    ) -> None: ...
+
+class DequantizeSpec(Spec):
+    """
+    y = (x - zero) * scale.
+    """
+    def __init__(
+        self,
+        *,
+        of: str,
+        dtype: str,
+        outer: int,
+        axis: int,
+        inner: int,
+        block: int = 1,
+        outer_step: int = 0,
+        axis_step: int = 0,
+        inner_step: int = 0,
+    ) -> None: ...
+
+class DynamicQuantizeSpec(Spec):
+    """
+    x as uint8, with the scale and the zero point that its extremes give.
+    """
+    def __init__(self, *, count: int) -> None: ...
+
+class IntegerProductSpec(Spec):
+    """
+    s = (x - x_zero) @ (w - w_zero) of bytes, exact; y = s, or activation(s * scale + bias). A constant w is packed ahead.
+    """
+    def __init__(
+        self,
+        *,
+        x: str,
+        w: str,
+        batch: collections.abc.Sequence[int],
+        m: int,
+        n: int,
+        k: int,
+        x_batch: collections.abc.Sequence[int],
+        x_row: int,
+        x_k: int,
+        w_batch: collections.abc.Sequence[int],
+        w_k: int,
+        w_col: int,
+        w_constant: bool,
+        x_zero_rows: bool = False,
+        w_zero_columns: bool = False,
+        scale_rows: bool = False,
+        scale_columns: bool = False,
+        activation: str = "",
+        activation_params: collections.abc.Sequence[float] = (),
+    ) -> None: ...
+
 class Text:
     """
     A program for any size of its free extents; makes programs from formulas.
@@ -822,7 +921,7 @@ def measure_handshake(seconds: float) -> float:
 
 def measure_limit(kind: str, bytes: int, threads: int, seconds: float) -> float:
     """
-    Measures a limit of the machine with at most that many threads: multiply_add in operations a second; read, write, copy and update of so many bytes in bytes a second, those read and those written.
+    Measures a limit of the machine with at most that many threads: multiply_add of floats and multiply_add_bytes in operations a second; read, write, copy and update of so many bytes in bytes a second, those read and those written.
     """
 
 def mxcsr() -> int:

@@ -287,13 +287,13 @@ int main(int count, char** arguments) {
     if (!isa.runs_here() || (!only_isa.empty() && only_isa != isa.name)) continue;
     report.isa = isa.name;
     any = true;
-    typed(report, "float32", isa.table->f32);
-    typed(report, "float64", isa.table->f64);
-#define LAMELLA_LINE(tag, Type, name, kind) integers(report, name, isa.table->tag);
+    typed(report, "float32", isa.table().f32);
+    typed(report, "float64", isa.table().f64);
+#define LAMELLA_LINE(tag, Type, name, kind) integers(report, name, isa.table().tag);
     LAMELLA_INTEGERS(LAMELLA_LINE)
     LAMELLA_TRUTH(LAMELLA_LINE)
 #undef LAMELLA_LINE
-    casts(report, *isa.table);
+    casts(report, isa.table());
   }
   return any && report.good ? 0 : 1;
 }

@@ -60,7 +60,7 @@ template <class T, class B = T>
 void check_kernel(const IsaRow& isa, const Case<T>& one, size_t m, size_t n, int variant) {
   static const Fence fences[7];
   constexpr bool kShort = std::is_same_v<B, Bfloat16>;
-  const auto& kernels = lamella::steps::product_kernels<T, B, T>(*isa.table);
+  const auto& kernels = lamella::steps::product_kernels<T, B, T>(isa.table());
   const size_t k = one.k, panels = (n + kPanel - 1) / kPanel, gap = 3;
   const bool at_end = (variant & 64) == 0, narrow = !kShort && n < kPanel && !(variant & 4);
   const bool b_rows = (variant & 2) == 0, in_place = !kShort && (variant & 4) && n >= kPanel;
@@ -156,7 +156,7 @@ size_t check_kernels(const IsaRow& isa, std::mt19937& random) {
   for (const bool whole : {true, false}) {
     for (const size_t k : Sizes{1,  2,  3,  5,  7,  8,   9,   15,  16,  17,  24,  31,
                                 32, 33, 39, 40, 64, 255, 256, 257, 300, 512, 513, 700}) {
-      const Case<T> one(60, 150, k, whole, isa.table->fused_multiply_add, unsigned(k));
+      const Case<T> one(60, 150, k, whole, isa.table().fused_multiply_add, unsigned(k));
       for (size_t m = 1; m <= 40; ++m) {
         for (size_t n = 1; n <= 40; ++n) {
           check_kernel(isa, one, m, n, static_cast<int>(random() % 512));
@@ -174,7 +174,7 @@ size_t check_kernels(const IsaRow& isa, std::mt19937& random) {
   }
   // More rows and columns than one block of the loops has.
   for (const size_t k : Sizes{3, 100, 257, 530}) {
-    const Case<T> one(410, 1100, k, false, isa.table->fused_multiply_add, unsigned(k));
+    const Case<T> one(410, 1100, k, false, isa.table().fused_multiply_add, unsigned(k));
     for (int repeat = 0; repeat < 6; ++repeat, ++count) {
       const int variant = static_cast<int>(random() % 512);
       check_kernel(isa, one, 150 + random() % 160, 1030 + random() % 70, variant);
@@ -191,7 +191,7 @@ size_t check_kernels(const IsaRow& isa, std::mt19937& random) {
   }
   // Superblocks: of few elements, of more rows and columns than sums wait for at a time, and swept.
   for (const size_t k : Sizes{4096, 4097, 8192, 8500, 12500}) {
-    const Case<T> one(33, 70, k, false, isa.table->fused_multiply_add, unsigned(k));
+    const Case<T> one(33, 70, k, false, isa.table().fused_multiply_add, unsigned(k));
     for (int repeat = 0; repeat < 60; ++repeat, ++count) {
       const int variant = static_cast<int>(random() % 512);
       check_kernel(isa, one, 1 + random() % 33, 1 + random() % 70, variant);
@@ -200,7 +200,7 @@ size_t check_kernels(const IsaRow& isa, std::mt19937& random) {
     }
   }
   {
-    const Case<T> wide(260, 304, 4100, false, isa.table->fused_multiply_add, 4100);
+    const Case<T> wide(260, 304, 4100, false, isa.table().fused_multiply_add, 4100);
     for (const int form : {0, 1, 2, 3, 4, 5, 6, 7}) {
       check_kernel(isa, wide, 256 + random() % 5, form & 4 ? 304 : 290 + random() % 14,
                    form | static_cast<int>(random() % 64 * 8));
@@ -208,7 +208,7 @@ size_t check_kernels(const IsaRow& isa, std::mt19937& random) {
       ++count;
     }
     const size_t n = (1 << 23) / sizeof(T) / 4200 / kPanel * kPanel + kPanel;
-    const Case<T> far(3, n, 4200, false, isa.table->fused_multiply_add, 4200);
+    const Case<T> far(3, n, 4200, false, isa.table().fused_multiply_add, 4200);
     for (size_t m = 1; m <= 3; ++m, ++count) {
       check_kernel(isa, far, m, n, static_cast<int>((random() % 512 & ~size_t{2}) | 4));
     }
@@ -216,7 +216,7 @@ size_t check_kernels(const IsaRow& isa, std::mt19937& random) {
   // A b too far for tiles (sweep.h), a little more than 8 MB, and about as many rows as are swept.
   for (const size_t k : Sizes{8, 263, 1033}) {
     const size_t n = ((1 << 23) / sizeof(T) / k / kPanel + 1) * kPanel;
-    const Case<T> one(k < 1000 ? 9 : 26, n, k, false, isa.table->fused_multiply_add, unsigned(k));
+    const Case<T> one(k < 1000 ? 9 : 26, n, k, false, isa.table().fused_multiply_add, unsigned(k));
     for (size_t m = 1; m <= one.rows; ++m, ++count) {
       check_kernel(isa, one, m, n, static_cast<int>((random() % 512 & ~size_t{2}) | 4));
     }
@@ -228,7 +228,7 @@ size_t check_kernels(const IsaRow& isa, std::mt19937& random) {
 size_t check_pairs(const IsaRow& isa, std::mt19937& random) {
   size_t count = 0;
   for (const size_t k : Sizes{1, 2, 3, 8, 15, 64, 255, 256, 257, 511, 700, 4096, 4101, 8195}) {
-    const bool fused = isa.table->fused_multiply_add;
+    const bool fused = isa.table().fused_multiply_add;
     const Case<float> one(230, 120, k, false, fused, unsigned(k), true);
     for (int repeat = 0; repeat < (k > 4000 ? 60 : 300); ++repeat, ++count) {
       const size_t limit = repeat % 20 == 0 ? 230 : repeat % 3 == 0 ? 40 : 5;
@@ -236,7 +236,7 @@ size_t check_pairs(const IsaRow& isa, std::mt19937& random) {
       check_kernel<float, Bfloat16>(isa, one, m, n, static_cast<int>(random() % 512));
     }
   }
-  const Case<float> wide(200, 1100, 300, false, isa.table->fused_multiply_add, 1, true);
+  const Case<float> wide(200, 1100, 300, false, isa.table().fused_multiply_add, 1, true);
   for (const size_t m : Sizes{1, 3, 200}) check_kernel<float, Bfloat16>(isa, wide, m, 1090, 8);
   return count;
 }
@@ -321,7 +321,7 @@ void check_step(const IsaRow& isa, const Case<T>& one, size_t m, size_t n, size_
   if (variant & 8) slots.bias = Slot{5, 0};
   if (variant & 16) slots.residual = Slot{6, 0};
   if (variant & 32) spec.activation = "neg";
-  if (const auto ahead = lamella::steps::preparation(*isa.table, spec, slots)) {
+  if (const auto ahead = lamella::steps::preparation(isa.table(), spec, slots)) {
     slots.packed = Slot{4, 0};
     std::byte* from_and_to[] = {buffers[2], buffers[4]};
     const lamella::steps::Frame packing{from_and_to, &failure, 0, 0};
@@ -335,7 +335,7 @@ void check_step(const IsaRow& isa, const Case<T>& one, size_t m, size_t n, size_
       fail("unpacking", isa.name, m, n, k, variant);
     }
   }
-  const auto step = lamella::steps::make_step(*isa.table, spec, slots);
+  const auto step = lamella::steps::make_step(isa.table(), spec, slots);
   const bool lanes = n < kPanel && (k > 32 || k > 4 * n);
   for (const int members : {1, 2, 3, 5}) {
     std::fill(y.begin(), y.end(), std::numeric_limits<T>::quiet_NaN());
@@ -362,7 +362,7 @@ template <class T, class B = T>
 size_t check_steps(const IsaRow& isa, std::mt19937& random) {
   size_t count = 0;
   for (const size_t k : Sizes{0, 1, 3, 16, 33, 257, 520, 4200}) {
-    const Case<T> one(140, 140, k, false, isa.table->fused_multiply_add, unsigned(k) + 1,
+    const Case<T> one(140, 140, k, false, isa.table().fused_multiply_add, unsigned(k) + 1,
                       !std::is_same_v<B, T>);
     for (int repeat = 0; repeat < (k > 4000 ? 10 : 150); ++repeat, ++count) {
       const size_t limit = repeat % 4 == 0 ? 100 : 20;

@@ -196,7 +196,7 @@ struct Worst {
 using Entry = lamella::kernels::Entry<UnaryFn<float>>;
 
 const Entry& find(const IsaRow& isa, std::string_view name) {
-  const auto& family = isa.table->f32.elementwise->unary;
+  const auto& family = isa.table().f32.elementwise->unary;
   for (std::size_t i = 0; i < family.count; ++i) {
     if (name == family.entries[i].name) return family.entries[i];
   }
@@ -206,7 +206,7 @@ const Entry& find(const IsaRow& isa, std::string_view name) {
 
 // Rows of the functions of an instruction set that have none above; false where one needs it.
 bool add_rows(const IsaRow& isa, std::vector<Row>& rows) {
-  const auto& family = isa.table->f32.elementwise->unary;
+  const auto& family = isa.table().f32.elementwise->unary;
   bool good = true;
   for (std::size_t i = 0; i < family.count; ++i) {
     const std::string_view name = family.entries[i].name;
@@ -227,7 +227,7 @@ bool add_rows(const IsaRow& isa, std::vector<Row>& rows) {
 
 // The same function in double.
 double kernel_in_double(const IsaRow& isa, std::string_view name, double x) {
-  const auto& family = isa.table->f64.elementwise->unary;
+  const auto& family = isa.table().f64.elementwise->unary;
   for (std::size_t i = 0; i < family.count; ++i) {
     if (name != family.entries[i].name) continue;
     double y = 0;
@@ -255,7 +255,7 @@ void check(const Row& row, const std::vector<IsaRow>& isas, const float* x, std:
   }
   for (std::size_t k = 0; k < isas.size(); ++k) {
     find(isas[k], row.name).fn(x, y.data(), n, row.params);
-    const bool fused = isas[k].table->fused_multiply_add;
+    const bool fused = isas[k].table().fused_multiply_add;
     if (fused && first.empty()) first = y;
     for (std::size_t i = 0; i < n; ++i) {
       const double error = ulps(y[i], exact[i]);

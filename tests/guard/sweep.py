@@ -8,6 +8,7 @@ result must equal the same program's on ordinary arrays, and no byte around the 
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+import byte_programs
 import programs
 from cases import elementwise
 from comparators import same_values
@@ -279,6 +281,43 @@ def integer_runs(dtype: str) -> Iterator[Run]:
                 )
 
 
+def bytes_of(shape: tuple[int, ...], kind: str) -> np.ndarray:
+    return (np.arange(int(np.prod(shape))) * 7 % 256).astype(np.uint8).view(kind).reshape(shape)
+
+
+def bytes_runs(dtype: str) -> Iterator[Run]:
+    """Products of bytes once, beside float32; quantisation of both."""
+    for kind in ("uint8", "int8"):
+        for n, columns in itertools.product((*lengths(dtype), 67), (False, True)):
+            x, scale = numbers((2, n), dtype), numbers((n,) if columns else (), dtype)
+            q, zero = bytes_of((2, n), kind), bytes_of(scale.shape, kind)
+            name = f"{kind} {dtype} n={n} {columns}"
+            yield f"quantize {name}", byte_programs.quantize(dtype, kind, (2, n), columns), [
+                x, scale, zero]  # fmt: skip
+            yield f"dequantize {name}", byte_programs.dequantize(dtype, kind, (2, n), columns), [
+                q, scale, zero]  # fmt: skip
+    if dtype == "float64":
+        return
+    for n in (*lengths(dtype), 67, 1000):
+        yield f"dynamic n={n}", byte_programs.dynamic_quantize(n), [numbers((n,), dtype)]
+    pairs = list(itertools.product(("uint8", "int8"), repeat=2))
+    sizes_n, sizes_k = (1, 2, 7, 8, 15, 16, 17, 31, 33, 49, 65), (1, 2, 3, 4, 5, 31, 64, 67)
+    for number, (m, n, k) in enumerate(itertools.product((1, 3, 6, 7, 13), sizes_n, sizes_k)):
+        kinds = pairs[number % 4]
+        turned = (number % 3 == 1, number % 5 < 2)
+        w = bytes_of((n, k) if turned[1] else (k, n), kinds[1])
+        inputs = [bytes_of((k, m) if turned[0] else (m, k), kinds[0])]
+        zeros, epilogue, constant = number % 2 == 0, number % 7 < 3, number % 11 < 5
+        program = byte_programs.integer_product(
+            kinds, m, n, k, transpose=turned, zeros=zeros, epilogue=epilogue,
+            constant=w if constant else None,
+        )  # fmt: skip
+        inputs += [] if constant else [w]
+        inputs += [bytes_of((m,), kinds[0]), bytes_of((n,), kinds[1])] if zeros else []
+        inputs += [numbers((n,), dtype), numbers((n,), dtype)] if epilogue else []
+        yield f"bytes {kinds} {m}x{n}x{k} {turned}", program, inputs
+
+
 FLOATS = ("float32", "float64")
 EVERY = (*FLOATS, "int64", "int32", "uint8", "int8", "bool")
 # What runs, and on which types.
@@ -295,6 +334,7 @@ FAMILIES = {
     "entries": (entry_runs, EVERY),
     "matmul": (matmul_runs, FLOATS),
     "update": (update_runs, FLOATS),
+    "bytes": (bytes_runs, FLOATS),
 }
 
 

@@ -9,12 +9,23 @@ from pathlib import Path
 
 import pytest
 
+from lamella import _core
+
 SWEEP = Path(__file__).with_name("sweep.py")
 
 
+@pytest.mark.skipif("avx512_vnni" not in _core.isas(), reason="a processor without VNNI")
+def test_products_of_bytes_without_vnni():
+    sweep("avx512", "bytes")
+
+
 def test_kernels_stay_inside_their_arrays(isa):
+    sweep(isa)
+
+
+def sweep(isa, *families):
     result = subprocess.run(
-        [sys.executable, "-X", "faulthandler", str(SWEEP), isa],
+        [sys.executable, "-X", "faulthandler", str(SWEEP), isa, *families],
         capture_output=True,
         text=True,
     )

@@ -61,6 +61,7 @@ DRAWERS = {"utils", "util", "common", "helpers", "helper", "misc", "tools", "lib
 
 # Per-ISA units see no inline function that another unit could share (DESIGN.md, "Dispatch").
 PLAIN_HEADERS = {"cstddef", "cstdint"}
+CHOOSERS = ("simd/vec.h", "simd/dot.h")
 INTRINSICS = {"immintrin.h", "emmintrin.h", "xmmintrin.h", "arm_neon.h"}
 
 
@@ -88,8 +89,10 @@ def cpp_faults(path: str, text: str) -> list[str]:
             continue
         target_room, own = target.split("/")[0], path.rpartition("/")[0]
         if re.fullmatch(r"simd/\w+/\w+\.h", target) and own != target.rpartition("/")[0]:
-            if path != "simd/vec.h" or not target.endswith("/vec.h"):
-                faults.append(f"{include}: simd/vec.h chooses the instruction set, nobody else")
+            # simd/x86/ is for all instruction sets of that processor.
+            shared = target.startswith("simd/x86/") and re.fullmatch(r"simd/\w+", own)
+            if not shared and (path not in CHOOSERS or not target.endswith(path[4:])):
+                faults.append(f"{include}: {CHOOSERS} choose the instruction set, nobody else")
         elif target_room not in CPP_ROOMS:
             faults.append(f"{include}: not rooted at cpp/")
         elif room == target_room:

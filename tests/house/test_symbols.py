@@ -21,7 +21,7 @@ import pytest
 from house.tree import ROOT
 
 # isa.cmake's namespaces of instruction sets above the baseline.
-ABOVE_BASELINE = ("avx2", "avx512")
+ABOVE_BASELINE = ("avx2", "avx512", "avx512_vnni")
 
 # Writing the floating-point control register is for write_control() alone.
 AUDITED_UNIT = "fp_environment.cpp"

@@ -28,6 +28,18 @@ TILE = re.compile(
 )
 DOT_TILE = re.compile(r"lamella::kernels::\w+::dot_tile<(?P<register>)" + SIZES)
 
+INTEGER_TILE = re.compile(
+    r"lamella::kernels::\w+::integer_tile<(?P<dtype>)(?P<register>)"
+    r"(?P<rows>\d+)ul, (?P<columns>\d+)ul>"
+)
+# What multiplies a group of bytes, and what adds that to a sum where it is another instruction.
+INTEGER_MEANS = {
+    "baseline": ("xmm", ("pmaddwd", "paddd")),
+    "avx2": ("ymm", ("vpmaddwd", "vpaddd")),
+    "avx512": ("zmm", ("vpmaddwd", "vpaddd")),
+    "avx512_vnni": ("zmm", ("vpdpbusd",)),
+}
+
 MULTIPLIES = re.compile(r"v?mulp[sd]|vfmadd\d+p[sd]")
 ADDS = re.compile(r"v?addp[sd]|vfmadd\d+p[sd]")
 FUSED = re.compile(r"vfmadd\d+p[sd]")
@@ -116,13 +128,13 @@ def tiles(path: Path, kind: re.Pattern[str]) -> dict[tuple[str, str, int, int], 
 
 
 def tiles_of(
-    isa: str, dtype: str, kind: re.Pattern[str], register: str = ""
+    isa: str, dtype: str, kind: re.Pattern[str], register: str = "", unit: str = "gemm"
 ) -> dict[tuple[int, int], list[Line]]:
     """The same of one type and register, in all the object files of an instruction set."""
     found = {
         key[2:]: lines
         for path in isa_objects()
-        if isa_of(path) == isa and "gemm" in path.name
+        if isa_of(path) == isa and unit in path.name
         for key, lines in tiles(path, kind).items()
         if key[:2] == (dtype, register)
     }
@@ -168,6 +180,24 @@ def test_main_dot_tiles_keep_their_sums_in_registers(dtype: str, isa: str) -> No
         ]
         if not good:
             bad.append(f"{rows} x {columns}: no loop of {sums} multiply-adds without the stack")
+    assert bad == []
+
+
+@pytest.mark.parametrize("isa", INTEGER_MEANS)
+def test_integer_tiles_keep_their_sums_in_registers(isa: str) -> None:
+    """Every tile: none is wider than its registers."""
+    registers, names = INTEGER_MEANS[isa]
+    bad = []
+    for (rows, vecs), lines in tiles_of(isa, "", INTEGER_TILE, unit="bytes").items():
+        loops = [loop for loop in inner_loops(lines) if any(x.name == names[0] for x in loop)]
+        if not loops:
+            bad.append(f"{rows} x {vecs}: no loop multiplies")
+        for loop in loops:
+            bad += [f"{rows} x {vecs}: {access}" for access in stack_accesses(lines, loop)]
+            for name in names:
+                found = sum(x.name == name and registers in x.operands for x in loop)
+                if not found or found % (rows * vecs):
+                    bad.append(f"{rows} x {vecs}: {found} {name} on {registers}")
     assert bad == []
 
 

@@ -236,6 +236,7 @@ void register_steps(py::module_& module, BuilderClass& builder) {
   register_random(to);
   register_loss(to);
   register_optimizer(to);
+  register_quantize(to);
   builder.attr("elementwise_registers") = steps::kElementwiseRegisters;
   builder.attr("update_scalars_count") = steps::kUpdateScalars;
   py::options options;

@@ -74,5 +74,6 @@ void register_order(SpecRegister& to);
 void register_random(SpecRegister& to);
 void register_loss(SpecRegister& to);
 void register_optimizer(SpecRegister& to);
+void register_quantize(SpecRegister& to);
 
 }  // namespace lamella::bindings
