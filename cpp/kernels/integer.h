@@ -19,16 +19,16 @@ template <class T>
 inline constexpr T kLeastInteger = kIsSigned<T> ? T(std::uint64_t(1) << (8 * sizeof(T) - 1)) : T(0);
 
 // Unsigned, so that overflow is defined, and as wide as int, so that products of narrow ones are.
-template <class T>
+template <size_t kBytes>
 struct Modular {
   using type = std::uint32_t;
 };
 template <>
-struct Modular<std::int64_t> {
+struct Modular<8> {
   using type = std::uint64_t;
 };
 template <class T>
-using ModularOf = typename Modular<T>::type;
+using ModularOf = typename Modular<sizeof(T)>::type;
 
 // ---- arithmetic
 struct WrappedSum {
@@ -99,12 +99,12 @@ struct IntegerPower {
     if constexpr (kIsSigned<T>) {
       if (b < T(0)) return a == T(1) ? T(1) : a != T(-1) ? T(0) : (b & 1) != 0 ? T(-1) : T(1);
     }
-    ModularOf<T> power = 1, square = ModularOf<T>(a);
-    for (auto rest = ModularOf<T>(b); rest != 0; rest >>= 1) {
-      if ((rest & 1) != 0) power *= square;
-      square *= square;
+    T power = T(1);
+    for (T square = a, rest = b; rest != T(0); rest = static_cast<T>(rest >> 1)) {
+      if ((rest & 1) != 0) power = WrappedProduct::of(power, square);
+      square = WrappedProduct::of(square, square);
     }
-    return static_cast<T>(power);
+    return power;
   }
 };
 

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 #include "base/allocation.h"
 #include "base/checked.h"
@@ -126,7 +127,14 @@ ConstantArray make_number(steps::DType dtype, const std::vector<NumberTerm>& ter
       return constant_of(product_of<typename decltype(tag)::type>(terms));
     });
   }
-  if (dtype == steps::DType::i64 && whole) return constant_of(terms[0].size);
+  if (whole && steps::is_integer(dtype)) {
+    return steps::with_integer(dtype, "number", [&](auto tag) {
+      using T = typename decltype(tag)::type;
+      if (std::in_range<T>(terms[0].size)) return constant_of(static_cast<T>(terms[0].size));
+      throw std::overflow_error("number: no " + std::string(steps::dtype_name(dtype)) + " is " +
+                                std::to_string(terms[0].size));
+    });
+  }
   throw std::invalid_argument(std::string("number: no ") + steps::dtype_name(dtype) +
                               (whole ? " is an extent" : " is made of extents so"));
 }

@@ -135,9 +135,9 @@ def test_scratch_lies_apart_from_what_is_in_use():
 
 
 def test_numbers_are_constants_of_the_program():
-    for dtype in ("float32", "float64", "int64"):
+    for dtype in ("float32", "float64", "int64", "int32", "uint8", "int8"):
         for form in ("value", "reciprocal"):
-            if (dtype, form) == ("int64", "reciprocal"):
+            if "int" in dtype and form == "reciprocal":
                 continue
             builder = _core.ProgramBuilder(inputs=[], outputs=[(dtype, ())])
             size = np.dtype(dtype).itemsize
@@ -145,6 +145,10 @@ def test_numbers_are_constants_of_the_program():
             builder.add(copy, x=builder.number(dtype, form, 7), y=builder.output(0))
             (y,) = builder.build().run([])
             assert y == np.dtype(dtype).type(7 if form == "value" else 1 / 7)
+    for dtype, size in (("int8", 128), ("uint8", 256), ("int32", 2**31)):
+        builder = _core.ProgramBuilder(inputs=[], outputs=[])
+        with pytest.raises(OverflowError, match=f"no {dtype} is {size}"):
+            builder.number(dtype, "value", size)
 
 
 def test_numbers_are_multiplied_in_double():
