@@ -35,6 +35,34 @@ CASES = {
     "mod": (lambda x, y: x % y + 7 % y, lambda x, y: x % y + 7 % y),
     "pow": (lambda x, y: abs(x) ** y + 2**x + x**2, lambda x, y: abs(x) ** y + 2**x + x**2),
     "neg pos abs": (lambda x, y: -x + +y + abs(x), lambda x, y: -x + y + abs(x)),
+    "moved": (
+        lambda x, y: x.roll(1, 2) - x.flip(0) + x.rot90(2, (1, 2)).swapaxes(0, 1).movedim(0, 1),
+        lambda x, y: np.roll(x, 1, 2) - x[::-1] + x[:, ::-1, ::-1],
+    ),
+    "repeated": (
+        lambda x, y: x.repeat(1, 2, 3) * y.tile(2, 3) + y.repeat_interleave(2, 0).tile(3),
+        lambda x, y: np.tile(x, (1, 2, 3)) * np.tile(y, (2, 3)) + np.tile(np.repeat(y, 2, 0), 3),
+    ),
+    "triangles": (
+        lambda x, y: x.tril() + x.triu(1) + y.diagonal(1).diag(1)[:3],
+        lambda x, y: x + np.diag(np.diagonal(y, 1), 1)[:3],
+    ),
+    "named products": (
+        lambda x, y: y.mm(x[0].T) + x[1].inner(y) + y[:, 0].outer(y[:, 1]),
+        lambda x, y: y @ x[0].T + x[1] @ y.T + np.outer(y[:, 0], y[:, 1]),
+    ),
+    "made of others": (
+        lambda x, y: x.lerp(y, 0.25) + x.hypot(y) + y.norm(dim=1, keepdim=True),
+        lambda x, y: x + (y - x) / 4 + np.hypot(x, y) + np.sqrt((y * y).sum(1, keepdims=True)),
+    ),
+    "the same": (
+        lambda x, y: x.detach().contiguous().clip(-1, 1).nan_to_num(),
+        lambda x, y: x.clip(-1, 1),
+    ),
+    "taken apart": (
+        lambda x, y: x.unbind(1)[2] + x.unbind(-1)[0][:, :1],
+        lambda x, y: x[:, 2] + x[:, :1, 0],
+    ),
     "matmul": (lambda x, y: x @ y.T, lambda x, y: x @ y.T),
     "rmatmul": (lambda x, y: Y @ x.mT, lambda x, y: Y @ x.swapaxes(1, 2)),
     "vectors": (lambda x, y: matmul(x[0, 0], y[0]), lambda x, y: x[0, 0] @ y[0]),
