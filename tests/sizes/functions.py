@@ -139,6 +139,7 @@ def _composed(n: int, m: int) -> list[Call]:
         (F.local_response_norm, draw(n, 6, m), 3),
         (F.scaled_dot_product_attention, *heads),
         (F.scaled_dot_product_attention, *heads, draw(n, m + 1) > 0),
+        (partial(F.scaled_dot_product_attention, is_causal=True), *heads),
         (partial(F.einsum, "bij,jk,kl->bil"), draw(2, n, m), draw(m, 5), draw(5, n)),
         (partial(F.einsum, "...i,i->..."), draw(n, m), draw(m)),
         (F.norm, draw(n, m), 3.0, 1),
@@ -162,6 +163,8 @@ def _rearranged(n: int, m: int) -> list[Call]:
         (F.tile, draw(n, m), (2, n)),
         (F.repeat_interleave, draw(n, m), 3, 1),
         (F.diagonal, draw(n, n + 2), 1),
+        (F.tril, draw(n, m), 1),
+        (F.triu, draw(n, m), -n),
         (F.diag_embed, draw(n, m), 1),
         (F.movedim, draw(n, 3, m), 0, 2),
     ]

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lamella.errors import ShapeError, message
+from lamella.functional.order import cumsum
 from lamella.functional.padding import pad
 from lamella.ir.extent import index as whole
 from lamella.ir.types import normalize_axis
@@ -307,11 +308,26 @@ def triu(input: Operand, diagonal: int = 0) -> Operand:
 
 
 def triangle(rows: int, columns: int, diagonal: int = 0) -> Operand:
-    """Truth values, (rows, columns): whether column <= row + diagonal."""
+    """Truth values, (rows, columns): whether column <= row + diagonal.
+
+    Made of counted rows and columns, so that a program of any size knows them; what chooses by it
+    reads no mask.
+    """
+    offset = max(min(diagonal, _FAR), -_FAR)
+    last = _counted(rows).unsqueeze(1)
+    return _counted(columns) <= (last + float(offset) if offset else last)
+
+
+# Beyond every axis.
+_FAR = 2**62
+
+
+def _counted(extent: int) -> Operand:
+    """1, 2, ... as floats, which hold all of them."""
     trace = current()
-    offset = max(min(diagonal, columns), -rows)
-    mask = np.tri(int(rows), int(columns), int(offset), dtype=np.bool_)
-    return Tensor(trace.constant(mask), trace)
+    one = trace.constant(np.float32(1) if extent <= 2**24 else np.float64(1))
+    found: Operand = cumsum(Tensor(one, trace).expand((extent,)), 0)
+    return found
 
 
 def _zero(input: Operand) -> Operand:
