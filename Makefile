@@ -155,6 +155,7 @@ tsan: .venv/with-test
 	  setarch $$(uname -m) -R $(PYTEST) -s tests/runtime/test_threads.py tests/process/test_models.py \
 	  tests/runtime/test_sizes.py::test_threads_that_bring_sizes_at_once \
 	  tests/runtime/test_sizes.py::test_forgetting_while_sizes_are_made \
+	  tests/runtime/test_folding.py::test_threads_that_fold_at_once \
 	  tests/sizes/test_hostile.py::test_new_sizes_at_once \
 	  tests/sizes/test_hostile.py::test_a_step_and_calls_of_its_net_at_once \
 	  -k "not Fork and not child_process and not parameters_changed"

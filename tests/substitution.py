@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from lamella.ir.extent import Extents
-from lamella.ir.graph import Constant, Graph, Parameter, Value, array_of, sized
-from lamella.passes import optimize
+from lamella.ir.graph import Constant, Folded, Graph, Parameter, Value, array_of, sized
+from lamella.passes import finish, prepare
 from lamella.runtime.session import Free, trace
 
 
@@ -47,6 +47,8 @@ def listing(graph: Graph, at: Evaluation) -> list[str]:
             return f"parameter {value.source.name} {id(value.source):x}"
         if isinstance(value, Constant):
             return f"constant {at.constant(value).tobytes().hex()[:400]} {typed(value)}"
+        if isinstance(value, Folded):
+            return f"folded {listing(value.graph, at)}"
         return names[value]
 
     lines = [f"random {graph.random is not None}"]
@@ -80,11 +82,14 @@ def check(
     traced = trace(body, arguments(*example), free=free)[0]
     extents = traced.extents
     assert extents is not None
-    graph = optimize(traced, check=True)
+    simplified = prepare(traced, check=True)
+    graph = finish(simplified, check=True)
     assert not extents.reasons, extents.reasons
     for size in (example, *sizes):
         assert extents.hold(size), (size, told(extents))
-        plain = optimize(trace(body, arguments(*size))[0], check=True)
+        # What is cut to a size is folded where all sizes are known.
+        alike = prepare(trace(body, arguments(*size))[0], check=True).like(simplified)
+        plain = finish(alike, check=True)
         assert plain.extents is None
         found, wanted = listing(graph, Evaluation(size)), listing(plain, at=NOWHERE)
         for one, other in zip(found, wanted, strict=False):

@@ -141,6 +141,13 @@ PythonSlot number(PythonBuilder& builder, const std::string& dtype, const std::s
   return python_slot(builder.number(dtype_named(dtype), std::move(terms)));
 }
 
+PythonSlot fold(PythonBuilder& builder, PythonBuilder& steps,
+                const py::typing::Iterable<PythonSlot>& sources, const std::string& kind) {
+  std::vector<Slot> slots;
+  for (const py::handle one : sources) slots.push_back(converted<PythonSlot>(one, "a Slot").slot);
+  return python_slot(builder.fold(std::move(steps), std::move(slots), kind));
+}
+
 std::uint32_t shown_buffer(const PythonSlot& slot) {
   return program::is_range(slot.slot) ? 0 : slot.slot.buffer;
 }
@@ -228,6 +235,11 @@ BuilderClass register_builder(py::module_& module) {
           "constant"_a,
           "Makes an int64 constant (key, calls) the generator of this program's draws; each run "
           "that succeeds counts one call.")
+      .def("fold", &fold, "steps"_a, "sources"_a, "kind"_a,
+           "The slot of a value that the steps of another builder, without inputs and with one "
+           "output, make of constants alone: computed ahead of the runs, once per version of the "
+           "sources, the constants with versions that the steps read, in their order. Programs "
+           "whose `kind`, all that the steps do, and sources are the same share it.")
       .def(
           "build", [](PythonBuilder& b) { return b.build(read_formulas(b.formulas)); },
           "Ends the building and returns the Program.");

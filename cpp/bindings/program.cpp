@@ -218,6 +218,13 @@ void register_program(py::module_& module) {
   module.def("assign", &assign, "target"_a, "version"_a, "value"_a,
              "Copies `value` into `target`, an array of the same type and shape that may be "
              "read-only, and advances its version; waits for a program that is changing it.");
+  module.def(
+      "prepared_arrays",
+      [] {
+        const program::PreparedTotals totals = program::prepared_totals();
+        return std::pair(totals.count, totals.bytes);
+      },
+      "How many packed weights and folded values programs keep, and their bytes.");
   module.def("touch_parameters", &program::touch_parameters,
              "To be called after version cells changed: programs look at theirs again.");
   module.def("seed", &program::seed, "key"_a, "Starts the random generator again.");

@@ -5,9 +5,11 @@
 #include <algorithm>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 
 #include "base/allocation.h"
 #include "base/checked.h"
+#include "program/folding.h"
 #include "program/program.h"
 
 namespace lamella::program {
@@ -64,7 +66,7 @@ Slot ProgramBuilder::add_extra(ExtraBuffer extra) {
 Slot ProgramBuilder::constant(ConstantArray array) {
   refuse_if_built();
   recording_.constants.push_back(std::move(array));
-  return add_extra({false, recording_.constants.size() - 1});
+  return add_extra({ExtraBuffer::Kind::constant, recording_.constants.size() - 1});
 }
 
 Slot ProgramBuilder::number(steps::DType dtype, std::vector<NumberTerm> terms) {
@@ -89,11 +91,14 @@ void ProgramBuilder::declare(Slot slot, Access access) {
   if (constant.version == nullptr) {
     throw std::invalid_argument("update: the constant has no version");
   }
-  for (const PreparedArray& prepared : recording_.prepared) {
-    for (const Slot source : prepared.sources) {
-      if (source.buffer != slot.buffer) continue;
-      throw std::invalid_argument("update: the constant is prepared for this program");
-    }
+  const auto is_source = [&](const auto& made) {
+    return std::any_of(made.sources.begin(), made.sources.end(),
+                       [&](Slot source) { return source.buffer == slot.buffer; });
+  };
+  const auto& [prepared, folded] = std::tie(recording_.prepared, recording_.folded);
+  if (std::any_of(prepared.begin(), prepared.end(), is_source) ||
+      std::any_of(folded.begin(), folded.end(), is_source)) {
+    throw std::invalid_argument("update: the constant is prepared for this program");
   }
   constant.access = std::max(constant.access, access);
 }
@@ -113,6 +118,7 @@ void ProgramBuilder::random_source(Slot slot) {
 void ProgramBuilder::note(const steps::Array& array) {
   const Slot slot = array.slot;
   const std::size_t constant = recording_.constant_in(slot.buffer);
+  const std::size_t folded = recording_.folded_in(slot.buffer);
   if (is_range(slot)) {
     Lifetime& range = recording_.ranges[range_of(slot)];
     const auto step = static_cast<std::uint32_t>(recording_.steps.size());
@@ -121,6 +127,9 @@ void ProgramBuilder::note(const steps::Array& array) {
   } else if (array.use != Use::written) {
     if (constant != kNever && array.use != Use::prepared) {
       recording_.constants[constant].read_by_steps = true;
+    }
+    if (folded != kNever && array.use != Use::prepared) {
+      recording_.folded[folded].read_by_steps = true;
     }
   } else if (slot.buffer <= recording_.inputs.size() ||
              (slot.buffer >= recording_.first_extra() && constant == kNever)) {
@@ -154,15 +163,68 @@ void ProgramBuilder::add(std::unique_ptr<steps::Recipe> recipe, std::vector<Free
 
 Slot ProgramBuilder::add_prepared(steps::Preparation preparation) {
   const Slot source = preparation.source;
-  if (recording_.constants[constant_index(source)].access == Access::update) {
-    throw std::invalid_argument("slot: buffer " + std::to_string(source.buffer) +
-                                " changes while the program runs; it cannot be prepared ahead");
+  PreparedArray made{std::move(preparation.kind),
+                     base::checked_add(preparation.bytes, 0),
+                     {source},
+                     std::move(preparation.step),
+                     nullptr};
+  const std::size_t index = recording_.folded_in(source.buffer);
+  if (index != kNever) {
+    const FoldedArray& folded = recording_.folded[index];
+    made.kind += " at " + std::to_string(source.offset) + " of " + folded.folding->kind();
+    made.sources = folded.sources;
+    made.folding = folded.folding;
+  } else {
+    refuse_changing(source);
   }
-  recording_.prepared.push_back({std::move(preparation.kind),
-                                 base::checked_add(preparation.bytes, 0),
-                                 {source},
-                                 std::move(preparation.step)});
-  return add_extra({true, recording_.prepared.size() - 1});
+  recording_.prepared.push_back(std::move(made));
+  return add_extra({ExtraBuffer::Kind::prepared, recording_.prepared.size() - 1});
+}
+
+void ProgramBuilder::refuse_changing(Slot source) const {
+  if (recording_.constants[constant_index(source)].access != Access::update) return;
+  throw std::invalid_argument("slot: buffer " + std::to_string(source.buffer) +
+                              " changes while the program runs; it cannot be prepared ahead");
+}
+
+Slot ProgramBuilder::fold(ProgramBuilder&& steps, std::vector<Slot> sources,
+                          const std::string& kind) {
+  refuse_if_built();
+  steps.refuse_if_built();
+  if (steps.recording_.table != recording_.table) {
+    throw std::invalid_argument("fold: the steps are of another instruction set");
+  }
+  steps.built_ = true;
+  base::count_allocation();
+  auto folding = std::make_shared<const Folding>(std::string(recording_.table->isa) + " " + kind,
+                                                 std::move(steps.recording_));
+  if (folding->source_count() != sources.size()) {
+    throw std::invalid_argument("fold: got " + std::to_string(sources.size()) +
+                                " sources; the steps read " +
+                                std::to_string(folding->source_count()) + " constants");
+  }
+  for (std::size_t i = 0; i < sources.size(); ++i) {
+    const std::size_t index = constant_index(sources[i]);
+    if (sources[i].offset != 0 || !folding->reads(i, recording_.constants[index])) {
+      throw std::invalid_argument("fold: source " + std::to_string(i) +
+                                  " is not the constant that the steps read");
+    }
+    refuse_changing(sources[i]);
+  }
+  recording_.folded.push_back({std::move(folding), std::move(sources)});
+  return add_extra({ExtraBuffer::Kind::folded, recording_.folded.size() - 1});
+}
+
+// Folded arrays that steps read are prepared ones.
+void ProgramBuilder::place_folded() {
+  for (ExtraBuffer& extra : recording_.extras) {
+    if (extra.kind != ExtraBuffer::Kind::folded) continue;
+    const FoldedArray& folded = recording_.folded[extra.index];
+    if (!folded.read_by_steps) continue;
+    recording_.prepared.push_back(
+        {folded.folding->kind(), folded.folding->bytes(), folded.sources, nullptr, folded.folding});
+    extra = {ExtraBuffer::Kind::prepared, recording_.prepared.size() - 1};
+  }
 }
 
 std::shared_ptr<Program> ProgramBuilder::build(std::vector<Formula> formulas) {
@@ -172,6 +234,7 @@ std::shared_ptr<Program> ProgramBuilder::build(std::vector<Formula> formulas) {
   for (ConstantArray& constant : recording_.constants) {
     if (constant.access == Access::hold && !constant.read_by_steps) constant.access = Access::read;
   }
+  place_folded();
   recording_.formulas = std::move(formulas);
   return std::make_shared<Program>(std::move(recording_));
 }

@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "program/recording.h"
@@ -46,6 +47,12 @@ class ProgramBuilder {
            std::vector<FreeNumber> offsets = {});
   std::size_t step_count() const { return recording_.steps.size(); }
 
+  // A value that `steps`, recorded without inputs and with one output, make of constants alone: computed
+  // once per version of these, for all programs that name the same kind and sources, and kept as it is
+  // only where a step reads it so. sources: the constants with versions that the steps read, in their
+  // order. kind: all that they do. Throws std::invalid_argument.
+  Slot fold(ProgramBuilder&& steps, std::vector<Slot> sources, const std::string& kind);
+
   // Ends the building; the builder is empty afterwards and refuses everything. formulas: those that
   // numbers were given by.
   std::shared_ptr<Program> build(std::vector<Formula> formulas = {});
@@ -54,9 +61,11 @@ class ProgramBuilder {
   // Throws std::invalid_argument unless the slot is a constant's.
   std::size_t constant_index(Slot slot) const;
   void note(const steps::Array& array);
-  // An array (64-byte aligned) that is filled from a constant, shared with other programs that name the
+  // An array (64-byte aligned) that is filled from a constant or a folded value, shared with other programs that name the
   // same kind and source. Filled when a run first needs it.
   Slot add_prepared(steps::Preparation preparation);
+  void place_folded();
+  void refuse_changing(Slot source) const;
   Slot add_extra(ExtraBuffer extra);
   void refuse_if_built() const;
 

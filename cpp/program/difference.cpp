@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "program/folding.h"
 #include "program/program.h"
 #include "program/text.h"
 
@@ -47,8 +48,14 @@ std::string compare_buffers(const Recording& a, const Recording& b) {
   for (std::size_t i = 0; i < a.extras.size(); ++i) {
     const ExtraBuffer x = a.extras[i], y = b.extras[i];
     const std::string name = "buffer " + std::to_string(a.first_extra() + i) + ": ";
-    if (x.prepared != y.prepared) return name + "prepared in one of the two only";
-    if (x.prepared) {
+    if (x.kind != y.kind) return name + "another kind of buffer";
+    if (x.kind == ExtraBuffer::Kind::folded) {
+      const FoldedArray &p = a.folded[x.index], &q = b.folded[y.index];
+      if (p.folding->kind() != q.folding->kind()) {
+        return name + against(p.folding->kind(), q.folding->kind());
+      }
+      if (p.sources != q.sources) return name + "folded from others";
+    } else if (x.kind == ExtraBuffer::Kind::prepared) {
       const PreparedArray &p = a.prepared[x.index], &q = b.prepared[y.index];
       if (p.kind != q.kind) return name + against(p.kind, q.kind);
       if (p.bytes != q.bytes || p.sources != q.sources) return name + "prepared otherwise";

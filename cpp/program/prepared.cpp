@@ -71,7 +71,7 @@ PreparedNode unpin(Prepared& item) noexcept {
   return take_if_unused(item);
 }
 
-PreparedShare::PreparedShare(const PreparedKey& key, const WorkspacePool& user,
+PreparedShare::PreparedShare(const PreparedKey& key, std::size_t bytes, const WorkspacePool& user,
                              std::shared_ptr<const steps::Reversible> packing, Storage* storage)
     : user_(&user) {
   PreparedNode unused;
@@ -79,6 +79,7 @@ PreparedShare::PreparedShare(const PreparedKey& key, const WorkspacePool& user,
   place_ = registry().try_emplace(key).first;
   Prepared& item = place_->second;
   item.key = &place_->first;
+  item.bytes = bytes;
   try {
     item.users.push_back(user_);
     if (storage != nullptr && item.source == nullptr) storage->add_form(item);
@@ -107,6 +108,17 @@ bool PreparedShare::read_by_others() const {
   return std::any_of(users.begin(), users.end(), [this](const WorkspacePool* user) {
     return user != user_ && !user->all_idle();
   });
+}
+
+PreparedTotals prepared_totals() {
+  const PreparedLock lock;
+  PreparedTotals totals;
+  for (const auto& [key, item] : registry()) {
+    if (item.memory == nullptr) continue;
+    ++totals.count;
+    totals.bytes += item.bytes;
+  }
+  return totals;
 }
 
 std::uint32_t publications() { return published.load(std::memory_order_acquire); }

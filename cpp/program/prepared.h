@@ -41,6 +41,7 @@ struct Prepared {
   std::shared_ptr<std::byte[]> memory;  // null before it is filled for the first time
   std::vector<std::int64_t> versions;   // of the sources when it was filled; empty: it is not whole
   std::vector<const WorkspacePool*> users;
+  std::size_t bytes = 0;             // of the memory
   int pins = 0;                      // storage whose elements are nowhere else
   const PreparedKey* key = nullptr;  // its own
   // Of an array that holds all elements of one storage: how it is made of them, and that storage.
@@ -75,7 +76,7 @@ PreparedNode unpin(Prepared& item) noexcept;
 class PreparedShare {
  public:
   // packing, storage: where all elements of one storage are kept, else null. Throws std::bad_alloc.
-  PreparedShare(const PreparedKey& key, const WorkspacePool& user,
+  PreparedShare(const PreparedKey& key, std::size_t bytes, const WorkspacePool& user,
                 std::shared_ptr<const steps::Reversible> packing, Storage* storage);
   ~PreparedShare();
   PreparedShare(const PreparedShare&) = delete;
@@ -93,6 +94,12 @@ class PreparedShare {
   std::map<PreparedKey, Prepared>::iterator place_;
   const WorkspacePool* user_;  // null: moved from
 };
+
+struct PreparedTotals {
+  std::size_t count = 0, bytes = 0;
+};
+// Of what has been filled, at this moment.
+PreparedTotals prepared_totals();
 
 // How often something was published or given up.
 std::uint32_t publications();

@@ -8,6 +8,7 @@
 
 #include "base/allocation.h"
 #include "base/checked.h"
+#include "program/folding.h"
 
 namespace lamella::program {
 namespace {
@@ -83,13 +84,25 @@ std::size_t Recording::buffer_bytes(std::uint32_t buffer) const {
   if (index <= inputs.size()) return inputs[index - 1].bytes;
   if (index < first_extra()) return outputs[index - 1 - inputs.size()].bytes;
   const ExtraBuffer found = extras[extra];
-  return found.prepared ? prepared[found.index].bytes : constants[found.index].bytes;
+  if (found.kind == Kind::prepared) return prepared[found.index].bytes;
+  if (found.kind == Kind::folded) return folded[found.index].folding->bytes();
+  return constants[found.index].bytes;
 }
 
-std::size_t Recording::constant_in(std::uint32_t buffer) const {
+std::size_t Recording::index_in(std::uint32_t buffer, Kind kind) const {
   if ((buffer & kRange) != 0 || buffer < first_extra()) return kNever;
   const ExtraBuffer extra = extras[buffer - first_extra()];
-  return extra.prepared ? kNever : extra.index;
+  return extra.kind == kind ? extra.index : kNever;
+}
+
+double PreparedArray::cost() const {
+  return (folding ? folding->cost() : 0) + (prepare ? prepare->cost() : 0);
+}
+
+std::size_t PreparedArray::scratch_bytes() const {
+  if (folding == nullptr) return 0;
+  const std::size_t value = prepare ? folding->bytes() : 0;
+  return base::checked_add(folding->arena_bytes(), value);
 }
 
 void check_slot(const Recording& recording, Slot slot, std::size_t bytes) {
@@ -187,7 +200,12 @@ std::size_t Recording::nbytes() const {
   std::size_t bytes = sizeof(*this) + constants.size() * sizeof(ConstantArray) +
                       extras.size() * sizeof(ExtraBuffer) + formulas.size() * sizeof(Formula) +
                       ranges.size() * sizeof(Lifetime);
-  for (const PreparedArray& one : prepared) bytes += sizeof(one) + one.kind.size() + sizeof(Slot);
+  for (const PreparedArray& one : prepared) {
+    bytes += sizeof(one) + one.kind.size() + one.sources.size() * sizeof(Slot);
+  }
+  for (const FoldedArray& one : folded) {
+    bytes += sizeof(one) + one.sources.size() * sizeof(Slot) + one.folding->nbytes();
+  }
   for (const RecordedStep& step : steps) {
     bytes += sizeof(step) + step.recipe->nbytes() +
              (step.numbers.size() + step.offsets.size()) * sizeof(FreeNumber);

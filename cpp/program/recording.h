@@ -23,6 +23,7 @@
 
 namespace lamella::program {
 
+class Folding;
 class Storage;
 
 using steps::Slot;
@@ -58,17 +59,30 @@ struct ConstantArray {
   bool read_by_steps = false;  // not only prepared for them
 };
 
-// Memory that is computed from constants (packed weights).
+// Memory that is computed from constants: packed weights, folded values, and those packed.
 struct PreparedArray {
-  std::string kind;  // all that `prepare` does: of two arrays with one kind and sources one is made
+  std::string kind;  // all that is done: of two arrays with one kind and sources one is made
   std::size_t bytes = 0;
   std::vector<Slot> sources;
-  Prepare prepare;
+  Prepare prepare;                         // null: the folding makes the array itself
+  std::shared_ptr<const Folding> folding;  // makes what is prepared from; null: the source is
+
+  double cost() const;
+  // What it takes while it is filled, beside its own memory.
+  std::size_t scratch_bytes() const;
 };
 
-// A buffer behind the outputs: either a constant or a prepared array, and which one.
+// A value that is computed from constants, and whether steps read it as it is.
+struct FoldedArray {
+  std::shared_ptr<const Folding> folding;
+  std::vector<Slot> sources;
+  bool read_by_steps = false;
+};
+
+// A buffer behind the outputs: which one of its kind. A folded array has memory only as a prepared one.
 struct ExtraBuffer {
-  bool prepared = false;
+  enum class Kind : std::uint8_t { constant, prepared, folded };
+  Kind kind = Kind::constant;
   std::size_t index = 0;
 };
 
@@ -126,6 +140,7 @@ struct Recording {
   std::vector<ConstantArray> constants;
   std::vector<FreeConstant> free_constants;
   std::vector<PreparedArray> prepared;
+  std::vector<FoldedArray> folded;
   std::vector<ExtraBuffer> extras;
   std::vector<Lifetime> ranges;
   std::vector<FreeNumber> range_bytes;
@@ -137,13 +152,18 @@ struct Recording {
   std::size_t first_extra() const { return 1 + inputs.size() + outputs.size(); }
   // Throws std::invalid_argument for a buffer that it has not.
   std::size_t buffer_bytes(std::uint32_t buffer) const;
-  // The constant in this buffer, kNever where it is another kind.
-  std::size_t constant_in(std::uint32_t buffer) const;
+  // The constant, or the folded array, in this buffer; kNever where it is another kind.
+  std::size_t constant_in(std::uint32_t buffer) const { return index_in(buffer, Kind::constant); }
+  std::size_t folded_in(std::uint32_t buffer) const { return index_in(buffer, Kind::folded); }
   // Throws std::invalid_argument for an array beyond its buffer, off its items' alignment, or
   // overlapping what is written.
   void check(const steps::ArrayList& arrays) const;
   // Its own memory.
   std::size_t nbytes() const;
+
+ private:
+  using Kind = ExtraBuffer::Kind;
+  std::size_t index_in(std::uint32_t buffer, Kind kind) const;
 };
 
 // The steps of a recording, and where their arrays lie.

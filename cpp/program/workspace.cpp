@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/parallel.h"
+#include "program/folding.h"
 
 namespace lamella::program {
 namespace {
@@ -58,11 +59,11 @@ WorkspacePool::WorkspacePool(std::size_t arena_bytes, std::vector<base::ArenaRan
     if (item.sources.size() == 1) {
       const ConstantArray& constant = source(item.sources[0]);
       packing = std::dynamic_pointer_cast<const steps::Reversible>(item.prepare);
-      const bool whole = packing != nullptr && item.sources[0].offset == 0 &&
-                         packing->source_bytes() == constant.bytes;
+      const bool whole = packing != nullptr && item.folding == nullptr &&
+                         item.sources[0].offset == 0 && packing->source_bytes() == constant.bytes;
       if (whole) storage = constant.storage.get();
     }
-    shares_.emplace_back(key, *this, std::move(packing), storage);
+    shares_.emplace_back(key, item.bytes, *this, std::move(packing), storage);
   }
 }
 
@@ -85,7 +86,8 @@ std::size_t WorkspacePool::nbytes() const {
   std::size_t bytes = constants_.size() * sizeof(ConstantArray) +
                       extras_.size() * sizeof(ExtraBuffer) + reads_.size() * sizeof(reads_[0]);
   for (const PreparedArray& one : prepared_) {
-    bytes += sizeof(one) + one.kind.size() + sizeof(Slot) + sizeof(PreparedShare);
+    bytes +=
+        sizeof(one) + one.kind.size() + one.sources.size() * sizeof(Slot) + sizeof(PreparedShare);
   }
   constexpr std::size_t kPrepared = 2 * sizeof(Workspace::prepared[0]) + sizeof(Claim);
   const std::size_t one = sizeof(Workspace) + (first_extra_ + extras_.size()) * sizeof(void*) +
@@ -173,7 +175,7 @@ bool WorkspacePool::claim(Workspace& workspace, double limit_ns) const {
   for (std::size_t i = 0; i < prepared_.size(); ++i) {
     if (!stale(i)) continue;
     const std::vector<Slot>& slots = prepared_[i].sources;
-    work_ns += prepared_[i].prepare->cost();
+    work_ns += prepared_[i].cost();
     if (shares_[i]->is_claimed() || being_changed(i) ||
         !std::all_of(slots.begin(), slots.end(), lies_here)) {
       work_ns = INFINITY;
@@ -194,9 +196,33 @@ bool WorkspacePool::claim(Workspace& workspace, double limit_ns) const {
   return work_ns <= limit_ns;
 }
 
+namespace {
+
+// What fills one array.
+struct Filling {
+  const PreparedArray* item;
+  std::vector<std::byte*> buffers;  // of its step: sources and the array
+  std::vector<std::byte*> folding;  // of what comes before
+};
+
+// The same scratch serves one after the other: all members meet before it changes hands.
+void fill_all(std::span<const Filling> fillings, const base::Team& team) {
+  for (const Filling& one : fillings) {
+    const Folding* const folding = one.item->folding.get();
+    if (folding != nullptr) folding->run(one.folding.data(), team);
+    if (one.item->prepare == nullptr) continue;
+    steps::Failure failure;
+    one.item->prepare->run({one.buffers.data(), &failure, 0, 0}, team);
+    if (folding != nullptr) team.barrier();
+  }
+}
+
+}  // namespace
+
 // What was claimed, by the team.
 void WorkspacePool::fill(Workspace& workspace) const {
   double work_ns = 0;
+  std::size_t scratch_bytes = 0;
   for (Claim& claim : workspace.claims) {
     const PreparedArray& item = prepared_[claim.index];
     if (claim.memory == nullptr) {
@@ -204,34 +230,33 @@ void WorkspacePool::fill(Workspace& workspace) const {
       base::count_allocation();
       claim.memory = std::shared_ptr<std::byte[]>(std::move(block));
     }
-    work_ns += item.prepare->cost();
+    work_ns += item.cost();
+    scratch_bytes = std::max(scratch_bytes, item.scratch_bytes());
     for (const Slot slot : item.sources) {
       if (source(slot).storage != nullptr) source(slot).storage->bring_back();
     }
   }
   // The versions are noted before anything is read, so that a change from then on shows.
   for (Claim& claim : workspace.claims) claim.versions = source_versions(claim.index);
-  struct Context {
-    const WorkspacePool& pool;
-    const Workspace& workspace;
-    std::vector<std::vector<std::byte*>> buffers;
-  } context{*this, workspace, {}};
+  base::Block scratch = base::allocate(scratch_bytes);
+  std::vector<Filling> fillings;
   for (const Claim& claim : workspace.claims) {
-    std::vector<std::byte*>& buffers = context.buffers.emplace_back();
-    for (const Slot slot : prepared_[claim.index].sources) {
-      buffers.push_back(source(slot).data + slot.offset);
+    const PreparedArray& item = prepared_[claim.index];
+    Filling& one = fillings.emplace_back(Filling{&item, {}, {}});
+    for (const Slot slot : item.sources) one.buffers.push_back(source(slot).data + slot.offset);
+    if (item.folding != nullptr) {
+      // What is packed then lies behind the folding's own scratch.
+      std::byte* const value =
+          item.prepare ? scratch.get() + item.folding->arena_bytes() : claim.memory.get();
+      one.folding = item.folding->buffers(one.buffers, value, scratch.get());
+      one.buffers.assign(1, value);
     }
-    buffers.push_back(claim.memory.get());
+    one.buffers.push_back(claim.memory.get());
   }
   const auto member = [](void* given, const base::Team& team) {
-    const auto& [pool, filled, all_buffers] = *static_cast<const Context*>(given);
-    steps::Failure failure;
-    for (std::size_t i = 0; i < filled.claims.size(); ++i) {
-      const steps::Frame frame{all_buffers[i].data(), &failure, 0, 0};
-      pool.prepared_[filled.claims[i].index].prepare->run(frame, team);
-    }
+    fill_all(*static_cast<const std::vector<Filling>*>(given), team);
   };
-  base::run_team(base::team_worth(work_ns), member, &context);
+  base::run_team(base::team_worth(work_ns), member, &fillings);
   std::atomic_thread_fence(std::memory_order_acquire);
   for (Claim& claim : workspace.claims) {
     const bool held = std::any_of(claim.versions.begin(), claim.versions.end(), is_held);
@@ -317,8 +342,9 @@ bool WorkspacePool::make_ready(Workspace& workspace) const noexcept {
   }
   for (std::size_t i = 0; i < extras_.size(); ++i) {
     const ExtraBuffer extra = extras_[i];
-    workspace.buffers[first_extra_ + i] =
-        extra.prepared ? workspace.prepared[extra.index].get() : constants_[extra.index].data;
+    std::byte*& buffer = workspace.buffers[first_extra_ + i];
+    if (extra.kind == ExtraBuffer::Kind::constant) buffer = constants_[extra.index].data;
+    if (extra.kind == ExtraBuffer::Kind::prepared) buffer = workspace.prepared[extra.index].get();
   }
   workspace.epoch = epoch;
   return true;

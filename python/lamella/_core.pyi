@@ -62,6 +62,7 @@ __all__: list[str] = [
     "mxcsr",
     "note_traces",
     "num_threads",
+    "prepared_arrays",
     "random_state",
     "reduce_names",
     "same_value",
@@ -369,6 +370,12 @@ class ProgramBuilder:
     ) -> Slot:
         """
         The slot of an array that every run reads where it is; it is kept alive. `version` is an int64 array of shape (1,), changed whenever the array's contents change.
+        """
+    def fold(
+        self, steps: ProgramBuilder, sources: collections.abc.Iterable[Slot], kind: str
+    ) -> Slot:
+        """
+        The slot of a value that the steps of another builder, without inputs and with one output, make of constants alone: computed ahead of the runs, once per version of the sources, the constants with versions that the steps read, in their order. Programs whose `kind`, all that the steps do, and sources are the same share it.
         """
     def hold(self, constant: Slot) -> None:
         """
@@ -937,6 +944,11 @@ def note_traces(depth: int) -> None:
 def num_threads() -> int:
     """
     How many threads a large program uses.
+    """
+
+def prepared_arrays() -> tuple[int, int]:
+    """
+    How many packed weights and folded values programs keep, and their bytes.
     """
 
 def random_state() -> tuple[int, int]:

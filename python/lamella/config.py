@@ -63,7 +63,14 @@ def _threads() -> dict[str, Any]:
 
 def _programs() -> dict[str, Any]:
     count, nbytes = programs.held()
-    return {"kept": count, "bytes": nbytes, "at most": _bytes(programs.limit())}
+    prepared, prepared_bytes = _core.prepared_arrays()
+    return {
+        "kept": count,
+        "bytes": nbytes,
+        "at most": _bytes(programs.limit()),
+        "packed and folded weights": prepared,
+        "bytes of those": prepared_bytes,
+    }
 
 
 def _bytes(size: int) -> str:

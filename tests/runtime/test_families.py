@@ -58,6 +58,9 @@ class Compiled:
         other.program, other.is_sized, other.nbytes = program, True, 10
         return other
 
+    def program_like(self, other):
+        return self.program
+
 
 class Watched:
     def __init__(self, net):

@@ -28,12 +28,13 @@ def digest(
     graph: Graph,
     identity: Callable[[Source], Hashable] = id,
     symbols: Sequence[int] | None = None,
+    paths: bool = True,
 ) -> bytes:
     """Equal for two graphs where a run of either gives the same bits.
 
     identity: what tells storages apart. Of a trace with free extents their formulas count too, and
     what it took for granted; unless there are `symbols`: then it is the digest of a trace of these
-    sizes.
+    sizes. paths: whether it counts which modules placed the nodes, for messages.
     """
     # Imported when a first program is made: the library behind it takes 3 ms to load.
     from hashlib import blake2b
@@ -73,7 +74,7 @@ def digest(
         add("input", given.dtype.value, shape, formulas(shape))
     for node in graph.nodes:
         op = plain(node.op)
-        add(type(op), op, node.path, len(node.inputs))
+        add(type(op), op, node.path if paths else "", len(node.inputs))
         if free is not None and symbols is None:
             add(formulas(op))
         for operand in node.inputs:

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Values, nodes and the immutable graph; the builder that makes them.
 
-A Value is a leaf (Input, Constant, Parameter) or one Result of a Node. A Graph lists its nodes in
-topological order and is never edited: a pass builds a new one. The builder hash-conses: the same
-op on the same values is one node, unless the op has effects. Values compare by identity.
+A Value is a leaf (Input, Constant, Parameter, Folded) or one Result of a Node. A Graph lists its
+nodes in topological order and is never edited: a pass builds a new one. The builder hash-conses:
+the same op on the same values is one node, unless the op has effects. Values compare by identity.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Literal, Protocol, TypeAlias, cast
 
@@ -20,6 +20,7 @@ from lamella.ir.types import Array, DType, TensorType
 __all__ = [
     "Constant",
     "Factor",
+    "Folded",
     "Graph",
     "GraphBuilder",
     "Input",
@@ -166,6 +167,20 @@ class Parameter(Value):
         self.type = TensorType(source.memory.shape, DType.stored(source.memory.dtype))
 
 
+class Folded(Value):
+    """What a graph without inputs makes of parameters and constants: its one output.
+
+    It is computed ahead of the runs, once per version of the parameters.
+    """
+
+    __slots__ = ("graph",)
+
+    def __init__(self, graph: Graph) -> None:
+        (output,) = graph.outputs
+        self.graph = graph
+        self.type = output.type
+
+
 class Result(Value):
     """Output number `index` of `node`."""
 
@@ -226,16 +241,25 @@ class Graph:
         return self.outputs + tuple(value for _, value in self.updates)
 
     def parameters(self) -> tuple[Parameter, ...]:
-        """The Parameter leaves, each source once, in order of first use."""
+        """The Parameter leaves, each source once, in order of first use; those folded, too."""
         found: dict[int, Parameter] = {}
-        for node in self.nodes:
-            for value in node.inputs:
-                if isinstance(value, Parameter):
-                    found.setdefault(id(value.source), value)
-        for value in self.roots():
+        for value in self._leaves():
             if isinstance(value, Parameter):
                 found.setdefault(id(value.source), value)
+            elif isinstance(value, Folded):
+                for leaf in value.graph.parameters():
+                    found.setdefault(id(leaf.source), leaf)
         return tuple(found.values())
+
+    def folded(self) -> tuple[Folded, ...]:
+        """The Folded leaves, in order of first use."""
+        found = (value for value in self._leaves() if isinstance(value, Folded))
+        return tuple(dict.fromkeys(found))
+
+    def _leaves(self) -> Iterator[Value]:
+        for node in self.nodes:
+            yield from node.inputs
+        yield from self.roots()
 
     def consumers(self) -> dict[Value, list[Node]]:
         """The nodes that read each value, each node once, in order."""

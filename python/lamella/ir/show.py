@@ -11,10 +11,15 @@ __all__ = ["number_values", "show", "show_node"]
 
 
 def show(graph: Graph) -> str:
-    """The whole graph: inputs, parameters, nodes, outputs, updates."""
+    """The whole graph: inputs, parameters, folded values, nodes, outputs, updates."""
     names = number_values(graph)
     lines = [f"input {names[value]} : {value.type}" for value in graph.inputs]
     lines += [f"parameter {names[value]} : {value.type}" for value in graph.parameters()]
+    for folded in graph.folded():
+        inner = {**number_values(folded.graph), **names}
+        lines.append(f"folded {names[folded]} : {folded.type}")
+        lines += [f"  {show_node(node, inner)}" for node in folded.graph.nodes]
+        lines.append(f"  return {_name(folded.graph.outputs[0], inner)}")
     lines += [show_node(node, names) for node in graph.nodes]
     lines += ["return " + ", ".join(_name(value, names) for value in graph.outputs)]
     lines += [f"update {source.name} = {_name(value, names)}" for source, value in graph.updates]
@@ -32,8 +37,10 @@ def show_node(node: Node, names: Mapping[Value, str] | None = None) -> str:
 
 
 def number_values(graph: Graph) -> dict[Value, str]:
-    """Names for every input, parameter and result, each different."""
-    names: dict[Value, str] = {}
+    """Names for every input, parameter, folded value and result, each different."""
+    names: dict[Value, str] = {
+        value: f"%folded{number}" for number, value in enumerate(graph.folded())
+    }
     taken: set[str] = set()
     leaves: tuple[Input | Parameter, ...] = (*graph.inputs, *graph.parameters())
     for value in leaves:

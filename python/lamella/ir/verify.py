@@ -6,7 +6,7 @@ Run after every pass in tests and in debug mode.
 
 from __future__ import annotations
 
-from lamella.ir.graph import Constant, Graph, Input, Node, Parameter, Result, Value
+from lamella.ir.graph import Constant, Folded, Graph, Input, Node, Parameter, Result, Value
 from lamella.ir.show import show_node
 from lamella.ir.types import DType, TensorType
 
@@ -47,5 +47,12 @@ def _verify_value(value: Value, inputs: set[Input], seen: set[Value], reader: No
     elif isinstance(value, Constant):
         assert not value.array.flags.writeable, f"a constant can be written: {where}"
         assert value.array.flags.c_contiguous, f"a constant is not contiguous: {where}"
+    elif isinstance(value, Folded):
+        inner = value.graph
+        assert not inner.inputs, f"a folded value has inputs: {where}"
+        assert not inner.updates, f"a folded value updates: {where}"
+        assert inner.parameters(), f"a folded value is made of constants alone: {where}"
+        assert not any(node.op.effects for node in inner.nodes), f"it differs each time: {where}"
+        verify(inner)
     else:
         assert isinstance(value, Parameter), f"unknown kind of value {value!r}: {where}"

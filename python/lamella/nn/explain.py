@@ -2,8 +2,8 @@
 """What a program has taken as known, said in words: `lamella.explain(net, x)`.
 
 An Explanation has sections of facts: the values of Python that are constants of the program, the
-arrays that it reads at every run, and the sizes of inputs. It is made of what the program's own
-watch compares, and of what its family knows.
+arrays that it reads at every run, the sizes of inputs, and what is computed of parameters alone. It
+is made of what the program's own watch compares, of what its family knows, and of its graph.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 
 from lamella import _core
 from lamella.errors import message
+from lamella.ir.graph import Folded
 from lamella.nn.module import Module
 from lamella.runtime.families import Sizes
 from lamella.runtime.reads import MOST_ITEMS
@@ -67,18 +68,20 @@ class Explanation:
 
     name: of the module or function; constants: Python values that the program was made for;
     arrays: those that it reads at every run, and those whose elements its code has read itself;
-    sizes: the inputs whose sizes have varied, and what becomes of a new size.
+    sizes: the inputs whose sizes have varied, and what becomes of a new size; folded: what is made
+    of parameters alone, ahead of the runs.
     """
 
     name: str
     constants: Section
     arrays: Section
     sizes: Section
+    folded: Section
 
     @property
     def sections(self) -> tuple[Section, ...]:
         """All of them, in the order in which they are printed."""
-        return self.constants, self.arrays, self.sizes
+        return self.constants, self.arrays, self.sizes, self.folded
 
     def __str__(self) -> str:
         shown = [str(section) for section in self.sections if section.facts]
@@ -92,8 +95,9 @@ def explain(target: Callable[..., Any], *examples: Any, **named: Any) -> Explana
 
     forward runs once for a signature; numbers, texts and containers that it reads then are
     constants of the program, arrays are read where they lie. Of inputs that have come in several
-    sizes it says which axes may be of any size, or why each size is compiled by itself.
-    docs/sharp_bits.md tells more.
+    sizes it says which axes may be of any size, or why each size is compiled by itself. What
+    depends on parameters and buffers alone (a mask on a weight, the scale of a norm) is computed
+    once per version of these, for all sizes. docs/sharp_bits.md tells more.
 
     Parameters: target, a module, a function on tensors, a Session or a TrainStep; examples and
     named, the arguments of a call. Returns: an Explanation.
@@ -155,7 +159,19 @@ def describe(name: str, compiled: Compiled, sizes: Sizes | None = None) -> Expla
         Section("constants of the program", tuple(constants)),
         Section("arrays", tuple(_arrays(watched))),
         Section("sizes", () if sizes is None else tuple(_sizes(sizes))),
+        Section("computed of parameters alone", tuple(map(_folded, compiled.graph.folded()))),
     )
+
+
+def _folded(value: Folded) -> Fact:
+    """Where it belongs, what it is, and how much memory; the ops in their order."""
+    graph = value.graph
+    paths = " + ".join(dict.fromkeys(node.path for node in graph.nodes if node.path))
+    sources = ", ".join(leaf.source.name or "unnamed" for leaf in graph.parameters())
+    ops = ", ".join(str(node.op) for node in graph.nodes)
+    name = f"{ops} of {sources}"
+    how = f"{value.type.nbytes} bytes, once per version"
+    return Fact(f"{paths}: {name}" if paths else name, str(value.type), how)
 
 
 def _arrays(watched: Watched) -> Iterator[Fact]:

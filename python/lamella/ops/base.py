@@ -64,6 +64,8 @@ class Op:
     optional_outputs: ClassVar[bool] = False
     # A run may fail in it, by what the inputs hold: an index out of range.
     raises: ClassVar[bool] = False
+    # It is a step of an optimiser: the program that has it is for training.
+    learns: ClassVar[bool] = False
     # Truth values among the inputs count as 0 and 1 when another input is floating.
     arithmetic: ClassVar[bool] = False
     # False for ops whose outputs are not numbers on a line (masks, positions) and for updates: no

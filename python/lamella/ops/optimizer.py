@@ -190,6 +190,7 @@ class Update(Op):
 
     __slots__ = ()
     differentiable: ClassVar[bool] = False
+    learns: ClassVar[bool] = True
 
     @property
     def kernel(self) -> str:

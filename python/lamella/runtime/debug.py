@@ -14,7 +14,16 @@ import numpy as np
 
 from lamella import _core
 from lamella.errors import message
-from lamella.ir.graph import Constant, Graph, GraphBuilder, Input, Node, Parameter, Result, Value
+from lamella.ir.graph import (
+    Constant,
+    Graph,
+    GraphBuilder,
+    Input,
+    Node,
+    Parameter,
+    Result,
+    Value,
+)
 from lamella.ir.show import number_values, show_node
 from lamella.ir.types import Array
 from lamella.runtime.emit import emit
@@ -28,19 +37,21 @@ class Checker:
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
         self._names = number_values(graph)
+        self._folded = {value: Checker(value.graph) for value in graph.folded()}
         self._programs = [_alone(node) for node in graph.nodes]
         self._random = any(node.op.effects for node in graph.nodes)
 
     def run(self, inputs: Sequence[Array]) -> tuple[Array, ...]:
         """Runs and checks every node in order; gives the outputs."""
         known: dict[Value, Array] = dict(zip(self._graph.inputs, inputs, strict=True))
+        folded = {value: checker.run(())[0] for value, checker in self._folded.items()}
         for node, program in zip(self._graph.nodes, self._programs, strict=True):
-            operands = [_array(value, known) for value in node.inputs]
+            operands = [_array(value, known | folded) for value in node.inputs]
             made = dict.fromkeys(value for value in node.inputs if value in known)
             results = program.run([known[value] for value in made])
             self._check(node, operands, results)
             known.update(zip(node.outputs, results, strict=True))
-        return tuple(_array(value, known) for value in self._graph.outputs)
+        return tuple(_array(value, known | folded) for value in self._graph.outputs)
 
     def compare(self, stepwise: Sequence[Array], whole: Sequence[Array]) -> None:
         """Raises ArithmeticError unless the outputs are those of the nodes, bit by bit."""

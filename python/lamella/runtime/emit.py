@@ -2,7 +2,8 @@
 """Emit: an optimised graph as a program of the C++ core.
 
 Plans the memory, gives every value its slot, lets each op append its steps, copies what could not
-be computed in place, and last of all copies updates to their sources that do not lie there yet.
+be computed in place, and last of all copies updates to their sources that do not lie there yet. The
+steps of a folded value go to a builder of their own, and so ahead of the runs.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 
 from lamella import _core
-from lamella.ir.graph import Constant, Graph, Node, Parameter, Result, Source, Value
+from lamella.ir.digest import digest
+from lamella.ir.graph import Constant, Folded, Graph, Node, Parameter, Result, Source, Value
 from lamella.ops.base import Lowered
 from lamella.passes.plan import Place, Plan, Region, plan
 
@@ -22,9 +24,8 @@ def emit(graph: Graph, origins: list[Node | None] | None = None) -> _core.Progra
 
     origins: receives for each step the node that it belongs to, None for copies behind the nodes.
     """
-    updated = frozenset(id(source) for source, _ in graph.updates)
-    emitter = _Emitter(graph, plan(graph), updated)
-    program = emitter.emit()
+    emitter = _Emitter(graph)
+    program = emitter.emit().build()
     if origins is not None:
         origins += emitter.origins + [None] * (len(program.steps) - len(emitter.origins))
     return program
@@ -45,7 +46,7 @@ def _is_constant(value: Value, updated: Set[int]) -> bool:
     leaf = _leaf_of(value)
     if isinstance(leaf, Parameter):
         return leaf.source.version is not None and id(leaf.source) not in updated
-    return isinstance(leaf, Constant)
+    return isinstance(leaf, Constant | Folded)
 
 
 class _Emitter:
@@ -54,16 +55,20 @@ class _Emitter:
         "_graph",
         "_leaves",
         "_memory",
+        "_packs",
         "_ranges",
-        "_sources",
         "_updated",
         "origins",
+        "sources",
     )
 
-    def __init__(self, graph: Graph, memory: Plan, updated: Set[int]) -> None:
+    def __init__(self, graph: Graph, packs: bool = True) -> None:
         self._graph = graph
-        self._updated = updated
-        self._memory = memory
+        self._updated = frozenset(id(source) for source, _ in graph.updates)
+        # Whether steps may keep packed copies of what is constant.
+        self._packs = packs
+        self._memory: Plan = plan(graph)
+        memory = self._memory
         self._builder = _core.ProgramBuilder(
             inputs=[(value.dtype.value, value.shape) for value in graph.inputs],
             outputs=[(value.dtype.value, value.shape) for value in graph.outputs],
@@ -73,10 +78,12 @@ class _Emitter:
         self._leaves: dict[Value, _core.Slot] = {
             value: self._builder.input(number) for number, value in enumerate(graph.inputs)
         }
-        self._sources: dict[int, _core.Slot] = {}
+        # In the order in which they became constants of the builder.
+        self.sources: dict[int, tuple[Source, _core.Slot]] = {}
         self.origins: list[Node | None] = []
 
-    def emit(self) -> _core.Program:
+    def emit(self) -> _core.ProgramBuilder:
+        """A builder with all steps."""
         self._declare()
         for node in self._memory.nodes:
             if node.op.view:
@@ -90,7 +97,7 @@ class _Emitter:
         for copy in self._memory.copies:
             self._copy(self._lowered(copy.value), self._builder.output(copy.output))
         self._update(self._graph.updates)
-        return self._builder.build()
+        return self._builder
 
     def _declare(self) -> None:
         """Tells what the program changes, and what it reads while it does."""
@@ -131,13 +138,15 @@ class _Emitter:
     def _lowered(self, value: Value) -> Lowered:
         place = self._memory.places.get(value)
         if place is None:
-            return Lowered(self._leaf(value), value.type, _is_constant(value, self._updated))
+            return Lowered(self._leaf(value), value.type, self._is_constant(value))
         if place.leaf is not None:
-            constant = _is_constant(place.leaf, self._updated)
-            return Lowered(self._leaf(place.leaf), value.type, constant)
+            return Lowered(self._leaf(place.leaf), value.type, self._is_constant(place.leaf))
         if place.region is Region.NOWHERE:
             return Lowered(self._builder.range(0), value.type, wanted=False)
         return Lowered(self._slot(place), value.type)
+
+    def _is_constant(self, value: Value) -> bool:
+        return self._packs and _is_constant(value, self._updated)
 
     def _slot(self, place: Place) -> _core.Slot:
         if place.region is Region.OUTPUT:
@@ -149,6 +158,8 @@ class _Emitter:
         if slot is None:
             if isinstance(value, Parameter):
                 slot = self._source(value.source)
+            elif isinstance(value, Folded):
+                slot = self._folded(value)
             else:
                 assert isinstance(value, Constant)
                 slot = self._constant(value)
@@ -161,9 +172,18 @@ class _Emitter:
         form, extent = value.extent
         return self._builder.number(value.dtype.value, form, extent, value.factors)
 
+    def _folded(self, value: Folded) -> _core.Slot:
+        inner = _Emitter(value.graph, packs=False)
+        steps = inner.emit()
+        sources = [source for source, _ in inner.sources.values()]
+        # Which sources they are the core knows by where they lie.
+        order = {id(source): number for number, source in enumerate(sources)}
+        kind = digest(value.graph, lambda source: order[id(source)], paths=False).hex()
+        return self._builder.fold(steps, [self._source(source) for source in sources], kind)
+
     def _source(self, source: Source) -> _core.Slot:
-        slot = self._sources.get(id(source))
-        if slot is None:
-            slot = self._builder.constant(source.memory, source.version)
-            self._sources[id(source)] = slot
-        return slot
+        found = self.sources.get(id(source))
+        if found is None:
+            found = source, self._builder.constant(source.memory, source.version)
+            self.sources[id(source)] = found
+        return found[1]

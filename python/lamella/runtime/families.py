@@ -190,7 +190,7 @@ class Family:
             made = text.at(other) if judge is not None and judged < _JUDGES else None
             if judge is None or made is None:
                 continue
-            difference = _core.difference(made.program, judge.program)
+            difference = _core.difference(made.program, judge.program_like(compiled))
             if difference is not None:
                 self.fail(f"programs of two sizes differ: {difference}")
                 return None

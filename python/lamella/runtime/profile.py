@@ -18,7 +18,7 @@ from typing import Any
 
 from lamella import _core
 from lamella.errors import message
-from lamella.ir.graph import Constant, Graph, Node, Parameter, Result, Value
+from lamella.ir.graph import Constant, Folded, Graph, Node, Parameter, Result, Value
 from lamella.ir.types import Array
 from lamella.ops.base import Op
 from lamella.ops.gather import Gather
@@ -29,6 +29,8 @@ __all__ = ["Profile", "Row", "measure", "profile", "weights_read"]
 
 # At least and at most so many runs, however long or short they are.
 _FEWEST, _MOST = 5, 20_000
+# Leaves that belong to the program.
+_WEIGHTS = (Parameter, Constant, Folded)
 # Shares of the time that is asked for: steps, whole calls.
 _STEPS, _CALLS = 0.7, 0.3
 # A stretch of calls between two looks at the clock lasts at least this long: see
@@ -223,7 +225,7 @@ def weights_read(graph: Graph) -> float:
     for node in graph.nodes:
         for value in node.inputs:
             leaf = _leaf(value)
-            if isinstance(leaf, Parameter | Constant):
+            if isinstance(leaf, _WEIGHTS):
                 read[leaf] = min(leaf.type.nbytes, read.get(leaf, 0) + _moved(node, value))
     return float(sum(read.values()))
 
@@ -236,7 +238,7 @@ def _work(node: Node) -> tuple[float, float, float, float]:
     written = sum(value.type.nbytes for value in node.outputs)
     for value in dict.fromkeys(node.inputs):
         moved = _moved(node, value)
-        if isinstance(_leaf(value), Parameter | Constant):
+        if isinstance(_leaf(value), _WEIGHTS):
             read += moved
         else:
             streamed += moved

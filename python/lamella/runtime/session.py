@@ -23,10 +23,11 @@ from lamella.ir.extent import LEAST, Extent, Extents
 from lamella.ir.graph import Constant, Graph, Node, Value
 from lamella.ir.show import show
 from lamella.ir.types import Array, DType, TensorType
-from lamella.passes import optimize
+from lamella.passes import Simplified, finish, prepare
 from lamella.runtime.debug import Checker
 from lamella.runtime.emit import emit
 from lamella.runtime.narrow import Narrow
+from lamella.runtime.out import check_out, disjoint, is_direct
 from lamella.runtime.promotion import place_number, place_values
 from lamella.runtime.signature import (
     LEAF,
@@ -36,7 +37,6 @@ from lamella.runtime.signature import (
     flatten,
     handed_back,
     normalize,
-    refuse_masked,
     unflatten,
 )
 from lamella.runtime.taken import NOTHING_TAKEN, Taken, Watched, identity
@@ -144,7 +144,9 @@ class Compiled:
     """
 
     __slots__ = (
+        "_check",
         "_leaves",
+        "_simplified",
         "_traced",
         "extents",
         "free",
@@ -173,10 +175,11 @@ class Compiled:
         changing = watched.native is not None
         self._traced = digest(traced, identity) if changing else b""
         self._leaves = traced.parameters() if changing else ()
-        registers: int = _core.ProgramBuilder.elementwise_registers
         # LAMELLA_VERIFY=1 (the tests set it) checks the graph after every pass, as debug does.
-        check = check or os.environ.get("LAMELLA_VERIFY") == "1"
-        self.graph = optimize(traced, registers, check)
+        self._check = check or os.environ.get("LAMELLA_VERIFY") == "1"
+        simplified = prepare(traced, self._check)
+        self.graph = self._finish(simplified)
+        self._simplified = simplified.kept
         self.extents = traced.extents
         self.outputs = outputs
         self.origins: list[Node | None] = []
@@ -185,6 +188,15 @@ class Compiled:
         self.program = emit(self.graph, self.origins)
         if self.extents is not None:
             self.extents.closed = True
+
+    def _finish(self, simplified: Simplified) -> Graph:
+        registers: int = _core.ProgramBuilder.elementwise_registers
+        return finish(simplified, registers, self._check)
+
+    def program_like(self, other: Compiled) -> _core.Program:
+        """Its program if only that is folded which the other one, of any size, folds as well."""
+        less = self._simplified.like(other._simplified)
+        return self.program if less is self._simplified else emit(self._finish(less))
 
     def is_of(self, traced: bytes, outputs: Structure) -> bool:
         """Whether it is the program of a trace of this digest."""
@@ -208,11 +220,12 @@ class Compiled:
         """What it takes, in bytes: an estimate, apart from weights, packed or not, and arenas."""
         if self.is_sized:
             return self.program.nbytes
-        constants = [one for node in self.graph.nodes for one in node.inputs]
+        nodes = [*self.graph.nodes, *self._simplified.graph.nodes]
+        constants = [one for node in nodes for one in node.inputs]
         arrays = {id(one): one.array.nbytes for one in constants if isinstance(one, Constant)}
         return (
             self.program.nbytes
-            + _NODE_BYTES * len(self.graph.nodes)
+            + _NODE_BYTES * len(nodes)
             + _PLACE_BYTES * len(self.watched.places)
             + sum(arrays.values())
         )
@@ -248,41 +261,15 @@ class Compiled:
             )
         dtypes = dtypes_of(self.outputs)
         for target, (own, shape), dtype in zip(targets, self.program.outputs, dtypes, strict=True):
-            _check_out(op, target, shape, dtype or np.dtype(own))
+            check_out(op, target, shape, dtype or np.dtype(own))
         read = [*inputs, *(parameter.source.memory for parameter in self.graph.parameters())]
-        direct = not any(dtypes) and all(map(_is_direct, targets))
-        if direct and _disjoint(targets, read):
+        direct = not any(dtypes) and all(map(is_direct, targets))
+        if direct and disjoint(targets, read):
             self.program.run(inputs, targets)
         else:
             for target, array in zip(targets, self.program.run(inputs), strict=True):
                 np.copyto(target, array, casting="unsafe")
         return out
-
-
-def _check_out(op: str, target: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    if not isinstance(target, np.ndarray):
-        raise TypeError(message(op, "out is not an array", {"out": target.__class__.__name__}))
-    refuse_masked(target, op, "out")
-    if target.dtype != dtype:
-        raise DTypeError(message(op, "out has another dtype", {"out": target.dtype}, f"{dtype}"))
-    if target.shape != shape:
-        raise ShapeError(message(op, "out has another shape", {"out": target.shape}, f"{shape}"))
-    if not target.flags.writeable:
-        raise ValueError(message(op, "out is read-only", None, "a writeable array"))
-
-
-def _is_direct(target: Array) -> bool:
-    flags = target.flags
-    return bool(flags.c_contiguous and flags.aligned and target.dtype.isnative)
-
-
-def _disjoint(targets: Sequence[Array], others: Sequence[Array]) -> bool:
-    """True when no target shares a byte with another target or with what is read."""
-    for number, target in enumerate(targets):
-        for other in (*others, *targets[:number]):
-            if np.may_share_memory(target, other):
-                return False
-    return True
 
 
 def compile_call(
