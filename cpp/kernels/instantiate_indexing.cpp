@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Scattering, scans and sorting on one instruction set: compiled once per ISA, tables only.
-// Costs (cost.h) are those of rows of 1024 elements in random order.
+// Costs (cost.h): of a piece of one element, of a link of a chain, of an element of a row of 1024 that
+// is sorted, of a comparison of a search.
 #include "kernels/cost.h"
 #include "kernels/families.h"
 #include "kernels/scan.h"
@@ -9,8 +10,17 @@
 
 namespace lamella::kernels::LAMELLA_ISA_NAMESPACE {
 
-// Nanoseconds of one piece of one element.
-inline constexpr double kPiece = Nanoseconds{1.2, 1.2, 1.2}.here();
+inline constexpr double kPiece = Nanoseconds{1.5, 1.5, 1.5}.here();
+inline constexpr double kLink = Nanoseconds{0.6, 0.6, 0.6}.here();
+inline constexpr double kExtremeLink = Nanoseconds{2.5, 2.5, 2.5}.here();
+template <class T>
+constexpr bool kIsFloating = kClassOf<T> == ElementClass::floating;
+template <class T>
+constexpr double kSorted =
+    kIsFloating<T> ? cost<T>({4.6, 4.6, 4.6}, {7.5, 7.5, 7.5}) : Nanoseconds{3.2, 3.2, 3.2}.here();
+template <class T>
+constexpr double kComparison =
+    (kIsFloating<T> ? Nanoseconds{1.4, 1.4, 1.4} : Nanoseconds{0.8, 0.8, 0.8}).here();
 
 // Truth values are put and compared, numbers added and multiplied too.
 template <class T>
@@ -26,9 +36,6 @@ constexpr Entry<ScatterFn<Truth>> kScatterEntries<Truth>[] = {
     {"amin", 0, kPiece, scatter<Truth, Smaller>},
 };
 
-// Nanoseconds of one link of a chain.
-inline constexpr double kLink = Nanoseconds{1.1, 1.1, 1.1}.here();
-
 template <class T>
 constexpr Entry<ScanFn<T>> kScanEntries[] = {
     {"sum", 0, kLink, scan<T, RunningSum>},
@@ -36,8 +43,8 @@ constexpr Entry<ScanFn<T>> kScanEntries[] = {
 };
 template <class T>
 constexpr Entry<ExtremeScanFn<T>> kExtremeScanEntries[] = {
-    {"max", 0, kLink, scan_extreme<T, NotBelow>},
-    {"min", 0, kLink, scan_extreme<T, NotAbove>},
+    {"max", 0, kExtremeLink, scan_extreme<T, NotBelow>},
+    {"min", 0, kExtremeLink, scan_extreme<T, NotAbove>},
 };
 
 template <class Fn, size_t N>
@@ -51,11 +58,11 @@ constexpr IndexingKernels<T> indexing_kernels() {
       .scatter = family(kScatterEntries<T>),
       .scan = {nullptr, 0},
       .extreme_scan = family(kExtremeScanEntries<T>),
-      .sort = {"sort", 0, Nanoseconds{8.0, 8.0, 8.0}.here(), sort_row<T>},
-      .search = {"search", 0, Nanoseconds{4.0, 4.0, 4.0}.here(), search_row<T>},
+      .sort = {"sort", 0, kSorted<T>, sort_row<T>},
+      .search = {"search", 0, kComparison<T>, search_row<T>},
   };
   // Sums and products of narrower integers are carried in int64, which the caller casts to.
-  if constexpr (kClassOf<T> == ElementClass::floating || sizeof(T) == sizeof(std::int64_t)) {
+  if constexpr (kIsFloating<T> || sizeof(T) == sizeof(std::int64_t)) {
     all.scan = family(kScanEntries<T>);
   }
   return all;

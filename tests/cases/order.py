@@ -120,7 +120,7 @@ CASES = [
             ((3, 70), 70, True),
             ((20, 33), 20, False),
             ((2, 3, 300), 40, False),
-            ((1, 4500), 4500, False),
+            ((1, 4500), 4500, True),
             ((3, 0), 0, False),
         )
         for descending, output in ((False, 0), (True, 1), (True, 0))

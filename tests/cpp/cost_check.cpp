@@ -245,6 +245,52 @@ void integers(Report& report, const char* type,
   each(rows.arg_reduce, fold);
 }
 
+// Numbers and indices in no order; chains of whole arrays, sorted rows, binary searches by comparison.
+template <class T>
+void entries(Report& report, const char* type,
+             const lamella::kernels::IndexingKernels<T>& kernels) {
+  constexpr std::size_t kComparisons = 10;  // of a search among kColumns
+  std::vector<T> x(kElements), y(kElements), row(kColumns);
+  std::vector<std::int64_t> index(kElements), positions(kElements);
+  for (std::size_t i = 0; i < kElements; ++i) {
+    const auto number = static_cast<std::uint32_t>(i) * 2654435761u >> 22;  // below kColumns
+    index[i] = number;
+    x[i] = static_cast<T>(std::is_same_v<T, lamella::kernels::Truth> ? number % 2 : number % 100);
+  }
+  for (std::size_t i = 0; i < kColumns; ++i) {
+    row[i] = static_cast<T>(i * (std::is_same_v<T, lamella::kernels::Truth> ? 2 : 100) / kColumns);
+  }
+  const auto kind = [&](const char* family) { return std::string(family) + " " + type; };
+  each(kernels.scatter, [&](const auto& entry) {
+    report.line(entry, kind("scatter").c_str(), [&] {
+      entry.fn({index.data(), 1, kElements, 1, x.data(), 1, 1, y.data(), 1, 0, kColumns, kColumns,
+                false, T{}});
+    });
+  });
+  each(kernels.scan, [&](const auto& entry) {
+    report.line(entry, kind("scan").c_str(),
+                [&] { entry.fn(x.data(), y.data(), 1, kElements, 1); });
+  });
+  each(kernels.extreme_scan, [&](const auto& entry) {
+    report.line(entry, kind("scan").c_str(),
+                [&] { entry.fn(x.data(), y.data(), positions.data(), 1, kElements, 1); });
+  });
+  std::vector<std::uint64_t> scratch((lamella::kernels::kSortCounts + 32 * kColumns) / 8 + 8);
+  const auto place = (reinterpret_cast<std::uintptr_t>(scratch.data()) + 63) / 64 * 64;
+  report.line(kernels.sort, type, [&] {
+    for (std::size_t i = 0; i < kElements; i += kColumns) {
+      kernels.sort.fn({x.data() + i, kColumns, kColumns, false, y.data() + i, positions.data() + i,
+                       reinterpret_cast<std::byte*>(place)});
+    }
+  });
+  report.line(
+      kernels.search, type,
+      [&] {
+        kernels.search.fn({row.data(), kColumns, x.data(), kElements, false, positions.data()});
+      },
+      kComparisons * kElements);
+}
+
 // Of zeros, which every type has in the same bits.
 void casts(Report& report, const lamella::kernels::KernelTable& table) {
   using lamella::kernels::kElementCount;
@@ -290,6 +336,11 @@ int main(int count, char** arguments) {
     typed(report, "float32", isa.table().f32);
     typed(report, "float64", isa.table().f64);
 #define LAMELLA_LINE(tag, Type, name, kind) integers(report, name, isa.table().tag);
+    LAMELLA_INTEGERS(LAMELLA_LINE)
+    LAMELLA_TRUTH(LAMELLA_LINE)
+#undef LAMELLA_LINE
+#define LAMELLA_LINE(tag, Type, name, kind) entries(report, name, isa.table().indexing->tag);
+    LAMELLA_FLOATING(LAMELLA_LINE)
     LAMELLA_INTEGERS(LAMELLA_LINE)
     LAMELLA_TRUTH(LAMELLA_LINE)
 #undef LAMELLA_LINE
