@@ -140,10 +140,11 @@ HABITS = (
     ),
     Habit(
         "module parameter",
-        "half bfloat16 type",
+        "half bfloat16",
         "nets compute in float32 or float64; dense layers can store their weights narrower",
         'net.narrow("bfloat16")',
     ),
+    Habit("module", "type", "nets compute in float32 or float64", "net.float()"),
     Habit(
         "lamella",
         "amp autocast GradScaler",
@@ -177,7 +178,7 @@ HABITS = (
     ),
     Habit(
         "lamella functional",
-        "zeros ones full empty arange linspace eye zeros_like ones_like full_like",
+        "empty linspace empty_like",
         "arrays are NumPy's",
         "np.zeros((3, 4), np.float32)",
     ),
@@ -189,8 +190,7 @@ HABITS = (
     ),
     Habit(
         "parameter",
-        "item tolist astype type_as contiguous cpu copy nbytes element_size itemsize strides "
-        "stride",
+        "item tolist astype contiguous cpu copy nbytes element_size itemsize strides stride",
         "outside forward its values are a NumPy array, seen read-only",
         "p.numpy()",
     ),
@@ -212,7 +212,7 @@ HABITS = (
     Habit("tensor", "t adjoint", "axes are exchanged by", "x.T"),
     Habit(
         "tensor",
-        "half bfloat16 type type_as astype int long bool",
+        "half bfloat16 short astype",
         "element types are converted by to",
         'x.to("float64")',
     ),

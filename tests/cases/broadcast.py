@@ -18,10 +18,10 @@ from lamella.ops.elementwise import (
     Chain,
     Compare,
     Instruction,
-    Logical,
     Where,
     unary,
 )
+from lamella.ops.logical import Logical
 
 PAIRS = (
     ((), ()),

@@ -42,6 +42,15 @@ def _masks(dtype: str) -> Call:
     return (mask(5, 6), mask(5, 1)), {}
 
 
+def _whole(*shape: int, seed: int = 105) -> np.ndarray:
+    """Integers below 8."""
+    return np.random.default_rng(seed).integers(0, 8, shape)
+
+
+def _integers(dtype: str) -> Call:
+    return (_whole(5, 6), _whole(6, seed=106)), {}
+
+
 def _with(*rest: Any, **named: Any) -> Callable[[str], Call]:
     """One array of shape (5, 6) and fixed other arguments."""
     return lambda dtype: ((array(5, 6, dtype=dtype), *rest), named)
@@ -180,9 +189,19 @@ CALLS: dict[str, Callable[[str], Call]] = {
     **dict.fromkeys(_PAIRS.split(), _two),
     **dict.fromkeys(("logical_and", "logical_or", "logical_xor"), _masks),
     "logical_not": lambda dtype: ((mask(5, 6),), {}),
+    **dict.fromkeys(("bitwise_and", "bitwise_or", "bitwise_xor"), _integers),
+    **dict.fromkeys(("bitwise_left_shift", "bitwise_right_shift"), _integers),
+    "bitwise_not": lambda dtype: ((_whole(5, 6),), {}),
+    **dict.fromkeys(("zeros", "ones"), lambda dtype: ((5, 6), {"dtype": dtype})),
+    "full": lambda dtype: (((5, 6), 2.5), {"dtype": dtype}),
+    "arange": lambda dtype: ((1, 9, 2), {"dtype": dtype}),
+    "eye": lambda dtype: ((5, 6), {"dtype": dtype}),
+    **dict.fromkeys(("zeros_like", "ones_like"), _one),
+    "full_like": _with(2.5),
     **{name: _with(dim=1) for name in (*_REDUCTIONS.split(), "logsumexp", "max", "min")},
     "argmax": _with(dim=1),
     "argmin": _with(dim=1),
+    **{name: _with(dim=1) for name in ("all", "any")},
     "softmax": _with(-1),
     "log_softmax": _with(-1),
     "softmin": _with(-1),

@@ -135,6 +135,12 @@ def _axis(of, x=X):
     return formula(of, call(x), call(x, 0), call(x, -1), *many)
 
 
+def _truth(of, x):
+    """Of truth values, and of the numbers that are zero where those are not."""
+    tried = formula(reduction(of), call(x), call(x, 0), call(x * CUBE, (0, 2)), call(x, 1, True))
+    return formula(tried.of, *tried.calls, call(np.float32(x), (0, -1), keepdim=True))
+
+
 def _one_axis(of):
     calls = [call(x, *dim) for x in (X, EQUAL) for dim in ((), (0,), (-1,))]
     return formula(of, *calls, call(CUBE, 1, True), call(CUBE, dim=0, keepdim=True))
@@ -153,6 +159,8 @@ FORMULAS: dict[str, Formula] = {
     "logsumexp": _axis(reduction(_logsumexp)),
     "max": _one_axis(_extreme(np.max, np.argmax)),
     "min": _one_axis(_extreme(np.min, np.argmin)),
+    "any": _truth(np.any, CUBE > 2),
+    "all": _truth(np.all, CUBE > -2),
     "argmax": _one_axis(lambda x, dim=None, keepdim=False: np.argmax(x, dim, keepdims=keepdim)),
     "argmin": _one_axis(lambda x, dim=None, keepdim=False: np.argmin(x, dim, keepdims=keepdim)),
     "var": formula(

@@ -17,6 +17,8 @@ POSITIVE, UNIT = draw(4, 6, low=0.25), draw(4, 6, low=-0.9, high=0.9)
 SMALL = draw(4, 6, low=-1.2, high=1.2)
 CORNERS = np.float32([-6, -3, -1, -0.5, 0, 0.5, 1, 3, 6, 8, 25, -25])
 TRUE, FALSE = draw(4, 6, seed=3) > 0, draw(4, 6, seed=4) > 0
+BITS, OTHER = (np.random.default_rng(110 + i).integers(-99, 99, (4, 6)) for i in (0, 1))
+SHIFTS = np.array([0, 1, 7, 63, 64, -1])
 EQUAL = np.where(TRUE, X, Y)
 
 _erf = np.vectorize(math.erf)
@@ -73,6 +75,19 @@ def _div(x, y, rounding_mode=None):
     return np.floor(x / y) if rounding_mode == "floor" else x / y
 
 
+def _filled(number):
+    def of(*size, dtype=float):
+        return np.full(size[0] if isinstance(size[0], tuple) else size, number, dtype)
+
+    return of
+
+
+def _arange(start, end=None, step=1, dtype=None):
+    first, last = (0, start) if end is None else (start, end)
+    count = math.ceil((last - first) / step)
+    return np.array([first + step * i for i in range(count)], dtype or type(first + step))
+
+
 def _dropout(x, p=0.5, training=True):
     return x if not training else x / (1 - p) if p < 1 else np.zeros_like(x)
 
@@ -94,6 +109,28 @@ def _exact(name):
     points = points[(points > low) & (points < high)]
     return _one(exact, points[points != 0] if row.special[2] in (INF, -INF) else points)
 
+
+# Arrays made of a shape: the dtype of the default is that of the kind of number.
+FILLED = {
+    "zeros": formula(_filled(0), call(2, 3), call((4,)), call(2, dtype="int32")),
+    "ones": formula(_filled(1), call(2, 3), call((4,)), call(2, dtype="bool")),
+    "full": formula(
+        lambda size, value, dtype=None: np.full(size, value, dtype),
+        *(call((2, 3), 2.5), call((4,), 7), call((2,), True), call((3,), 7, dtype="uint8")),
+    ),
+    "zeros_like": formula(np.zeros_like, call(X), call(BITS), call(X, dtype="int8")),
+    "ones_like": formula(np.ones_like, call(X), call(BITS), call(X, dtype="int8")),
+    "full_like": formula(np.full_like, call(X, 2.5), call(BITS, 7), call(X, 7, dtype="int8")),
+    "arange": formula(
+        _arange,
+        *(call(5), call(2, 9), call(1, 9, 3), call(9, 1, -3), call(0.5, 2, 0.25), call(3, 3)),
+        call(5, dtype="int8"),
+    ),
+    "eye": formula(
+        lambda n, m=None, dtype=float: np.eye(n, m, dtype=dtype),
+        *(call(3), call(3, 5), call(3, 2, dtype="int64")),
+    ),
+}
 
 FORMULAS: dict[str, Formula] = {
     # Every function of one element that takes no numbers; those that do have a row.
@@ -141,6 +178,13 @@ FORMULAS: dict[str, Formula] = {
     "logical_or": formula(np.logical_or, call(TRUE, FALSE), call(TRUE, FALSE[0])),
     "logical_xor": formula(np.logical_xor, call(TRUE, FALSE), call(TRUE, FALSE[0])),
     "logical_not": formula(np.logical_not, call(TRUE)),
+    "bitwise_and": formula(np.bitwise_and, call(BITS, OTHER), call(BITS, 5), call(TRUE, FALSE)),
+    "bitwise_or": formula(np.bitwise_or, call(BITS, OTHER), call(BITS, 5), call(TRUE, FALSE)),
+    "bitwise_xor": formula(np.bitwise_xor, call(BITS, OTHER), call(BITS, 5), call(TRUE, FALSE)),
+    "bitwise_not": formula(np.bitwise_not, call(BITS), call(TRUE)),
+    "bitwise_left_shift": formula(np.left_shift, call(BITS, SHIFTS), call(BITS, 3)),
+    "bitwise_right_shift": formula(np.right_shift, call(BITS, SHIFTS), call(BITS, 3)),
+    **FILLED,
     "where": formula(np.where, call(TRUE, X, Y), call(TRUE, X, 0.5), call(TRUE[:, :1], ROW, Y)),
     "dropout": formula(
         _dropout, call(X, training=False), call(X, 0.0), call(X, 1.0), call(X, 0.3, False)

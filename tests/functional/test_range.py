@@ -21,12 +21,13 @@ import pytest
 from comparators import ulp_size
 from formulas.losses import FORMULAS
 from lamella import functional as F
-from lamella.ops.tables import BINARY, COMPARE, LOGICAL, UNARY
+from lamella.ops.tables import BINARY, BITWISE, COMPARE, LOGICAL, UNARY
 
 Function = Callable[..., np.ndarray]
 
 # Elements are moved, chosen or masked: tests of values and of bits are elsewhere.
-_EXACT = """amax amin argmax argmin max min maxout where prelu dropout embedding nll_loss
+_EXACT = """all any amax amin argmax argmin max min arange eye full full_like ones ones_like zeros
+    zeros_like bitwise_left_shift bitwise_right_shift maxout where prelu dropout embedding nll_loss
     broadcast_to cat chunk concat expand flatten narrow pad permute reshape select split
     squeeze stack transpose unflatten unsqueeze clip detach diag diag_embed diagonal flip movedim
     nan_to_num repeat repeat_interleave roll rot90 swapaxes tile tril triu unbind
@@ -35,7 +36,7 @@ _EXACT = """amax amin argmax argmin max min maxout where prelu dropout embedding
     one_hot cummax cummin sort argsort topk searchsorted bucketize masked_select nonzero
     unique_consecutive bincount"""
 EXACT = set(_EXACT.split())
-KERNELS = {*UNARY, *BINARY, *COMPARE, *LOGICAL} & set(F.__all__)
+KERNELS = {*UNARY, *BINARY, *BITWISE, *COMPARE, *LOGICAL} & set(F.__all__)
 
 
 @dataclass(frozen=True)

@@ -120,8 +120,10 @@ def test_other_things(name, form):
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in ("Embedding", "Identity")])
 def test_only_floating_inputs(name, dtype):
     layer, inputs = make(name)
-    if name in ("Flatten", "Unflatten"):
+    if name in ("Flatten", "Unflatten", "Maxout") and np.dtype(dtype).kind in "iub":
         pytest.skip("moves elements of any type")
+    if name == "ReLU" and np.dtype(dtype).kind in "iu":
+        pytest.skip("is defined on integers")
     with pytest.raises(DTypeError, match=r"float"):
         layer(*[x.astype(dtype) for x in inputs])
 

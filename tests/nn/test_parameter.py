@@ -128,7 +128,10 @@ def test_copies(make):
 def test_buffers_take_any_of_our_types():
     assert nn.Buffer([1, 2]).dtype is DType.int64
     assert nn.Buffer([True]).dtype is DType.bool
-    assert nn.Buffer(np.arange(3, dtype=np.uint8)).dtype is DType.int64
+    for name in ("int64", "int32", "uint8", "int8"):
+        assert nn.Buffer(np.arange(3, dtype=name)).dtype is DType.of(name)
+    assert nn.Buffer(np.arange(3, dtype=np.int16)).dtype is DType.int64
+    assert nn.Buffer(np.arange(3, dtype=">i4")).data.dtype == np.dtype("int32")
     same_bits(nn.Buffer(np.arange(2)).data, np.arange(2))
 
 

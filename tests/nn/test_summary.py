@@ -97,7 +97,7 @@ def test_dtypes_and_arrays():
     assert nn.Linear(3, 2).double().summary((1, 3)).param_bytes == 8 * 8
     report = nn.Embedding(10, 3).summary(np.zeros((2, 4), np.int32))
     assert rows(report)[""].output == [(2, 4, 3)]
-    assert report.input_bytes == 8 * 8
+    assert report.input_bytes == 8 * 4
     assert report.total_macs == 0
 
 

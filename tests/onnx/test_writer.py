@@ -50,6 +50,10 @@ FUNCTIONS = {
     "einsum": lambda x: F.einsum("bi,bj,cj->bci", x, x, x),
     "attention": lambda x: F.scaled_dot_product_attention(x, x[:2], x[:2], x[:, :2] > 0),
     "lengths": lambda x: (F.normalize(x), F.norm(x, 3.0), F.hypot(x, x[:1]), F.logaddexp(x, x[0])),
+    "truth": lambda x: (
+        (x > 0) & (x < 1), ~(x > 0), (x > 0) + (x > 1), (x > 0) < (x > 1), (x > 0) >= (x > 1),
+        (x > 0).sum(1), (x > 0).any(1), (x > 2).all((0, 1)), (x > 0).amax(0), F.any(x, 1),
+    ),
     "casts": lambda x: ((x > 0).to("float32"), x.double().float()),
 }  # fmt: skip
 
@@ -89,6 +93,36 @@ def test_activations(layer) -> None:
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions(name: str) -> None:
     check(Functional(FUNCTIONS[name]), X)
+
+
+WHOLE = {
+    "arithmetic": lambda i: (i + 3, 2 - i, i * i, -i, abs(i), F.sign(i), F.relu(i), i.clamp(2, 5)),
+    "quotients": lambda i: (i // 3, i % 3, i // -3, i % -3, i // (i - i), i % (i - i), 7 // i),
+    "bits": lambda i: (i & 6, i | 1, i ^ 5, ~i),
+    "comparisons": lambda i: (i != 0, i < 3, i >= 300, F.where(i == 2, i, 7)),
+    "reductions": lambda i: (i.sum(1), i.prod(0), i.amax(1), i.amin(0, True), i.any(1), i.all()),
+    "positions": lambda i: (i.argmax(1), i.argmin(), i.argmax(0, True)),
+    "types": lambda i: (i.float() / 2, i / 4, i.long() * 300, i.bool(), i * 0.5),
+    "moves": lambda i: (i.T, i[:, ::2], F.cat([i, i]), F.pad(i, (1, 1), value=3)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8", "int8"])
+@pytest.mark.parametrize("name", WHOLE)
+def test_functions_of_integers(name: str, dtype: str) -> None:
+    low = 0 if dtype == "uint8" else -9
+    x = RNG.integers(low, 9, (4, 6)).astype(dtype)
+    body = WHOLE[name]
+    if dtype == "uint8" and name == "quotients":
+        # Of no type here beside a negative number.
+        body = lambda i: (i // 3, i % 3, i // (i - i), i % (i - i), 7 // i)  # noqa: E731
+    check(Functional(body), x)
+
+
+def test_functions_of_integers_without_a_form() -> None:
+    for body in (lambda i: i << 2, lambda i: i >> 1, lambda i: i**3):
+        with pytest.raises(UnsupportedError, match=r"no operator does this with this type; got .*"):
+            lm.onnx.encode(Functional(body), np.arange(6).reshape(2, 3))
 
 
 LAYERS = {

@@ -20,6 +20,7 @@ import lamella.ops
 from cases import (
     broadcast,
     gather,
+    integers,
     loss,
     matmul,
     norm,
@@ -40,7 +41,8 @@ from lamella.runtime.tensor import Tensor, apply_all
 from lamella.runtime.trace import current
 
 FAMILIES = (
-    broadcast, matmul, reduce, softmax, norm, shape, gather, order, random, loss, optimizer
+    broadcast, integers, matmul, reduce, softmax, norm, shape, gather, order, random, loss,
+    optimizer,
 )  # fmt: skip
 CASES = [
     pytest.param(case, dtype, id=f"{case.name} {dtype}")

@@ -13,9 +13,10 @@ import pytest
 from cases import broadcast, matmul, norm, reduce, shape, softmax
 from lamella.errors import DTypeError, ShapeError
 from lamella.ir.types import DType, TensorType
-from lamella.ops.elementwise import Binary, Cast, Chain, Compare, Logical, Where, unary
+from lamella.ops.elementwise import Binary, Cast, Chain, Compare, Where, unary
 from lamella.ops.gather import Gather, Scatter
 from lamella.ops.indices import Index
+from lamella.ops.logical import Bitwise, Logical
 from lamella.ops.loss import ClampedLog, CrossEntropy
 from lamella.ops.matmul import Dense, MatMul
 from lamella.ops.norm import LayerNorm, RmsNorm
@@ -59,6 +60,7 @@ SHAPE_ERRORS = [
     (Compare("lt"), (f32(2, 3), f32(4, 3)), ("(2, 3)", "(4, 3)", "lt")),
     (Where(), (mask(3), f32(4), f32(4)), ("(3,)", "(4,)", "where")),
     (Logical("logical_and"), (mask(3), mask(2)), ("(3,)", "(2,)", "logical_and")),
+    (Bitwise("bitwise_and"), (i64(3), i64(2)), ("(3,)", "(2,)", "bitwise_and")),
     (MatMul(), (f32(32, 100), f32(64, 128)), ("matmul: ", "(32, 100)", "(64, 128)", "expected")),
     (MatMul(), (f32(), f32(3)), ("()", "(3,)")),
     (MatMul(), (f32(3), f32()), ("(3,)", "()")),
@@ -132,10 +134,16 @@ SHAPE_ERRORS = [
 ]
 
 DTYPE_ERRORS = [
-    (RELU, (i64(3),), ("int64", "float32")),
-    (RELU, (mask(3),), ("bool", "float32")),
+    (unary("exp"), (i64(3),), ("int64", "float32")),
+    (RELU, (mask(3),), ("bool", "numbers")),
     (Binary("add"), (f32(3), f64(3)), ("float32", "float64")),
-    (Binary("add"), (i64(3), i64(3)), ("int64",)),
+    (Binary("add"), (i64(3), f32(3)), ("int64", "float32")),
+    (Binary("div"), (i64(3), i64(3)), ("int64", "float32 or float64")),
+    (Binary("sub"), (mask(3), mask(3)), ("bool", "& | ^ ~")),
+    (Binary("pow"), (mask(3), mask(3)), ("bool", "numbers")),
+    (Bitwise("bitwise_and"), (i64(3), mask(3)), ("int64", "bool")),
+    (Bitwise("bitwise_or"), (f32(3), f32(3)), ("float32", "(x > 0) & (x < 1)")),
+    (Bitwise("left_shift"), (mask(3), mask(3)), ("bool", "integers")),
     (Compare("lt"), (f32(3), i64(3)), ("float32", "int64")),
     (Where(), (f32(3), f32(3), f32(3)), ("float32", "bool")),
     (Where(), (mask(3), f32(3), f64(3)), ("float32", "float64")),
@@ -145,7 +153,8 @@ DTYPE_ERRORS = [
     (MatMul(), (f32(3, 4), f64(4, 5)), ("float32", "float64")),
     (MatMul(), (i64(3, 4), i64(4, 5)), ("int64",)),
     (Dense(bias=True), (f32(3, 4), f32(4, 5), f64(5)), ("float64",)),
-    (Reduce("sum", 0, 0), (i64(3),), ("int64",)),
+    (Reduce("mean", 0, 0), (i64(3),), ("int64", ".float()")),
+    (Reduce("any", 0, 0), (f32(3),), ("float32", "bool")),
     (Softmax(), (mask(3),), ("bool",)),
     (CrossEntropy(), (f32(3, 4), f32(3)), ("cross_entropy", "float32", "int64")),
     (CrossEntropy(), (i64(3, 4), i64(3)), ("input=int64",)),

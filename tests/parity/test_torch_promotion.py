@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Element types where scalars meet arrays: PyTorch's, for every kind of scalar and operator.
 
-A NumPy scalar is for us what a Python number is; a 0-d array is what a 0-d tensor is in torch. What
-torch computes in integers or truth values, lamella refuses; else type and values agree, in what
-forward traces and in `functional` on arrays alike.
+A NumPy scalar is for us what a Python number is; a 0-d array is what a 0-d tensor is in torch. Type
+and values agree in what forward traces and in `functional` on arrays alike. Where torch has int16
+lamella has no type, and it refuses numbers that a type does not hold, which torch wraps.
 """
 
 from __future__ import annotations
@@ -35,9 +35,11 @@ SCALARS: dict[str, Any] = {
     },
 }
 ARRAYS = {
-    f"{shape} {name}": np.array(np.arange(1, 1 + max(1, sum(shape))).reshape(shape) / 4, name)
+    f"{shape} {name}": np.array(
+        np.arange(1, 1 + max(1, sum(shape))).reshape(shape) / (4 if "f" in name else 1), name
+    )
     for shape in ((3,), ())
-    for name in ("float32", "float64", "bool")
+    for name in ("float32", "float64", "bool", "int64", "int32", "uint8", "int8")
 }
 OPERATORS = {
     "add": (operator.add, torch.add), "sub": (operator.sub, torch.sub),
@@ -45,6 +47,11 @@ OPERATORS = {
     "floor_divide": (operator.floordiv, torch.floor_divide),
     "remainder": (operator.mod, torch.remainder), "pow": (operator.pow, torch.pow),
     "lt": (operator.lt, torch.lt), "eq": (operator.eq, torch.eq),
+    "bitwise_and": (operator.and_, torch.bitwise_and),
+    "bitwise_or": (operator.or_, torch.bitwise_or),
+    "bitwise_xor": (operator.xor, torch.bitwise_xor),
+    "bitwise_left_shift": (operator.lshift, torch.bitwise_left_shift),
+    "bitwise_right_shift": (operator.rshift, torch.bitwise_right_shift),
     "maximum": (F.maximum, torch.maximum), "minimum": (F.minimum, torch.minimum),
     "where": (lambda a, b: F.where(np.array([True, False, True]), a, b),
               lambda a, b: torch.where(torch.tensor([True, False, True]), a, b)),
@@ -58,15 +65,18 @@ def theirs(value: Any) -> Any:
 
 
 def oracle(name: str, a: Any, b: Any) -> np.ndarray | None:
-    """torch's answer; None where it computes in integers or truth values."""
+    """torch's answer; None where it refuses too, or has a type that lamella does not have."""
     a, b = theirs(a), theirs(b)
     dtype = torch.result_type(a, b)
+    if dtype is torch.int16:
+        return None
     if name == "div" and not dtype.is_floating_point:
         dtype = torch.get_default_dtype()
-    if not dtype.is_floating_point:
+    try:
+        # Some of its functions take no number: there a number is what it is beside the tensor.
+        result = OPERATORS[name][1](*(torch.as_tensor(x, dtype=dtype) for x in (a, b)))
+    except (RuntimeError, NotImplementedError):
         return None
-    # Some of its functions take no number: there a number is what it is beside the tensor.
-    result = OPERATORS[name][1](*(torch.as_tensor(x, dtype=dtype) for x in (a, b)))
     return np.asarray(result.numpy())
 
 
@@ -82,13 +92,16 @@ def agrees(name: str, a: Any, b: Any, compute: Any) -> str:
     if got.dtype != want.dtype or got.shape != want.shape:
         return f"{got.dtype} {got.shape}; torch {want.dtype} {want.shape}"
     # Quotients and powers are a rounding or two from torch's, which scales by reciprocals.
-    near = 0.0 if name in ("add", "sub", "mul", "lt", "eq", "maximum", "minimum", "where") else 1e-5
+    exact = got.dtype.kind != "f" or name in ("add", "sub", "mul", "maximum", "minimum", "where")
+    near = 0.0 if exact else 1e-5
     return "" if np.allclose(got, want, near, near) else f"{got}; torch {want}"
 
 
 def _refused(name: str, a: Any, b: Any) -> bool:
-    """Whether both are integers or truth values, which lamella does not compute with."""
-    return not any(np.asarray(x).dtype.kind == "f" for x in (a, b))
+    """What lamella refuses and torch does not: quotients and powers of truth values."""
+    truth = all(np.asarray(x).dtype.kind == "b" for x in (a, b))
+    return truth and name in ("floor_divide", "remainder", "pow", "bitwise_left_shift",
+                              "bitwise_right_shift")  # fmt: skip
 
 
 def cases() -> list[tuple[str, Any, str, Any]]:

@@ -172,6 +172,40 @@ def test_functions_of_any_number_of_rows(name: str) -> None:
     check(ROWS[name], lambda n: [floats(n, 4)], BATCH, (12,), sizes)
 
 
+IDS: dict[str, Any] = {
+    "masked": lambda ids: ((ids != 0).sum(1), (ids == 0) & (ids < 3), (ids != 0).float()),
+    "its size beside it": lambda ids: (ids + ids.shape[0], ids * ids.shape[0], ids / ids.shape[0]),
+    "compared with it": lambda ids: ids < ids.shape[0],
+    "a mean": lambda ids: ids.float().sum(0) / ids.shape[0],
+    "filled": lambda ids: (
+        F.zeros(ids.shape[0], 3), F.ones((2, ids.shape[0]), dtype="bool"),
+        F.full((ids.shape[0],), 7), F.full((4,), ids.shape[0]), F.full_like(ids, 2.5),
+    ),
+    "filled and used": lambda ids: F.zeros(ids.shape) + ids * F.ones(ids.shape[0], 1),
+    "counted": lambda ids: (
+        F.arange(ids.shape[0]) < ids[:, 0], F.arange(1, ids.shape[0], 2), F.eye(ids.shape[0], 3),
+        F.arange(ids.shape[0], 0, -1, dtype="float32"),
+    ),
+    "counted columns": lambda ids: F.arange(4) + ids,
+    "cast": lambda ids: (ids.int(), ids.byte() + 1, ids.bool(), ids.double()),
+    "where": lambda ids: F.where(ids > 2, ids, ids.shape[0]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IDS)
+def test_integers_of_any_number_of_rows(name: str) -> None:
+    check(IDS[name], lambda n: [integers(n, 4)], BATCH, (12,), [(8,), (64,), (400,)])
+
+
+def test_a_size_beside_narrow_integers_has_to_fit() -> None:
+    def body(ids):
+        return ids + ids.shape[0]
+
+    for dtype, most in ((DType.uint8, 255), (DType.int8, 127)):
+        sizes, refused = [(2,), (most,)], [(most + 1,)]
+        check(body, lambda n, t=dtype: [TensorType((n, 4), t)], BATCH, (12,), sizes, refused)
+
+
 def test_conditions_say_where_a_trace_holds() -> None:
     def body(x):
         if x.shape[0] > 16:

@@ -61,11 +61,11 @@ def test_nodes_remember_their_module():
             " expected extents equal or one, counted from the last axis (at encoder.fc1)",
         ),
         (
-            lambda x: x + np.arange(100),
+            lambda x: x @ np.ones((100, 4), np.int64),
             DTypeError,
-            "add: element types do not fit; got x=float32, y=int64;"
-            " expected float32 or float64 everywhere. Integers and booleans are for indices and"
-            " masks; convert with astype(np.float32) or .float() (at encoder.fc1)",
+            "matmul: element types do not fit; got x=float32, w=int64;"
+            " expected float32 or float64 everywhere. Convert integers and booleans with"
+            " astype(np.float32) or .float() (at encoder.fc1)",
         ),
     ],
 )

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import lamella as lm
+from lamella import nn, optim
 from lamella.errors import DTypeError, ShapeError
 from lamella.train.data import Arrays, Stream, permutation, sorted_by
 
@@ -112,7 +114,7 @@ def test_large_data_are_never_copied(
     got = batches(source)
     want = np.ascontiguousarray(x, np.float32)[permutation(37, 5, 0)]
     assert np.array_equal(np.concatenate([b[0] for b in got]), want)
-    assert got[0][1].dtype == np.int64
+    assert got[0][1].dtype == np.uint8
 
 
 def test_trees_of_arrays() -> None:
@@ -189,7 +191,7 @@ def test_batches_of_an_iterable() -> None:
     source = Stream(items, lambda y, weight: weight, dtype=F32)
     assert (source.batches, source.once, source.native) == (3, False, False)
     first, second, third = source.epoch(0)
-    assert first[1].dtype == np.int64
+    assert first[1].dtype == np.int32
     assert (len(second[0]), second[1].tolist(), second[2].tolist()) == (2, [0, 2], [1, 2])
     assert second[2].dtype == F32
     assert isinstance(third[0], tuple)
@@ -222,3 +224,30 @@ def test_wrong_batches(item: Any, error: type[Exception]) -> None:
     source = Stream([item], lambda y, weight: weight, dtype=F32)
     with pytest.raises(error, match="fit"):
         list(source.epoch(0))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.int32])
+def test_integers_train_as_they_predict(kind: type, rng: np.random.Generator) -> None:
+    """The net gets them as they are: what it makes of them it makes in either."""
+
+    class Pixels(nn.Module):
+        def __init__(self, twice: bool) -> None:
+            super().__init__()
+            self.inner, self.twice = nn.Linear(6, 3), twice
+
+        def forward(self, x: Any) -> Any:
+            return self.inner((x + x if self.twice else x).float() / 255)
+
+    # Bytes wrap around in the sum.
+    x, y = rng.integers(0, 250, (40, 6)).astype(kind), rng.integers(0, 3, 40).astype(np.int32)
+    floating = (x + x).astype(np.float32)
+    nets = []
+    for twice, given in ((True, x), (False, floating)):
+        lm.manual_seed(3)
+        net = Pixels(twice)
+        optimizer = optim.SGD(net.parameters(), lr=0.5)
+        loss = nn.CrossEntropyLoss()
+        lm.fit(net, given, y, loss=loss, optimizer=optimizer, epochs=3, batch_size=8, verbose=False)
+        nets.append(net)
+    assert np.array_equal(nets[0].inner.weight.numpy(), nets[1].inner.weight.numpy())
+    assert np.array_equal(nets[0](x), nets[1](floating))

@@ -153,7 +153,8 @@ class Imported(Module):
             staged = staged or not _RESERVED.isdisjoint(named)
         if not staged:
             with suppress(NotOneProgram):
-                return super()._dispatch(*inputs, **named, out=out)
+                bits = {name: _bits(array) for name, array in named.items()}
+                return super()._dispatch(*map(_bits, inputs), **bits, out=out)
             plan.staged = True
         return self._run_stages(self._bind(inputs, named), out)
 
@@ -276,6 +277,12 @@ def _judge(info: TensorInfo, shape: tuple[int, ...], dtype: np.dtype[Any]) -> No
 def _is_narrow(info: TensorInfo) -> bool:
     """Whether an input is declared, or may come, as integers that programs do not have."""
     return info.dtype is None or not _in_programs(info.dtype)
+
+
+def _bits(array: Any) -> Any:
+    """uint64 by its bits, as Narrow has it; all else as it is."""
+    is_wide = isinstance(array, np.ndarray) and array.dtype == np.uint64
+    return array.view(np.int64) if is_wide else array
 
 
 def _in_programs(dtype: np.dtype[Any]) -> bool:

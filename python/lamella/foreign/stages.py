@@ -167,6 +167,9 @@ def _play(
 
 
 def _ready(array: Array) -> Array:
+    if array.dtype == np.uint64:
+        # By its bits, as Narrow has it.
+        array = array.view(np.int64)
     return normalize(array, op="Model", name="value", floating=_floating(array))
 
 

@@ -21,14 +21,15 @@ from lamella.foreign.call import Call, is_array, is_sizes
 from lamella.ir.extent import index
 from lamella.ir.types import Array, DType, TensorType, broadcast_shapes
 from lamella.ops import elementwise
-from lamella.ops.elementwise import BINARY, COMPARE, LOGICAL, UNARY, Binary, Cast, Compare, Logical
+from lamella.ops.elementwise import BINARY, COMPARE, UNARY, Binary, Cast, Compare
 from lamella.ops.gather import Gather, Scatter
 from lamella.ops.indices import Index
+from lamella.ops.logical import LOGICAL, Logical
 from lamella.ops.matmul import MatMul
 from lamella.ops.reduce import REDUCE
 from lamella.runtime import tensor
 from lamella.runtime.narrow import Narrow
-from lamella.runtime.tensor import Tensor, apply
+from lamella.runtime.tensor import Operand, Tensor, apply
 
 __all__ = [
     "as_element",
@@ -88,6 +89,18 @@ def _counted(x: Any) -> Any:
     return x
 
 
+def _fractions(*operands: Any) -> None:
+    """DTypeError for a tensor of integers: a rule on arrays knows what its operator means of them.
+
+    Division towards zero, sums in the type of their terms: not what operators of Python's mean.
+    """
+    for x in operands:
+        if isinstance(x, Operand) and x._type.dtype.is_integer:
+            raise DTypeError(
+                message("a program", "integers are computed with on arrays only", {"x": x._type})
+            )
+
+
 def floating(call: Call, x: Any) -> Any:
     """x, or DTypeError: the operator computes with floating elements only."""
     if not is_floating(x):
@@ -122,6 +135,7 @@ def broadcast(call: Call, *operands: Any) -> tuple[int, ...]:
 def unary(name: str, x: Any, *params: float) -> Any:
     """A row of UNARY."""
     if not is_array(x):
+        _fractions(x)
         return apply(elementwise.unary(name, *params), x)
     row = UNARY[name]
     wide = x.astype(np.float64) if x.dtype.kind == "f" else x
@@ -135,6 +149,7 @@ def binary(call: Call, name: str, a: Any, b: Any) -> Any:
     if is_array(a) and not hasattr(b, "shape"):
         b = like(a, b)
     if not is_array(a, b):
+        _fractions(a, b)
         return apply(Binary(name), a, b)
     broadcast(call, a, b)
     if is_sizes(a) or is_sizes(b):
@@ -209,7 +224,7 @@ def matmul(call: Call, a: Any, b: Any) -> Any:
 def where(call: Call, condition: Any, a: Any, b: Any) -> Any:
     """a where the condition is true, else b."""
     if not is_array(condition, a, b):
-        return tensor.where(condition, a, b)
+        return _moved(a if isinstance(a, Narrow) else b, tensor.where(condition, a, b))
     broadcast(call, condition, a, b)
     return np.where(condition, a, b)
 
@@ -223,8 +238,6 @@ def cast(x: Any, dtype: np.dtype[Any]) -> Any:
             return x.astype(dtype)
     if dtype.kind != "i" or dtype.itemsize < 8:
         _counted(x)
-    if dtype.kind in "iu" and (dtype != np.int64 or x._type.dtype is not DType.int64):
-        raise DTypeError(message("onnx", "made an integer on arrays only", {"x": x._type.dtype}))
     return apply(Cast(DType.of(dtype)), x)
 
 
@@ -365,6 +378,7 @@ def reduce(call: Call, kind: str, x: Any, axes: Sequence[int] | None, keepdims: 
     if kind in ("norm", "std"):
         return _spread(kind, x, range(len(x.shape)) if axes is None else axes, keepdims)
     if not is_array(x):
+        _fractions(x)
         kinds = {"max": "amax", "min": "amin"}
         return getattr(x, kinds.get(kind, kind))(None if axes is None else tuple(axes), keepdims)
     x = np.asarray(x)

@@ -6,11 +6,12 @@
 >>> F.relu(np.array([-1.0, 2.0], np.float32))
 array([0., 2.], dtype=float32)
 
-Arrays in, new array out; `out=` writes into an array of yours. float32 and float64 are computed
-with, and mix as in NumPy; float16 counts as float32, in which results then are, as in networks.
-Either byte order and any strides will do; lists count as arrays, pandas' and CPU tensors of torch
-too. Other element types raise DTypeError, or are cast where their meaning is plain (integers as
-indices); masked elements raise UnsupportedError. Inputs are never written to.
+Arrays in, new array out; `out=` writes into an array of yours. float32, float64, int64, int32,
+uint8, int8 and bool are computed with, and mix as in torch; float16 counts as float32, in which
+results then are, as in networks. Either byte order and any strides will do; lists count as arrays,
+pandas' and CPU tensors of torch too. Other element types raise DTypeError, or are cast where their
+meaning is plain (integers of other widths are indices); masked elements raise UnsupportedError.
+Inputs are never written to.
 """
 
 from typing import TYPE_CHECKING
@@ -19,8 +20,10 @@ from lamella.functional import (
     activation,
     arithmetic,
     attention,
+    bitwise,
     combined,
     comparison,
+    creation,
     distance,
     elementary,
     indexing,
@@ -47,8 +50,10 @@ from lamella.functional import softmax as softmax_
 from lamella.functional.activation import *
 from lamella.functional.arithmetic import *
 from lamella.functional.attention import *
+from lamella.functional.bitwise import *
 from lamella.functional.combined import *
 from lamella.functional.comparison import *
+from lamella.functional.creation import *
 from lamella.functional.detach import *
 from lamella.functional.distance import *
 from lamella.functional.dropout import *
@@ -79,8 +84,10 @@ __all__: list[str] = []
 __all__ += activation.__all__
 __all__ += arithmetic.__all__
 __all__ += attention.__all__
+__all__ += bitwise.__all__
 __all__ += combined.__all__
 __all__ += comparison.__all__
+__all__ += creation.__all__
 __all__ += detach_.__all__
 __all__ += distance.__all__
 __all__ += dropout_.__all__
@@ -106,11 +113,12 @@ __all__ += units.__all__
 
 settle("functional", __all__)
 # torch's tensors have these as methods: some families as a whole, and some of the others.
-_METHODS = ("lamella.functional.arithmetic", "lamella.functional.combined",
-            "lamella.functional.comparison", "lamella.functional.detach",
-            "lamella.functional.elementary", "lamella.functional.indexing",
-            "lamella.functional.order", "lamella.functional.products",
-            "lamella.functional.rearranging", "lamella.functional.selection")  # fmt: skip
+_METHODS = ("lamella.functional.arithmetic", "lamella.functional.bitwise",
+            "lamella.functional.combined", "lamella.functional.comparison",
+            "lamella.functional.detach", "lamella.functional.elementary",
+            "lamella.functional.indexing", "lamella.functional.order",
+            "lamella.functional.products", "lamella.functional.rearranging",
+            "lamella.functional.selection")  # fmt: skip
 add_methods([globals()[name] for name in __all__ if globals()[name].__module__ in _METHODS])
 add_methods(
     [

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Arithmetic of two operands, and its one-operand relatives.
 
-Everywhere: operands broadcast as in NumPy; float32 next to float64 gives float64; a Python number
-takes the other operand's dtype; NaN goes through. `out=`, on every function, is written to and
-returned.
+Everywhere: operands broadcast as in NumPy; float32 next to float64 gives float64, an integer next
+to a floating number that number's type; a Python number takes the other operand's dtype; NaN goes
+through, integers wrap around. `out=`, on every function, is written to and returned.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> 
     """Divides: y = input / other, as IEEE: x / 0 is an infinity, 0 / 0 is NaN.
 
     Parameters: input, other, arrays or numbers whose shapes broadcast; rounding_mode, None, or
-    'floor' for floor_divide. Returns: an array of the broadcast shape.
+    'floor' for floor_divide. Returns: an array of the broadcast shape; float32 for integers.
     Raises: ShapeError, DTypeError; UnsupportedError for another rounding_mode.
     Source: torch.div.
 
@@ -107,7 +107,7 @@ def div(input: Operand, other: Operand, *, rounding_mode: str | None = None) -> 
 
 @function(scalars=("input", "other"))
 def floor_divide(input: Operand, other: Operand) -> Operand:
-    """Divides and rounds down: y = floor(input / other), Python's `//`.
+    """Divides and rounds down: y = floor(input / other), Python's `//`; 0 for an integer by 0.
 
     Parameters: input, other, arrays or numbers whose shapes broadcast.
     Returns: an array of the broadcast shape. Raises: ShapeError, DTypeError.
@@ -125,7 +125,7 @@ def floor_divide(input: Operand, other: Operand) -> Operand:
 def remainder(input: Operand, other: Operand) -> Operand:
     """What floor_divide leaves over, with the divisor's sign: Python's `%`.
 
-    y = input - other * floor(input / other), computed exactly.
+    y = input - other * floor(input / other), computed exactly; 0 for an integer by 0.
 
     Parameters: input, other, arrays or numbers whose shapes broadcast.
     Returns: an array of the broadcast shape. Raises: ShapeError, DTypeError.
@@ -142,6 +142,8 @@ def remainder(input: Operand, other: Operand) -> Operand:
 @function(scalars=("input", "exponent"))
 def pow(input: Operand, exponent: Operand) -> Operand:
     """Raises to a power: y = input ** exponent, with C's pow at the special values.
+
+    Of integers it is an integer, which with a negative exponent has no fraction: 0, 1 or -1.
 
     Parameters: input, exponent, arrays or numbers whose shapes broadcast.
     Returns: an array of the broadcast shape. Raises: ShapeError, DTypeError.

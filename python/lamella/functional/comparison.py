@@ -1,24 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Comparisons, truth values and selection. Results are bool arrays; NaN equals nothing.
 
-Everywhere: operands broadcast as in NumPy; a Python number takes the other operand's dtype; `out=`
-is written to and returned. On truth values tensors have the operators &, |, ^ and ~.
+Everywhere: operands broadcast as in NumPy; a Python number takes the other operand's dtype, and
+integers of two types are compared as they are; `out=` is written to and returned. On truth values
+tensors have the operators &, |, ^ and ~.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-import numpy as np
-
-from lamella.errors import DTypeError, message
 from lamella.ir.types import DType
-from lamella.ops.elementwise import Compare, Logical
+from lamella.ops.elementwise import Compare
+from lamella.ops.logical import Logical
 from lamella.runtime import tensor
 from lamella.runtime.function import function
 from lamella.runtime.tensor import Operand, apply
-from lamella.runtime.trace import Symbol
 
 __all__ = [
     "eq",
@@ -142,7 +137,7 @@ def _truth(x: Operand) -> Operand:
 def logical_and(input: Operand, other: Operand) -> Operand:
     """Both: y = input and other; a number counts as true unless it is zero.
 
-    Parameters: input, other, bool or floating arrays whose shapes broadcast.
+    Parameters: input, other, arrays of any type whose shapes broadcast.
     Returns: a bool array of the broadcast shape. Raises: ShapeError, DTypeError.
     Source: torch.logical_and.
 
@@ -158,7 +153,7 @@ def logical_and(input: Operand, other: Operand) -> Operand:
 def logical_or(input: Operand, other: Operand) -> Operand:
     """At least one: y = input or other; a number counts as true unless it is zero.
 
-    Parameters: input, other, bool or floating arrays whose shapes broadcast.
+    Parameters: input, other, arrays of any type whose shapes broadcast.
     Returns: a bool array of the broadcast shape. Raises: ShapeError, DTypeError.
     Source: torch.logical_or.
 
@@ -174,7 +169,7 @@ def logical_or(input: Operand, other: Operand) -> Operand:
 def logical_xor(input: Operand, other: Operand) -> Operand:
     """Exactly one: y = input xor other; a number counts as true unless it is zero.
 
-    Parameters: input, other, bool or floating arrays whose shapes broadcast.
+    Parameters: input, other, arrays of any type whose shapes broadcast.
     Returns: a bool array of the broadcast shape. Raises: ShapeError, DTypeError.
     Source: torch.logical_xor.
 
@@ -190,7 +185,7 @@ def logical_xor(input: Operand, other: Operand) -> Operand:
 def logical_not(input: Operand) -> Operand:
     """Neither: y = not input; a number counts as true unless it is zero.
 
-    Parameters: input, a bool or floating array. Returns: a bool array of its shape.
+    Parameters: input, an array of any type. Returns: a bool array of its shape.
     Raises: DTypeError. Source: torch.logical_not.
 
     >>> import numpy as np
@@ -215,30 +210,3 @@ def where(condition: Operand, input: Operand, other: Operand) -> Operand:
     array([1., 0.], dtype=float32)
     """
     return tensor.where(condition, input, other)
-
-
-def _on_truth(sign: str, function: Callable[..., Operand]) -> Callable[..., Operand]:
-    """The operator that `sign` is on truth values; of numbers it would be one of their bits."""
-
-    def operator(*operands: Any) -> Operand:
-        for operand in operands:
-            is_symbol = isinstance(operand, Symbol)
-            dtype = operand._type.dtype.numpy if is_symbol else np.asarray(operand).dtype
-            if dtype.kind != "b":
-                advice = "Compare first, in brackets: (x > 0) & (x < 1)"
-                raise DTypeError(
-                    message(sign, "only truth values", {"operand": dtype}, "bool", advice)
-                )
-        return function(*operands)
-
-    return operator
-
-
-for _names, _sign, _function in (
-    (("__and__", "__rand__"), "&", logical_and),
-    (("__or__", "__ror__"), "|", logical_or),
-    (("__xor__", "__rxor__"), "^", logical_xor),
-    (("__invert__",), "~", logical_not),
-):
-    for _name in _names:
-        setattr(Operand, _name, _on_truth(_sign, _function))

@@ -361,4 +361,4 @@ def information_gain(
 
 def _counts(counts: Operand) -> Operand:
     """Numbers of samples as floating numbers."""
-    return counts.to(DType.float64) if counts._type.dtype is DType.int64 else counts
+    return counts.to(DType.float64) if counts._type.dtype.is_integer else counts

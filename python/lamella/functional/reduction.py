@@ -4,7 +4,8 @@
 Every reduction runs in the fixed order of DESIGN.md, "Same bits": a row's result depends neither
 on the rows around it nor on the number of threads. NaN goes through. Empty axes give the neutral
 element where there is one (0, 1, -infinity for logsumexp), NaN for mean and var, and ShapeError
-where there is none. `out=` is written to and returned.
+where there is none. Integers and truth values are added and multiplied as int64, which wraps
+around. `out=` is written to and returned.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from lamella.runtime.function import function
 from lamella.runtime.tensor import Dims, Extremes, Operand
 
 __all__ = [
+    "all",
     "amax",
     "amin",
+    "any",
     "argmax",
     "argmin",
     "logsumexp",
@@ -144,6 +147,38 @@ def min(input: Operand, dim: int | None = None, keepdim: bool = False) -> Operan
     array([0, 0])
     """
     return input.min(dim, keepdim)
+
+
+@function
+def any(input: Operand, dim: Dims = None, keepdim: bool = False) -> Operand:
+    """Whether at least one element over dim is not zero; NaN is not, and of nothing none is.
+
+    Parameters: input, any shape and type; dim, an axis, several, or None for all; keepdim, whether
+    the reduced axes stay with extent 1. Returns: a bool array without the reduced axes.
+    Raises: ShapeError. Source: torch.any.
+
+    >>> import numpy as np
+    >>> from lamella import functional as F
+    >>> F.any(np.array([[0, 0], [0, 2]]), 1)
+    array([False,  True])
+    """
+    return input.any(dim, keepdim)
+
+
+@function
+def all(input: Operand, dim: Dims = None, keepdim: bool = False) -> Operand:
+    """Whether no element over dim is zero; of nothing, all are not.
+
+    Parameters: input, any shape and type; dim, an axis, several, or None for all; keepdim, whether
+    the reduced axes stay with extent 1. Returns: a bool array without the reduced axes.
+    Raises: ShapeError. Source: torch.all.
+
+    >>> import numpy as np
+    >>> from lamella import functional as F
+    >>> F.all(np.array([[1, 2], [0, 2]]), 1)
+    array([ True, False])
+    """
+    return input.all(dim, keepdim)
 
 
 @function

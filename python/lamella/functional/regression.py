@@ -16,7 +16,7 @@ from typing import Any
 
 from lamella.errors import ShapeError, message
 from lamella.functional.mass import reduced
-from lamella.ir.types import DType, same_shape
+from lamella.ir.types import same_shape
 from lamella.ops.base import require_floating
 from lamella.runtime.function import function
 from lamella.runtime.tensor import Operand, where
@@ -50,7 +50,7 @@ def require_same_shape(op: str, operands: Mapping[str, Operand | None]) -> None:
 
 def as_labels(target: Operand, input: Operand) -> Operand:
     """Integer labels as numbers of input's dtype; other targets as they are."""
-    return target.to(input._type.dtype) if target._type.dtype is DType.int64 else target
+    return target.to(input._type.dtype) if target._type.dtype.is_integer else target
 
 
 def _weighted(

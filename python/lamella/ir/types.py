@@ -79,6 +79,11 @@ class DType(Enum):
     __hash__ = object.__hash__
 
     @staticmethod
+    def known(dtype: np.dtype[Any]) -> builtins.bool:
+        """Whether a NumPy dtype is an element type here, and of native byte order."""
+        return dtype in _BY_NUMPY or is_bfloat16(dtype)
+
+    @staticmethod
     def of(dtype: DType | np.dtype[Any] | type | str) -> DType:
         """The DType of a NumPy dtype, a NumPy or Python type, or a name; DTypeError if none."""
         if isinstance(dtype, DType):

@@ -16,7 +16,17 @@ from lamella.errors import DTypeError, message
 from lamella.ir.types import Array, DType
 from lamella.runtime.families import Shapes
 from lamella.runtime.key import static_key
-from lamella.runtime.signature import Structure, as_array, flatten, is_ready, normalize, unflatten
+from lamella.runtime.signature import (
+    Structure,
+    Widened,
+    as_array,
+    flatten,
+    is_ready,
+    normalize,
+    refuse_huge,
+    source_of,
+    unflatten,
+)
 
 if TYPE_CHECKING:
     from lamella.nn.module import Module
@@ -48,12 +58,11 @@ def _is_array(leaf: Any) -> bool:
     return isinstance(leaf, np.ndarray | np.generic) or hasattr(leaf, "__array__")
 
 
-def _array(module: Module, leaf: Any, number: int, dtype: DType | None) -> Array:
+def _array(module: Module, array: Array, number: int, dtype: DType | None) -> Array:
     """An input array as programs take it: float32 and float64 as they are, the rest converted.
 
     Storage types are read as they lie by programs of float32, which cast them.
     """
-    array = as_array(leaf, type(module).__name__, f"input {number}")
     return normalize(
         array,
         op=type(module).__name__,
@@ -125,9 +134,15 @@ def signature(
         if isinstance(leaf, np.ndarray) or _is_array(leaf):
             if isinstance(leaf, np.floating):
                 leaf = _scalar(leaf, leaves, dtype)
-            array = leaves[i] = leaf if direct else _array(module, leaf, i, dtype)
+            given = leaf if direct else as_array(leaf, type(module).__name__, f"input {i}")
+            array = leaves[i] = leaf if direct else _array(module, given, i, dtype)
             arrays.append(array)
             parts.append((array.dtype.char, array.ndim))
+            source = None if direct else source_of(given)
+            if source is not None:
+                refuse_huge(given, type(module).__name__, f"input {i}")
+                leaves[i] = Widened(array.shape, DType.int64, source)
+                parts.append(source.char)
         else:
             _judge_static(module, leaf, i)
             parts.append(static_key(leaf, keep))

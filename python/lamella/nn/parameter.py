@@ -64,8 +64,8 @@ def new_array(op: str, shape: tuple[int, ...], device: Any, dtype: Any) -> Array
 def own(op: str, data: Any, dtype: Any = None) -> Array:
     """A contiguous native copy of `data` in one of lamella's dtypes.
 
-    Lists, numbers, float16 and bfloat16 become float32, small integers int64; the rest keeps its
-    dtype, and what is stored already that of storage.
+    Lists, numbers, float16 and bfloat16 become float32, integers of a type that programs do not
+    have int64; the rest keeps its dtype, and what is stored already that of storage.
     """
     array = data.array if isinstance(data, Stored) else as_array(data, op, "data")
     array = widened(array) if is_bfloat16(array.dtype) else array
@@ -77,10 +77,10 @@ def own(op: str, data: Any, dtype: Any = None) -> Array:
     elif array.dtype.kind == "f":
         wide = array.dtype.itemsize >= 8 and hasattr(data, "dtype")
         target = np.dtype(np.float64 if wide else np.float32)
-    elif array.dtype.kind in "iu":
+    elif array.dtype.kind in "iu" and not DType.known(array.dtype.newbyteorder("=")):
         target = np.dtype(np.int64)
     else:
-        target = array.dtype
+        target = array.dtype.newbyteorder("=")
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
         raise DTypeError(
             message(op, "no such element type", {"data": array.dtype}, "numbers or truth values")

@@ -270,9 +270,10 @@ def _set_in(rows: dict[int, Row], owner: Module, below: list[Row]) -> None:
 
 def _example(given: Any, dtype: DType) -> Any:
     if isinstance(given, np.ndarray):
-        floats = given.dtype.kind == "f"
-        kinds = {"i": DType.int64, "u": DType.int64, "b": DType.bool}
-        return TensorType(given.shape, dtype if floats else kinds.get(given.dtype.kind, dtype))
+        native = given.dtype.newbyteorder("=")
+        if native.kind in "iub":
+            dtype = DType.of(native) if DType.known(native) else DType.int64
+        return TensorType(given.shape, dtype)
     if isinstance(given, tuple | list) and all(isinstance(extent, int) for extent in given):
         return TensorType(tuple(given), dtype)
     raise ShapeError(

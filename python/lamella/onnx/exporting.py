@@ -17,11 +17,12 @@ import numpy as np
 from lamella.ir.extent import Extent
 from lamella.ir.graph import Node, Value
 from lamella.ir.types import Array, DType
-from lamella.onnx import encoding, forms
+from lamella.onnx import encoding, forms, whole
 from lamella.onnx.entries import ENTRIES
 from lamella.ops.base import Op
 from lamella.ops.detach import Detach
-from lamella.ops.elementwise import Binary, Cast, Compare, Logical, Unary, Where
+from lamella.ops.elementwise import Binary, Cast, Compare, Unary, Where
+from lamella.ops.logical import Bitwise, Logical
 from lamella.ops.loss import ClampedLog, CrossEntropy
 from lamella.ops.matmul import MatMul
 from lamella.ops.norm import LayerNorm, RmsNorm
@@ -87,6 +88,13 @@ class Out:
         """A constant list of int64."""
         return self.constant(np.array(values, np.int64))
 
+    def shape(self, extents: Sequence[int]) -> str:
+        """The target of a Reshape: ONNX finds one extent itself, where it is free."""
+        free = [axis for axis, extent in enumerate(extents) if type(extent) is Extent]
+        if len(free) == 1 and 0 not in extents:
+            extents = [-1 if axis in free else extent for axis, extent in enumerate(extents)]
+        return self.integers(extents)
+
 
 def _free(stem: str, taken: set[str]) -> str:
     found, number = stem, 0
@@ -120,6 +128,8 @@ def _attributable(dtype: DType, *values: float) -> bool:
 def _unary(out: Out, op: Unary, inputs: list[str], node: Node) -> str:
     (x,) = inputs
     dtype = node.inputs[0].dtype
+    if not dtype.is_floating:
+        return whole.unary(out, op, inputs, node)
     name, params = op.name, op.params
 
     def number(value: float) -> str:
@@ -212,6 +222,8 @@ _BINARY = {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "pow": "Pow",
 
 def _binary(out: Out, op: Binary, inputs: list[str], node: Node) -> str:
     a, b = inputs
+    if not node.inputs[0].dtype.is_floating:
+        return whole.binary(out, op, inputs, node)
     if op.name in _BINARY:
         return out.add(_BINARY[op.name], a, b)
     if op.name in ("remainder", "floor_divide"):
@@ -226,6 +238,9 @@ _LOGICAL = {"logical_and": "And", "logical_or": "Or", "logical_xor": "Xor", "log
 
 
 def _compare(out: Out, op: Compare, inputs: list[str], node: Node) -> str:
+    found = whole.compare(out, op, inputs, node)
+    if found is not None:
+        return found
     if op.name == "ne":
         return out.add("Not", out.add("Equal", *inputs))
     return out.add(_COMPARE[op.name], *inputs)
@@ -244,16 +259,7 @@ def _cast(out: Out, op: Cast, inputs: list[str], node: Node) -> str:
 
 
 def _reshape(out: Out, op: Reshape, inputs: list[str], node: Node) -> str:
-    shape = _open(op.shape)
-    return out.add("Reshape", *inputs, out.integers(shape), allowzero=int(0 in shape))
-
-
-def _open(shape: Sequence[int]) -> Sequence[int]:
-    """The target of a Reshape: ONNX finds one extent itself, where it is free."""
-    free = [axis for axis, extent in enumerate(shape) if type(extent) is Extent]
-    if len(free) != 1 or 0 in shape:
-        return shape
-    return [-1 if axis in free else extent for axis, extent in enumerate(shape)]
+    return out.add("Reshape", *inputs, out.shape(op.shape), allowzero=int(0 in op.shape))
 
 
 def _permute(out: Out, op: Permute, inputs: list[str], node: Node) -> str:
@@ -322,6 +328,8 @@ _REDUCE = {"sum": "ReduceSum", "mean": "ReduceMean", "prod": "ReduceProd", "max"
 
 def _reduce(out: Out, op: Reduce, inputs: list[str], node: Node) -> str:
     (x,) = inputs
+    if not node.inputs[0].dtype.is_floating:
+        return whole.reduce(out, op, inputs, node)
     axes = list(range(op.first, op.last + 1))
     keep = int(op.keepdim)
     if op.kind in _REDUCE:
@@ -347,10 +355,8 @@ def _reduce(out: Out, op: Reduce, inputs: list[str], node: Node) -> str:
         return out.add(kind, x, axis=op.first, keepdims=keep)
     shape = node.inputs[0].shape
     flat = (*shape[: op.first], math.prod(shape[op.first : op.last + 1]), *shape[op.last + 1 :])
-    found = out.add(
-        kind, out.add("Reshape", x, out.integers(_open(flat))), axis=op.first, keepdims=0
-    )
-    return out.add("Reshape", found, out.integers(_open(node.outputs[0].shape)))
+    found = out.add(kind, out.add("Reshape", x, out.shape(flat)), axis=op.first, keepdims=0)
+    return out.add("Reshape", found, out.shape(node.outputs[0].shape))
 
 
 def _layer_norm(out: Out, op: LayerNorm, inputs: list[str], node: Node) -> str:
@@ -427,6 +433,7 @@ EXPORT: dict[type[Op], Rule] = {
     Binary: _binary,
     Compare: _compare,
     Logical: _logical,
+    Bitwise: whole.bitwise,
     Where: _where,
     Cast: _cast,
     Reshape: _reshape,

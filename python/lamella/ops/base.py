@@ -10,6 +10,7 @@ the core, ops name the specs of their steps alone: the builder comes as an argum
 from __future__ import annotations
 
 from collections.abc import Sequence
+from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
@@ -25,9 +26,12 @@ if TYPE_CHECKING:
     from lamella._core import ProgramBuilder, Slot
 
 __all__ = [
+    "TO_FLOAT",
     "Lowered",
+    "Meeting",
     "Op",
     "ProgramBuilder",
+    "no_such_types",
     "number",
     "only",
     "require_count",
@@ -35,6 +39,9 @@ __all__ = [
     "unit",
     "widened",
 ]
+
+# The cure for integers and truth values where only floating numbers have a meaning.
+TO_FLOAT = "Convert integers and booleans with astype(np.float32) or .float()"
 
 
 class Lowered(NamedTuple):
@@ -49,6 +56,23 @@ class Lowered(NamedTuple):
     type: TensorType
     constant: bool = False
     wanted: bool = True
+
+
+class Meeting(Enum):
+    """Which operands of an op get one element type; runtime/promotion.py says which type."""
+
+    # Floating ones among themselves; integers and truth values stay what they are.
+    FLOATING = "floating"
+    # Those and, beside them, truth values, which count 0 and 1.
+    PRODUCT = "product"
+    # All.
+    COMMON = "common"
+    # All, but they are only moved.
+    MOVED = "moved"
+    # All, in a floating type.
+    QUOTIENT = "quotient"
+    # All, in a type that holds every value of each.
+    COMPARISON = "comparison"
 
 
 class Op:
@@ -66,8 +90,10 @@ class Op:
     raises: ClassVar[bool] = False
     # It is a step of an optimiser: the program that has it is for training.
     learns: ClassVar[bool] = False
-    # Truth values among the inputs count as 0 and 1 when another input is floating.
-    arithmetic: ClassVar[bool] = False
+    # How operands of several element types meet, before the op judges them.
+    meeting: ClassVar[Meeting] = Meeting.FLOATING
+    # Operands that are positions: integers of every type, as int64.
+    positions: ClassVar[tuple[int, ...]] = ()
     # False for ops whose outputs are not numbers on a line (masks, positions) and for updates: no
     # input of theirs has a gradient. All others have a rule, or are made by fusion, afterwards.
     differentiable: ClassVar[bool] = True
@@ -152,19 +178,23 @@ def require_count(op: str, inputs: Sequence[TensorType], low: int, high: int | N
 def require_floating(op: str, names: Sequence[str], inputs: Sequence[TensorType]) -> DType:
     """The one floating dtype of `inputs`; DTypeError if they are not floating or differ."""
     dtype = inputs[0].dtype
-    for type in inputs:
-        if type.dtype is not dtype or not type.dtype.is_floating:
-            raise DTypeError(
-                message(
-                    op,
-                    "element types do not fit",
-                    {name: type.dtype for name, type in zip(names, inputs, strict=False)},
-                    "float32 or float64 everywhere",
-                    "Integers and booleans are for indices and masks; convert with"
-                    " astype(np.float32) or .float()",
-                )
-            )
+    if not dtype.is_floating or any(type.dtype is not dtype for type in inputs):
+        raise no_such_types(
+            op,
+            names,
+            inputs,
+            "float32 or float64 everywhere",
+            TO_FLOAT,
+        )
     return dtype
+
+
+def no_such_types(
+    op: str, names: Sequence[str], inputs: Sequence[TensorType], expected: str, cure: str = ""
+) -> DTypeError:
+    """The error of operands whose element types do not fit."""
+    types = {name: type.dtype for name, type in zip(names, inputs, strict=False)}
+    return DTypeError(message(op, "element types do not fit", types, expected, cure))
 
 
 @lru_cache(4096)

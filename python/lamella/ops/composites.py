@@ -14,7 +14,8 @@ from math import prod
 from lamella.errors import ShapeError, message
 from lamella.ir.extent import index as whole
 from lamella.ir.graph import Place, Value
-from lamella.ir.types import Shape, normalize_axis, same_shape
+from lamella.ir.types import DType, Shape, normalize_axis, same_shape
+from lamella.ops.elementwise import Cast
 from lamella.ops.matmul import MatMul
 from lamella.ops.reduce import REDUCE, Reduce
 from lamella.ops.shape import Concat, Expand, Pad, Permute, Reshape, Slice
@@ -35,6 +36,7 @@ __all__ = [
     "squeeze",
     "stack",
     "transpose",
+    "truth",
     "unsqueeze",
 ]
 
@@ -284,6 +286,14 @@ def reduce(
         axes = list(range(len(others), len(x.shape)))
     y = place(Reduce(kind, axes[0], axes[-1], False, float(amount), pick), x)
     return reshape(place, y, shape)
+
+
+def truth(
+    place: Place, x: Value, kind: str, dim: int | Sequence[int] | None, keepdim: bool
+) -> Value:
+    """Whether any, or all, of the elements over some axes are not zero."""
+    x = place(Cast(DType.bool), x) if x.dtype.is_floating else x
+    return reduce(place, kind, x, dim, keepdim)
 
 
 def softmax(place: Place, x: Value, dim: int = -1, log: bool = False) -> Value:

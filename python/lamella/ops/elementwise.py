@@ -22,10 +22,27 @@ from lamella.ir.types import (
     broadcast_shapes,
     broadcast_strides,
 )
-from lamella.ops.base import Lowered, Op, number, only, require_count, require_floating
+from lamella.ops.base import (
+    TO_FLOAT,
+    Lowered,
+    Meeting,
+    Op,
+    no_such_types,
+    number,
+    only,
+    require_count,
+)
 from lamella.ops.interpret import Instruction, interpret
 from lamella.ops.shape import Expand
-from lamella.ops.tables import BINARY, COMPARE, LOGICAL, UNARY, BinaryRow, UnaryRow
+from lamella.ops.tables import (
+    BINARY,
+    COMPARE,
+    INTEGER,
+    TRUTH,
+    UNARY,
+    BinaryRow,
+    UnaryRow,
+)
 
 if TYPE_CHECKING:
     from lamella._core import ProgramBuilder
@@ -33,7 +50,6 @@ if TYPE_CHECKING:
 __all__ = [
     "BINARY",
     "COMPARE",
-    "LOGICAL",
     "UNARY",
     "Binary",
     "BinaryRow",
@@ -42,11 +58,11 @@ __all__ = [
     "Compare",
     "Elementwise",
     "Instruction",
-    "Logical",
     "Term",
     "Unary",
     "UnaryRow",
     "Where",
+    "broadcast",
     "interpret",
     "unary",
 ]
@@ -96,6 +112,7 @@ class Unary(Elementwise):
 
     name: str
     params: tuple[float, ...] = ()
+    meeting = Meeting.COMMON
 
     @property
     def label(self) -> str:
@@ -108,11 +125,14 @@ class Unary(Elementwise):
 
     def infer(self, inputs: Sequence[TensorType], /) -> tuple[TensorType, ...]:
         require_count(self.name, inputs, 1)
-        require_floating(self.name, ("x",), inputs)
+        _judge_types(self.name, ("x",), inputs)
         return (inputs[0],)
 
     def code(self, inputs: Sequence[TensorType]) -> tuple[Instruction, ...]:
-        return (Instruction(self.name, inputs[0].dtype, (0,), self.params),)
+        dtype = inputs[0].dtype
+        if dtype.is_integer and self.name == "relu":
+            return (Instruction("sub", dtype, (0, 0)), Instruction("maximum", dtype, (0, 1)))
+        return (Instruction(self.name, dtype, (0,), self.params),)
 
     def grad(
         self,
@@ -121,6 +141,8 @@ class Unary(Elementwise):
         outputs: Sequence[Value],
         dys: Sequence[Value | None],
     ) -> tuple[Value | None, ...]:
+        if not outputs[0].dtype.is_floating:
+            return (None,)
         x, y, dy = (Term(place, value) for value in (inputs[0], outputs[0], only(dys)))
         return (UNARY[self.name].slope(x, y, dy, *self.params).value,)
 
@@ -142,10 +164,13 @@ def unary(name: str, *params: float, **named: float) -> Unary:
 
 @dataclass(frozen=True, slots=True)
 class Binary(Elementwise):
-    """y = f(a, b) for a row of BINARY."""
+    """y = f(a, b) for a row of BINARY, on integers for one of INTEGER, and of TRUTH."""
 
     name: str
-    arithmetic = True
+
+    @property
+    def meeting(self) -> Meeting:  # type: ignore[override]
+        return Meeting.QUOTIENT if self.name == "div" else Meeting.COMMON
 
     @property
     def label(self) -> str:
@@ -155,10 +180,15 @@ class Binary(Elementwise):
         return self.name
 
     def infer(self, inputs: Sequence[TensorType], /) -> tuple[TensorType, ...]:
-        return (TensorType(*_judge_pair(self.name, inputs)),)
+        require_count(self.name, inputs, 2)
+        dtype = _judge_types(self.name, ("x", "y"), inputs)
+        return (TensorType(broadcast(self.name, ("x", "y"), inputs), dtype),)
 
     def code(self, inputs: Sequence[TensorType]) -> tuple[Instruction, ...]:
-        return (Instruction(self.name, inputs[0].dtype, (0, 1)),)
+        dtype = inputs[0].dtype
+        if dtype is DType.bool:
+            return (Instruction(TRUTH[self.name], dtype, (0, 1)),)
+        return (Instruction(self.name, dtype, (0, 1)),)
 
     def grad(
         self,
@@ -167,6 +197,8 @@ class Binary(Elementwise):
         outputs: Sequence[Value],
         dys: Sequence[Value | None],
     ) -> tuple[Value | None, ...]:
+        if not outputs[0].dtype.is_floating:
+            return None, None
         a, b, y, dy = (Term(place, value) for value in (*inputs, outputs[0], only(dys)))
         da, db = BINARY[self.name].slopes(a, b, y, dy)
         return da.value, db.value
@@ -177,7 +209,7 @@ class Compare(Elementwise):
     """y = a ? b as truth values, for a row of COMPARE."""
 
     name: str
-    arithmetic = True
+    meeting = Meeting.COMPARISON
     differentiable = False
 
     @property
@@ -188,8 +220,10 @@ class Compare(Elementwise):
         return self.name
 
     def infer(self, inputs: Sequence[TensorType], /) -> tuple[TensorType, ...]:
-        shape, _ = _judge_pair(self.name, inputs)
-        return (TensorType(shape, DType.bool),)
+        require_count(self.name, inputs, 2)
+        if inputs[0].dtype is not inputs[1].dtype:
+            raise no_such_types(self.name, ("x", "y"), inputs, "one type")
+        return (TensorType(broadcast(self.name, ("x", "y"), inputs), DType.bool),)
 
     def code(self, inputs: Sequence[TensorType]) -> tuple[Instruction, ...]:
         return (Instruction(self.name, DType.bool, (0, 1)),)
@@ -213,16 +247,9 @@ class Where(Elementwise):
                 )
             )
         if a.dtype is not b.dtype or a.dtype.is_storage:
-            raise DTypeError(
-                message(
-                    "where",
-                    "element types do not fit",
-                    {"x": a.dtype, "y": b.dtype},
-                    "one type, and not one of storage",
-                )
-            )
+            raise no_such_types("where", ("x", "y"), (a, b), "one type, and not one of storage")
         names = ("condition", "x", "y")
-        return (TensorType(_broadcast("where", names, inputs), a.dtype),)
+        return (TensorType(broadcast("where", names, inputs), a.dtype),)
 
     def code(self, inputs: Sequence[TensorType]) -> tuple[Instruction, ...]:
         return (Instruction("select", inputs[1].dtype, (0, 1, 2)),)
@@ -237,39 +264,6 @@ class Where(Elementwise):
         dy = only(dys)
         taken, zero = Term(place, inputs[0]), number(0.0, dy.dtype)
         return None, taken.choose(dy, zero).value, taken.choose(zero, dy).value
-
-
-@dataclass(frozen=True, slots=True)
-class Logical(Elementwise):
-    """Truth values combined, for a row of LOGICAL."""
-
-    name: str
-    differentiable = False
-
-    @property
-    def label(self) -> str:
-        return self.name
-
-    def __str__(self) -> str:
-        return self.name
-
-    def infer(self, inputs: Sequence[TensorType], /) -> tuple[TensorType, ...]:
-        require_count(self.name, inputs, 1 if self.name == "logical_not" else 2)
-        names = ("x", "y")[: len(inputs)]
-        if any(type.dtype is not DType.bool for type in inputs):
-            raise DTypeError(
-                message(
-                    self.name,
-                    "element types do not fit",
-                    {name: type.dtype for name, type in zip(names, inputs, strict=True)},
-                    "bool",
-                    "Compare first, as in x != 0",
-                )
-            )
-        return (TensorType(_broadcast(self.name, names, inputs), DType.bool),)
-
-    def code(self, inputs: Sequence[TensorType]) -> tuple[Instruction, ...]:
-        return (Instruction(self.name, DType.bool, tuple(range(len(inputs)))),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -348,7 +342,7 @@ class Chain(Elementwise):
         for position, instruction in enumerate(self.instructions, len(inputs)):
             if max(instruction.args) >= position:
                 require_count("chain", inputs, max(instruction.args) + 1 + len(inputs) - position)
-        return (TensorType(_broadcast("chain", names, inputs), self.instructions[-1].dtype),)
+        return (TensorType(broadcast("chain", names, inputs), self.instructions[-1].dtype),)
 
     def code(self, inputs: Sequence[TensorType]) -> tuple[Instruction, ...]:
         return self.instructions
@@ -446,14 +440,22 @@ def _call(name: str, arguments: str) -> str:
     return f"{name}({arguments})" if arguments else name
 
 
-def _judge_pair(op: str, inputs: Sequence[TensorType]) -> tuple[Shape, DType]:
-    """The common shape and dtype of two floating operands."""
-    require_count(op, inputs, 2)
-    dtype = require_floating(op, ("x", "y"), inputs)
-    return _broadcast(op, ("x", "y"), inputs), dtype
+def _judge_types(op: str, names: Sequence[str], inputs: Sequence[TensorType]) -> DType:
+    """The one dtype of operands that a function of numbers is defined on."""
+    dtype = inputs[0].dtype
+    whole = op in INTEGER if dtype.is_integer else dtype is DType.bool and op in TRUTH
+    if (dtype.is_floating or whole) and all(type.dtype is dtype for type in inputs):
+        return dtype
+    expected, cure = "float32 or float64 everywhere", TO_FLOAT
+    if op in INTEGER:
+        expected, cure = "numbers of one type", ""
+        if dtype is DType.bool:
+            cure = "Convert truth values with .long() or .float(); & | ^ ~ combine them"
+    raise no_such_types(op, names, inputs, expected, cure)
 
 
-def _broadcast(op: str, names: Sequence[str], inputs: Sequence[TensorType]) -> Shape:
+def broadcast(op: str, names: Sequence[str], inputs: Sequence[TensorType]) -> Shape:
+    """The common shape of operands; ShapeError where there is none."""
     shape = broadcast_shapes(*(type.shape for type in inputs))
     if shape is None:
         raise ShapeError(

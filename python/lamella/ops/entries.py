@@ -47,6 +47,7 @@ def as_indices(op: str, place: Place, index: Value) -> Value:
 
 def judged(op: str, place: Place, index: Value, rows: int, from_end: bool = False) -> Value:
     """Indices counted from the front; IndexError for one outside, at once where it is known."""
+    index = as_indices(op, place, index)
     if isinstance(index, Constant):
         array = counted(op, index.array, rows, from_end)
         if not from_end or type(rows) is not Extent:

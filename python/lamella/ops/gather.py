@@ -19,8 +19,9 @@ from lamella.errors import DTypeError, ShapeError, message
 from lamella.ir.graph import Constant, Place, Value
 from lamella.ir.types import Array, DType, TensorType
 from lamella.ops.base import Lowered, Op, number, only, require_count, unit, widened
-from lamella.ops.elementwise import Cast, Logical, Term
+from lamella.ops.elementwise import Cast, Term
 from lamella.ops.indices import Index, counted, layout, require_indices
+from lamella.ops.logical import Logical
 from lamella.ops.shape import Expand
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Gather(Op):
     from_end: bool = False
     padding_idx: int | None = None
     raises = True
+    positions = (1,)
 
     def __str__(self) -> str:
         pad = [] if self.padding_idx is None else [f"pad {self.padding_idx}"]
@@ -132,6 +134,7 @@ class Scatter(Op):
     include_self: bool = True
     rows: int | None = None
     skipped: int | None = None
+    positions = (-2,)
 
     @property
     def label(self) -> str:

@@ -175,13 +175,13 @@ def _mask_of(item: Any) -> Array | None:
                 "Keep the shape: where(mask, x, y), masked_fill, or multiply by mask.float()",
             )
         )
-    if isinstance(item, Value) and item.dtype is not DType.int64:
+    if isinstance(item, Value) and not item.dtype.is_integer:
         raise DTypeError(
             message(
                 "index",
                 "keys are not integers",
                 {"key": item.dtype},
-                "int64 or bool",
+                "integers or bool",
                 "Convert with .long()",
             )
         )

@@ -89,6 +89,7 @@ class Index(Op):
     overwrites = True
     differentiable = False
     raises = True
+    positions = (0,)
 
     def __str__(self) -> str:
         return f"index({self.rows}{', from_end' if self.from_end else ''})"

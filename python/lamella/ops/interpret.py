@@ -3,6 +3,7 @@
 
 An instruction applies one function of the tables to registers. The oracle of the elementwise ops
 and of the dense layer's epilogue runs them one by one, with a first-order bound of the error.
+Integers and truth values are computed in their own type, and exact.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from lamella.ir.types import Array, DType
 from lamella.ops.base import unit
-from lamella.ops.tables import BINARY, COMPARE, LOGICAL, UNARY
+from lamella.ops.tables import BINARY, BITWISE, COMPARE, INTEGER, LOGICAL, UNARY
 
 __all__ = ["Instruction", "interpret"]
 
@@ -41,8 +42,12 @@ class Instruction(NamedTuple):
 
 
 def _function(instruction: Instruction) -> tuple[Callable[..., Any], float]:
-    """The float64 meaning of an instruction and its error bound in ULP."""
+    """The meaning of an instruction, in float64 where it is floating, and its error in ULP."""
     name = instruction.op
+    if name in BITWISE:
+        return BITWISE[name], 0.0
+    if instruction.dtype.is_integer and name in INTEGER:
+        return INTEGER[name], 0.0
     if name in UNARY:
         row = UNARY[name]
         return lambda x: row.reference(x, *instruction.params), row.ulp
@@ -124,8 +129,10 @@ def _moved(
         arg = args[position]
         if arg.dtype.kind == "b":
             moved = np.where(error > 0, ~arg, arg)
-        else:
+        elif arg.dtype.kind == "f":
             moved = arg + sign * error
+        else:
+            moved = arg + (sign * np.ceil(error)).astype(arg.dtype)
         shifted = np.asarray(function(*args[:position], moved, *args[position + 1 :]))
         distance = np.abs(shifted.astype(np.float64) - value.astype(np.float64))
         farthest = np.maximum(farthest, np.where(np.isnan(distance), 0.0, distance))

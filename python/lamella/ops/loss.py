@@ -44,6 +44,7 @@ class CrossEntropy(Op):
     log_probabilities: bool = False
     optional_outputs = True
     raises = True
+    positions = (1,)
 
     @property
     def label(self) -> str:

@@ -3,7 +3,7 @@
 
 Other sets of axes are composites with a Permute (composites.py). Sums run in a fixed order that
 depends on size and on whether inner is one, never on outer: a row's bits do not depend on its
-neighbours.
+neighbours. Integers and truth values are counted, added and multiplied in int64, which wraps.
 """
 
 from __future__ import annotations
@@ -19,7 +19,17 @@ from lamella._core import ReduceSpec
 from lamella.errors import ShapeError, message
 from lamella.ir.graph import Constant, Place, Value
 from lamella.ir.types import Array, DType, Shape, TensorType
-from lamella.ops.base import Lowered, Op, number, only, require_count, require_floating, unit
+from lamella.ops.base import (
+    Lowered,
+    Op,
+    no_such_types,
+    number,
+    only,
+    require_count,
+    require_floating,
+    unit,
+    widened,
+)
 from lamella.ops.elementwise import Cast, Term
 from lamella.ops.shape import Expand, Permute, Reshape
 
@@ -34,13 +44,18 @@ class ReduceRow:
     """A reduction of the last axis: `reference(x, correction)`.
 
     columns: whether a kernel reduces an axis that is not the last one. empty: whether the
-    reduction of nothing has a value. index: the result is a position.
+    reduction of nothing has a value. index: the result is a position. whole: it is defined on
+    integers and truth values; wide: those it gives as int64. truth: it is defined on those alone,
+    and gives a truth value.
     """
 
     reference: Callable[[Array, float], Array]
     columns: bool = True
     empty: bool = True
     index: bool = False
+    whole: bool = False
+    wide: bool = False
+    truth: bool = False
 
 
 def _logsumexp(x: Array, _correction: float) -> Array:
@@ -80,17 +95,23 @@ def _mean(x: Array, _correction: float) -> Array:
 
 
 REDUCE: dict[str, ReduceRow] = {
-    "sum": ReduceRow(lambda x, _: x.sum(axis=-1)),
+    "sum": ReduceRow(lambda x, _: x.sum(axis=-1), whole=True, wide=True),
     "mean": ReduceRow(_mean),
-    "prod": ReduceRow(lambda x, _: x.prod(axis=-1)),
-    "max": ReduceRow(lambda x, _: x.max(axis=-1), empty=False),
-    "min": ReduceRow(lambda x, _: x.min(axis=-1), empty=False),
+    "prod": ReduceRow(lambda x, _: x.prod(axis=-1), whole=True, wide=True),
+    "max": ReduceRow(lambda x, _: x.max(axis=-1), empty=False, whole=True),
+    "min": ReduceRow(lambda x, _: x.min(axis=-1), empty=False, whole=True),
     "logsumexp": ReduceRow(_logsumexp, columns=False),
     "var": ReduceRow(_var, columns=False),
     "std": ReduceRow(_std, columns=False),
     "norm": ReduceRow(_norm, columns=False),
-    "argmax": ReduceRow(lambda x, _: x.argmax(axis=-1), columns=False, empty=False, index=True),
-    "argmin": ReduceRow(lambda x, _: x.argmin(axis=-1), columns=False, empty=False, index=True),
+    "any": ReduceRow(lambda x, _: np.asarray(x.any(axis=-1)), whole=True, truth=True),
+    "all": ReduceRow(lambda x, _: np.asarray(x.all(axis=-1)), whole=True, truth=True),
+    "argmax": ReduceRow(
+        lambda x, _: x.argmax(axis=-1), columns=False, empty=False, index=True, whole=True
+    ),
+    "argmin": ReduceRow(
+        lambda x, _: x.argmin(axis=-1), columns=False, empty=False, index=True, whole=True
+    ),
 }
 
 
@@ -127,8 +148,11 @@ class Reduce(Op):
 
     def infer(self, inputs: Sequence[TensorType], /) -> tuple[TensorType, ...]:
         require_count(self.kind, inputs, 1)
-        dtype = require_floating(self.kind, ("x",), inputs)
-        row = REDUCE[self.kind]
+        row, dtype = REDUCE[self.kind], inputs[0].dtype
+        if not row.whole:
+            require_floating(self.kind, ("x",), inputs)
+        elif row.truth and dtype.is_floating:
+            raise no_such_types(self.kind, ("x",), inputs, "integers or bool", "Compare first")
         shape = inputs[0].shape
         if not 0 <= self.first <= self.last < len(shape):
             raise ShapeError(
@@ -155,10 +179,13 @@ class Reduce(Op):
             )
         kept = (1,) * (self.last + 1 - self.first) if self.keepdim else ()
         result = shape[: self.first] + kept + shape[self.last + 1 :]
-        return (TensorType(result, DType.int64 if row.index else dtype),)
+        wide = row.index or (row.wide and not dtype.is_floating)
+        return (TensorType(result, DType.bool if row.truth else DType.int64 if wide else dtype),)
 
     def reference(self, arrays: Sequence[Array], /) -> tuple[Array, ...]:
-        x = arrays[0].astype(np.float64)
+        x = widened(arrays[0])
+        if x.dtype.kind != "f" and REDUCE[self.kind].wide:
+            x = x.astype(np.int64)
         rows = x.reshape(self.extents(x.shape)).swapaxes(1, 2)
         with np.errstate(all="ignore"):
             y = np.asarray(REDUCE[self.kind].reference(rows, self.correction))
@@ -166,6 +193,8 @@ class Reduce(Op):
         return (y.reshape(x.shape[: self.first] + kept + x.shape[self.last + 1 :]),)
 
     def tolerance(self, arrays: Sequence[Array], results: Sequence[Array], /) -> tuple[Array, ...]:
+        if arrays[0].dtype.kind != "f":
+            return super(Reduce, self).tolerance(arrays, results)
         x = np.abs(arrays[0].astype(np.float64))
         y = np.abs(results[0].astype(np.float64))
         u = unit(arrays[0].dtype)
@@ -201,7 +230,7 @@ class Reduce(Op):
         outputs: Sequence[Value],
         dys: Sequence[Value | None],
     ) -> tuple[Value | None, ...]:
-        if REDUCE[self.kind].index:
+        if REDUCE[self.kind].index or not inputs[0].dtype.is_floating:
             return (None,)
         kept = self._kept(inputs[0].shape)
         x = Term(place, inputs[0])

@@ -19,8 +19,9 @@ from lamella.errors import DTypeError, ShapeError, message
 from lamella.ir.graph import Place, Value
 from lamella.ir.types import Array, DType, TensorType
 from lamella.ops.base import Lowered, Op, number, require_count, unit, widened
-from lamella.ops.elementwise import Cast, Logical, Term
+from lamella.ops.elementwise import Cast, Term
 from lamella.ops.gather import Scatter
+from lamella.ops.logical import Logical
 
 if TYPE_CHECKING:
     from lamella._core import ProgramBuilder

@@ -20,6 +20,7 @@ from lamella.errors import DTypeError, ShapeError, message
 from lamella.ir.graph import Place, Value
 from lamella.ir.types import (
     Array,
+    DType,
     Shape,
     TensorType,
     broadcast_shapes,
@@ -32,6 +33,13 @@ if TYPE_CHECKING:
     from lamella._core import ProgramBuilder
 
 __all__ = ["Concat", "Expand", "Pad", "Permute", "Reshape", "Slice"]
+
+
+def _holds(dtype: DType, value: float) -> bool:
+    """Whether a number is one of an integer type, or of bool, and exact as the step takes it."""
+    limits = np.iinfo(dtype.numpy) if dtype.is_integer else None
+    low, high = (limits.min, limits.max) if limits else (0, 1)
+    return abs(value) < 2.0**53 and value == int(value) and low <= value <= high
 
 
 def _copy(
@@ -314,13 +322,13 @@ class Pad(Op):
                     "an amount >= 0 before and after each axis",
                 )
             )
-        if not inputs[0].dtype.is_floating and self.value != int(self.value):
+        if not inputs[0].dtype.is_floating and not _holds(inputs[0].dtype, self.value):
             raise DTypeError(
                 message(
                     "pad",
-                    "value has a fraction",
+                    "no element of this type",
                     {"x": inputs[0].dtype, "value": self.value},
-                    "a whole number",
+                    "a whole number that it holds, below 2**53",
                 )
             )
         padded = zip(self.before, shape, self.after, strict=True)

@@ -5,7 +5,8 @@ One row here and one functor in C++ make a function: eager call, fused epilogue,
 set, the gradient and every test follow. Names and parameter names are torch's. References are NumPy
 float64 and keep NaN, infinities and signed zeros as IEEE 754 does. `ulp` bounds the error of the
 kernels of both precisions in units in the last place, rounding included; `domain` is where test
-data is drawn from; slopes are formulas of other rows (slopes.py).
+data is drawn from; slopes are formulas of other rows (slopes.py). What functions mean on integers
+and truth values stands in tables of their own: NumPy's rules, exact.
 """
 
 from __future__ import annotations
@@ -24,7 +25,17 @@ from lamella.ops.slopes import SELU_ALPHA, SELU_SCALE
 if TYPE_CHECKING:
     from lamella.ops.elementwise import Term
 
-__all__ = ["BINARY", "COMPARE", "LOGICAL", "UNARY", "BinaryRow", "UnaryRow"]
+__all__ = [
+    "BINARY",
+    "BITWISE",
+    "COMPARE",
+    "INTEGER",
+    "LOGICAL",
+    "TRUTH",
+    "UNARY",
+    "BinaryRow",
+    "UnaryRow",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -335,4 +346,56 @@ LOGICAL: dict[str, Callable[..., Array]] = {
     "logical_or": np.logical_or,
     "logical_xor": np.logical_xor,
     "logical_not": np.logical_not,
+}
+
+
+def _integer_power(base: Array, exponent: Array) -> Array:
+    """base ** exponent, wrapped; below 0 what is left of the fraction: 0, or 1 and -1 of those."""
+    base, exponent = np.broadcast_arrays(base, exponent)
+    y = np.power(base, np.maximum(exponent, 0))
+    odd = (exponent & 1).astype(bool)
+    whole = np.where(base == 1, 1, np.where(base == -1, np.where(odd, -1, 1), 0))
+    return np.where(exponent < 0, whole.astype(base.dtype), y)
+
+
+# What functions mean on integers, in the operands' own type: sums, differences and products wrap
+# around, quotients are rounded down and 0 where the divisor is, shifts by all bits leave the sign.
+INTEGER: dict[str, Callable[..., Array]] = {
+    "abs": np.abs,
+    "neg": np.negative,
+    "sign": np.sign,
+    "square": np.square,
+    "relu": lambda x: np.maximum(x, np.zeros((), x.dtype)),
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "pow": _integer_power,
+    "floor_divide": np.floor_divide,
+    "remainder": np.remainder,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+    "clamp_min": np.maximum,
+    "clamp_max": np.minimum,
+}
+
+# Functions of the bits of integers; of truth values, those of LOGICAL (see TRUTH).
+BITWISE: dict[str, Callable[..., Array]] = {
+    "bitwise_and": np.bitwise_and,
+    "bitwise_or": np.bitwise_or,
+    "bitwise_xor": np.bitwise_xor,
+    "bitwise_not": np.bitwise_not,
+    "left_shift": np.left_shift,
+    "right_shift": np.right_shift,
+}
+
+# What a function is on truth values: for sums and products one of LOGICAL.
+TRUTH: dict[str, str] = {
+    "add": "logical_or",
+    "mul": "logical_and",
+    "maximum": "maximum",
+    "minimum": "minimum",
+    "bitwise_and": "logical_and",
+    "bitwise_or": "logical_or",
+    "bitwise_xor": "logical_xor",
+    "bitwise_not": "logical_not",
 }

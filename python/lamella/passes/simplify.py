@@ -111,7 +111,10 @@ def _fold_extent(op: Op, inputs: tuple[Value, ...], type: TensorType) -> Sequenc
     rank = len(type.shape)
     if isinstance(op, Reshape | Permute):
         return (made_of(made, type.dtype, rank, x.factors),)
-    if isinstance(op, Binary | Unary) and type.size == 1:
+    if isinstance(op, Cast) and type.dtype.is_floating and kind == "value" and not x.factors:
+        # Of a whole number, which is rounded once.
+        return (made_of(made, type.dtype, rank),)
+    if isinstance(op, Binary | Unary) and type.size == 1 and type.dtype.is_floating:
         ones = not others and all(value is x or _is(value, 1.0) for value in inputs)
         if ones and (op.name == "mul" or (op.name == "div" and x is inputs[0])):
             return (made_of(made, type.dtype, rank, x.factors),)

@@ -15,30 +15,24 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from enum import Enum
 from typing import Any, overload
 
-import numpy as np
-
 from lamella import _core
-from lamella.errors import DTypeError, UnsupportedError, message
-from lamella.ir.graph import Value
-from lamella.ir.types import Array
-from lamella.runtime.families import Families, Found, Shapes
-from lamella.runtime.key import static_key
+from lamella.errors import UnsupportedError, message
+from lamella.runtime.arguments import Call, Role, role_of
+from lamella.runtime.families import Families, Found
 from lamella.runtime.overrides import translate
 from lamella.runtime.promotion import is_number, place_constant
 from lamella.runtime.session import Compiled, Free, compile_call
-from lamella.runtime.signature import normalize, turned_back
+from lamella.runtime.signature import normalize
 from lamella.runtime.tensor import Operand, Tensor
 from lamella.runtime.trace import Symbol, Trace, current_trace
 from lamella.runtime.variants import Recompilations
 
-__all__ = ["Function", "add_methods", "function"]
+__all__ = ["Function", "add_methods", "function", "with_out"]
 
 # Numbers whose calls are counted at a time.
 _COUNTED = 256
@@ -46,15 +40,6 @@ _COUNTED = 256
 # as long as some ten calls that are answered in Python).
 _REPEATS = 4
 _EMPTY = inspect.Parameter.empty
-
-
-class Role(Enum):
-    """What a parameter of the body takes."""
-
-    ARRAY = "array"
-    OPTIONAL = "array or None"
-    SEQUENCE = "sequence"
-    STATIC = "static"
 
 
 class Function(_core.Callable):
@@ -73,7 +58,7 @@ class Function(_core.Callable):
         self._scalars = frozenset(scalars)
         self._signature = inspect.signature(body)
         parameters = self._signature.parameters
-        self._roles = {name: _role(parameter) for name, parameter in parameters.items()}
+        self._roles = {name: role_of(parameter) for name, parameter in parameters.items()}
         self._defaults = {name: parameter.default for name, parameter in parameters.items()}
         self._positional = [
             name for name, one in parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD
@@ -86,7 +71,7 @@ class Function(_core.Callable):
         self._recompilations = Recompilations(self.__name__)
         self._repeats: OrderedDict[Hashable, int] = OrderedDict()
         # What help() and inspect show: the body's parameters and `out`.
-        self.__signature__ = _with_out(self._signature)
+        self.__signature__ = with_out(self._signature)
 
     def __reduce__(self) -> str:
         # Pickled as the module-level name it is.
@@ -101,7 +86,7 @@ class Function(_core.Callable):
         trace = current_trace()
         if trace is not None and (self._draws or any(map(_is_symbolic, arguments.values()))):
             return self._inline(arguments, trace, out)
-        call = _Call(self.__name__, arguments, self._roles, self._scalars)
+        call = Call(self.__name__, arguments, self._roles, self._scalars)
         key = _core.isa(), *call.key
         found = self._find(key, call, False)
         if call.direct:
@@ -111,7 +96,7 @@ class Function(_core.Callable):
     def _learn(
         self,
         key: Hashable,
-        call: _Call,
+        call: Call,
         found: Found,
         args: tuple[Any, ...],
         kwargs: Mapping[str, Any],
@@ -126,7 +111,7 @@ class Function(_core.Callable):
         if [name for name in given if name in arrays] != arrays:
             return
         if call.numbers:
-            numbers = tuple([float(call.arrays[n]).hex() for n in call.numbers.values()])
+            numbers = tuple([call.arrays[n].tobytes() for n in call.numbers.values()])
             key = key, numbers
             count = self._repeats.pop(key, 0) + 1
             self._repeats[key] = count
@@ -178,7 +163,7 @@ class Function(_core.Callable):
         bound.apply_defaults()
         return dict(bound.arguments)
 
-    def _find(self, key: Hashable, call: _Call, fixed: bool) -> Found:
+    def _find(self, key: Hashable, call: Call, fixed: bool) -> Found:
         shapes = call.shapes(fixed)
         found = self._families.find(key, shapes, self._recompilations)
         if found is not None:
@@ -229,191 +214,8 @@ class Function(_core.Callable):
         return self._body(*bound.args, **bound.kwargs)
 
 
-class _Call:
-    """The arguments of one call: its key, its arrays, and whether they go in as they are.
-
-    names: what messages call the inputs; numbers: inputs made from Python numbers, by name;
-    keep: what the key knows by its identity; kept_bytes: of parameters among that; turned:
-    arguments that are read as what they are the transposed of; direct: every other input is an
-    argument itself, ready as it is.
-    """
-
-    __slots__ = (
-        "_arguments",
-        "_op",
-        "arrays",
-        "direct",
-        "keep",
-        "kept_bytes",
-        "key",
-        "names",
-        "numbers",
-        "turned",
-    )
-
-    def __init__(
-        self,
-        op: str,
-        arguments: Mapping[str, Any],
-        roles: Mapping[str, Role],
-        scalars: frozenset[str],
-    ) -> None:
-        self._op = op
-        self._arguments: dict[str, Any] = {}
-        self.arrays: list[Any] = []
-        self.names: list[str] = []
-        self.numbers: dict[str, int] = {}
-        self.keep: list[Any] = []
-        self.kept_bytes = 0
-        self.turned: list[str] = []
-        self.direct = True
-        key: list[Hashable] = []
-        for name, value in arguments.items():
-            role = roles[name]
-            if value is None and role is not Role.ARRAY:
-                key.append(None)
-                self._arguments[name] = None
-            elif role is Role.STATIC:
-                _refuse_changing(op, name, value)
-                key.append(static_key(value, self.keep))
-                self._arguments[name] = value
-            elif role is not Role.SEQUENCE:
-                array = turned_back(value)
-                if array is not None:
-                    value = array
-                    self.turned.append(name)
-                key.append(array is not None)
-                self._arguments[name] = self._take(name, value, name in scalars, key)
-            else:
-                self.direct = False
-                key.append(len(value))
-                self._arguments[name] = tuple(
-                    [
-                        self._take(f"{name}[{number}]", item, False, key)
-                        for number, item in enumerate(value)
-                    ]
-                )
-        if self.numbers:
-            key.append(self._settle_numbers().num)
-        self.key = tuple(key)
-
-    def _take(self, name: str, value: Any, weak: bool, key: list[Hashable]) -> Any:
-        """A place among the inputs, or a stored parameter as it is."""
-        if isinstance(value, Symbol):
-            if isinstance(value, Tensor):
-                raise UnsupportedError(
-                    message(
-                        self._op,
-                        "a symbolic tensor was kept from another trace",
-                        {name: value},
-                        "an array",
-                    )
-                )
-            array = value.memory  # type: ignore[attr-defined]
-            # The array too: a cast parameter has another one.
-            self.keep += [value, array]
-            self.kept_bytes += array.nbytes
-            key.append((id(value), id(array)))
-            return value
-        if weak and is_number(value):
-            self.numbers[name] = len(self.arrays)
-            # Its dtype follows from those of the arrays.
-            key.append(float)
-            array = value
-            if isinstance(value, np.generic):
-                self.direct = False
-        else:
-            array = normalize(value, op=self._op, name=name)
-            key.append((array.dtype.num, array.ndim))
-            if array is not value:
-                self.direct = False
-        self.arrays.append(array)
-        self.names.append(name)
-        return _Position(len(self.arrays) - 1)
-
-    def _settle_numbers(self) -> np.dtype[Any]:
-        """Gives numbers the dtype that the arrays beside them decide, as in a trace."""
-        partner = self._partner()
-        for name, position in self.numbers.items():
-            try:
-                with np.errstate(over="ignore"):
-                    self.arrays[position] = np.array(self.arrays[position], partner)
-            except OverflowError:
-                raise DTypeError(
-                    message(
-                        self._op, "no float holds this integer", {name: "int"}, "|int| < 2**1024"
-                    )
-                ) from None
-        return partner
-
-    def _partner(self) -> np.dtype[Any]:
-        """The dtype of numbers: see promotion.py; NumPy scalars alone have their own."""
-        beside = (*self.arrays, *self._arguments.values())
-        found: list[Any] = [getattr(entry, "array", entry) for entry in beside]
-        arrays = [x for x in found if isinstance(x, np.ndarray)]
-        scalars = [x for x in found if isinstance(x, np.floating)]
-        for group in ([x for x in arrays if x.ndim], arrays, [] if arrays else scalars):
-            sizes = [x.dtype.itemsize for x in group if x.dtype.kind not in "iub"]
-            if sizes:
-                return np.dtype(np.float64 if max(sizes) >= 8 else np.float32)
-        return np.dtype(np.float32 if arrays else np.float64)
-
-    def shapes(self, fixed: bool) -> Shapes:
-        """Of the inputs; fixed: numbers are none."""
-        numbers = set(self.numbers.values()) if fixed else ()
-        return tuple([one.shape for i, one in enumerate(self.arrays) if i not in numbers])
-
-    def examples(self, fixed: bool) -> dict[str, Any]:
-        """The arguments for `compile_call`: arrays in their places; fixed: numbers as constants."""
-        constants = set(self.numbers.values()) if fixed else set()
-
-        def example(entry: Any) -> Any:
-            if not isinstance(entry, _Position):
-                return entry
-            array = self.arrays[entry.number]
-            return _Fixed(array) if entry.number in constants else array
-
-        return {
-            name: tuple(map(example, entry)) if type(entry) is tuple else example(entry)
-            for name, entry in self._arguments.items()
-        }
-
-
-class _Position:
-    """Stands for input number `number`."""
-
-    __slots__ = ("number",)
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-
-class _Fixed(Operand):
-    """A number as a constant of the graph."""
-
-    __slots__ = ("array",)
-
-    def __init__(self, array: Array) -> None:
-        self.array = array
-
-    def _value(self, trace: Trace) -> Value:
-        return trace.constant(self.array)
-
-
-def _role(parameter: inspect.Parameter) -> Role:
-    """A parameter's role, read from its annotation (a string: see the head of this module)."""
-    annotation = parameter.annotation
-    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
-    text = re.sub(r"[\w.]+\.|\s", "", text)
-    if text in ("Sequence[Operand]", "Sequence[Operand]|None") or (
-        parameter.kind is parameter.VAR_POSITIONAL and text == "Operand"
-    ):
-        return Role.SEQUENCE
-    roles = {"Operand": Role.ARRAY, "Operand|None": Role.OPTIONAL}
-    return roles.get(text, Role.STATIC)
-
-
-def _with_out(signature: inspect.Signature) -> inspect.Signature:
+def with_out(signature: inspect.Signature) -> inspect.Signature:
+    """A signature with `out` behind its last parameter."""
     parameters = list(signature.parameters.values())
     out = inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=None)
     position = len(parameters)
@@ -436,22 +238,6 @@ def _symbol(op: str, name: str, value: Any, trace: Trace, weak: bool) -> Any:
     if trace.storage_of(value) is not None:
         return Tensor(place_constant(trace, value), trace)
     return Tensor(place_constant(trace, normalize(value, op=op, name=name)), trace)
-
-
-def _refuse_changing(op: str, name: str, value: Any) -> None:
-    """Raises for a static argument that may change in place, other than a list of plain ones."""
-    if isinstance(value, list | tuple):
-        for item in value:
-            _refuse_changing(op, name, item)
-        return
-    try:
-        if not isinstance(value, slice):
-            hash(value)
-    except TypeError:
-        kind = type(value).__name__
-        raise DTypeError(
-            message(op, "takes a plain value here", {name: kind}, "a number, text or tuple")
-        ) from None
 
 
 @overload

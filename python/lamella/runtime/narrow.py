@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Integers of widths that programs do not have, on their way through one.
 
-A door whose files declare int32 or uint8 marks its tensors with it; the result of a trace that is
-marked is handed back in that type (session.py).
+Inputs of int16 or uint32 are marked with it, and by doors the tensors that their files declare so:
+they serve as positions, and what is computed with them has to convert them first (promotion.py). A
+result that is marked is handed back in that type (session.py).
 """
 
 from __future__ import annotations

@@ -40,6 +40,8 @@ _OPERATORS = {
     "bitwise_and": ("__and__", "__rand__"),
     "bitwise_or": ("__or__", "__ror__"),
     "bitwise_xor": ("__xor__", "__rxor__"),
+    "left_shift": ("__lshift__", "__rlshift__"),
+    "right_shift": ("__rshift__", "__rrshift__"),
 }
 # NumPy's names for functions that have another one here.
 _NAMES = {
@@ -47,6 +49,7 @@ _NAMES = {
     "clip": "clamp",
     "concatenate": "cat",
     "dot": "matmul",
+    "invert": "bitwise_not",
     "max": "amax",
     "min": "amin",
     "negative": "neg",

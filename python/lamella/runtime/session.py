@@ -23,6 +23,7 @@ from lamella.ir.extent import LEAST, Extent, Extents
 from lamella.ir.graph import Constant, Graph, Node, Value
 from lamella.ir.show import show
 from lamella.ir.types import Array, DType, TensorType
+from lamella.ops.base import Meeting
 from lamella.passes import Simplified, finish, prepare
 from lamella.runtime.debug import Checker
 from lamella.runtime.emit import emit
@@ -33,10 +34,12 @@ from lamella.runtime.signature import (
     LEAF,
     Branch,
     Structure,
+    Widened,
     dtypes_of,
     flatten,
     handed_back,
     normalize,
+    source_of,
     unflatten,
 )
 from lamella.runtime.taken import NOTHING_TAKEN, Taken, Watched, identity
@@ -82,12 +85,13 @@ def trace(
             if isinstance(leaf, np.ndarray):
                 leaf = TensorType(leaf.shape, DType.of(leaf.dtype))
             if isinstance(leaf, TensorType):
+                source = leaf.source if isinstance(leaf, Widened) else None
                 if freed:
                     shape = [freed.get((count, axis), n) for axis, n in enumerate(leaf.shape)]
                     leaf = TensorType(tuple(shape), leaf.dtype)
                 name = names[count] if count < len(names) else f"input{count}"
-                value = context.computed(context.builder.input(leaf, name))
-                leaves[position] = Tensor(value, context)
+                tensor = Tensor(context.computed(context.builder.input(leaf, name)), context)
+                leaves[position] = tensor if source is None else Narrow(tensor, source)
                 count += 1
         symbols, named = unflatten(structure, leaves)
         results, returned = flatten(body(*symbols, **named))
@@ -129,7 +133,7 @@ def _result(context: Trace, result: Any) -> Value:
     if isinstance(result, int | float) and not isinstance(result, bool):
         # A plain number that is handed out has met nothing: it keeps its digits.
         return place_number(context, result, DType.float64)
-    return place_values(context, [result], False)[0]
+    return place_values(context, [result], Meeting.FLOATING)[0]
 
 
 class Compiled:
@@ -302,11 +306,13 @@ def compile_call(
     return Compiled(traced, outputs, check, taken.settle(structured, stored=stored), free)
 
 
-def _example(array: Array, op: str, name: str) -> Array:
-    """An array as programs take it, a storage type as float32, which takes any floating one."""
-    ready = normalize(array, op=op, name=name)
-    stored = DType.of(ready.dtype).is_storage
-    return ready.astype(np.float32) if stored else ready
+def _example(array: Array, op: str, name: str) -> TensorType:
+    """As what programs take an array, a storage type as float32, which takes any floating one."""
+    dtype = DType.of(normalize(array, op=op, name=name).dtype)
+    source = source_of(array)
+    if source is not None:
+        return Widened(array.shape, dtype, source)
+    return TensorType(array.shape, DType.float32 if dtype.is_storage else dtype)
 
 
 class Session:
@@ -333,14 +339,8 @@ class Session:
             for number, leaf in enumerate(leaves)
         ]
         self._structure = structure
-        self._static = [
-            None if isinstance(leaf, np.ndarray | TensorType) else leaf for leaf in prepared
-        ]
-        kinds = [
-            TensorType(leaf.shape, DType.of(leaf.dtype)) if isinstance(leaf, np.ndarray) else leaf
-            for leaf in prepared
-        ]
-        self._arguments: tuple[Any, Any] = unflatten(structure, kinds)
+        self._static = [None if isinstance(leaf, TensorType) else leaf for leaf in prepared]
+        self._arguments: tuple[Any, Any] = unflatten(structure, prepared)
         self._body = body
         self._debug = debug
         self._compile(())

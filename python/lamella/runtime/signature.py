@@ -16,20 +16,23 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from lamella.errors import DTypeError, UnsupportedError, message
-from lamella.ir.types import Array, DType, is_bfloat16
+from lamella.ir.types import Array, DType, TensorType, is_bfloat16
 
 __all__ = [
     "LEAF",
     "Branch",
     "Leaf",
     "Structure",
+    "Widened",
     "as_array",
     "dtypes_of",
     "flatten",
     "handed_back",
     "is_ready",
     "normalize",
+    "refuse_huge",
     "refuse_masked",
+    "source_of",
     "turned_back",
     "unflatten",
 ]
@@ -51,6 +54,13 @@ class Branch:
     children: tuple[Structure, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Widened(TensorType):
+    """The type of an array that goes in as int64; source: its own, which programs do not have."""
+
+    source: np.dtype[Any]
+
+
 Structure: TypeAlias = Leaf | Branch
 LEAF = Leaf()
 
@@ -59,12 +69,6 @@ _CURES = {
     "c": "Pass the real and the imaginary part, x.real and x.imag",
     "O": "Convert with astype(np.float32)",
 }
-# Narrower integers become int64 on the way in.
-_READY = frozenset(
-    member.numpy
-    for member in DType
-    if member is not DType.bfloat16 and (member is DType.int64 or not member.is_integer)
-)
 
 
 def flatten(tree: Any) -> tuple[list[Any], Structure]:
@@ -123,9 +127,7 @@ def dtypes_of(structure: Structure) -> list[np.dtype[Any] | None]:
 
 def is_ready(array: Any) -> bool:
     """True for exact NumPy arrays that a program can read in place."""
-    if type(array) is not np.ndarray:
-        return False
-    if array.dtype not in _READY and not is_bfloat16(array.dtype):
+    if type(array) is not np.ndarray or not DType.known(array.dtype):
         return False
     flags = array.flags
     return bool(flags.c_contiguous and flags.aligned and array.dtype.isnative)
@@ -137,6 +139,12 @@ def turned_back(value: Any) -> Array | None:
         return None
     array = value.swapaxes(-1, -2)
     return array if is_ready(array) else None
+
+
+def source_of(array: Array) -> np.dtype[Any] | None:
+    """The native dtype of an array of integers that programs do not have; None for others."""
+    dtype = array.dtype.newbyteorder("=")
+    return None if dtype.kind not in "iu" or DType.known(dtype) else dtype
 
 
 def refuse_masked(value: Any, op: str, name: str) -> None:
@@ -152,6 +160,14 @@ def refuse_masked(value: Any, op: str, name: str) -> None:
                 "an array",
                 "Its .filled(0) puts a value in their place.",
             )
+        )
+
+
+def refuse_huge(array: Array | np.generic, op: str, name: str) -> None:
+    """Raises for integers that int64, as which they would be taken, does not hold."""
+    if array.dtype.kind == "u" and array.dtype.itemsize == 8 and np.any(np.asarray(array) >> 63):
+        raise DTypeError(
+            message(op, "an integer that int64 does not hold", {name: array.dtype}, "below 2**63")
         )
 
 
@@ -171,30 +187,27 @@ def normalize(
     """`value` as an array that a program can read in place; copied only where it has to be.
 
     floating: where given, floating arrays of every width are cast to it; else those of float32,
-    float64 and the storage types stay, and wider ones raise DTypeError. Integers of every width
-    become int64.
+    float64 and the storage types stay, and wider ones raise DTypeError. Integers of a type that
+    programs do not have become int64.
     """
     if is_ready(value) and (floating is None or value.dtype.kind in "ib"):
         ready: Array = value
         return ready
     array = as_array(value, op, name)
-    native = array.dtype.newbyteorder("=")
-    kind = "f" if is_bfloat16(array.dtype) else array.dtype.kind
-    if kind in "iu":
-        wanted: np.dtype[Any] = DType.int64.numpy
-    elif kind == "b":
-        wanted = DType.bool.numpy
-    elif kind == "f" and floating is not None:
-        wanted = floating.numpy
-    elif kind == "f" and (native in _READY or kind != array.dtype.kind):
+    kind, native = array.dtype.kind, array.dtype.newbyteorder("=")
+    if floating is not None and (kind == "f" or is_bfloat16(native)):
+        wanted: np.dtype[Any] = floating.numpy
+    elif DType.known(native):
         wanted = native
+    elif kind in "iu":
+        wanted = DType.int64.numpy
     else:
         raise DTypeError(
             message(
                 op,
                 "element type is not computed with",
                 {name: array.dtype},
-                "float16, bfloat16, float32 or float64 (integers and bool for indices and masks)",
+                "floating of at most 64 bits, integer or bool",
                 _CURES.get(kind, "") if hasattr(value, "astype") else "",
             )
         )

@@ -238,13 +238,12 @@ def _element(array: Array) -> DType | None:
     Nor for uint64, whose elements have to be looked at.
     """
     kind, size = array.dtype.kind, array.dtype.itemsize
-    if kind == "i" or (kind == "u" and size < 8):
-        return DType.int64
-    if kind == "b":
-        return DType.bool
-    if kind == "f" and size in (2, 4, 8):
-        return DType.float64 if size == 8 else DType.float32
-    return None
+    native = array.dtype.newbyteorder("=")
+    if kind == "f" and size == 2:
+        return DType.float32
+    if kind in "fiub" and DType.known(native):
+        return DType.of(native)
+    return DType.int64 if kind == "i" or (kind == "u" and size < 8) else None
 
 
 def _state(generator: Any) -> Any:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Operands: what the body of a traced function computes with.
 
-Operand carries the operators and torch's method names; Tensor is the symbolic operand, known by
-shape and dtype only; parameters are operands too. `apply` places one op in the current trace. It
-converts what it is given: numbers take the other operands' dtype, arrays become constants, and
-floating dtypes are made one by torch's rule (promotion.py). Shapes are judged by the ops, not here.
+Operand carries torch's method names, beside the operators (operators.py); Tensor is the symbolic
+operand, known by shape and dtype only; parameters are operands too. `apply` places one op in the
+current trace. It converts what it is given: numbers take the other operands' dtype, arrays become
+constants, and dtypes are made one by torch's rule (promotion.py). Shapes are judged by the ops.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 import numpy as np
 
 from lamella.errors import UnsupportedError, message
-from lamella.habits import is_device, unknown
+from lamella.habits import unknown
 from lamella.ir.extent import Extent
 from lamella.ir.graph import Value
 from lamella.ir.types import Array, DType, Shape, TensorType
 from lamella.ops import composites
-from lamella.ops.base import Op
-from lamella.ops.elementwise import Binary, Cast, Compare, Where, unary
+from lamella.ops.base import Meeting, Op
+from lamella.ops.elementwise import Where
 from lamella.ops.indexing import index
-from lamella.runtime.overrides import NumpyOperand, numpy_words
-from lamella.runtime.promotion import is_number, place_keys, place_values
+from lamella.runtime.operators import ElementTypes, Operators
+from lamella.runtime.overrides import numpy_words
+from lamella.runtime.promotion import operands_of, place_keys, place_values
 from lamella.runtime.trace import Trace, current, user_line
 
 __all__ = [
@@ -41,11 +42,7 @@ __all__ = [
 ]
 
 
-# Inside Operand the names float and abs are methods.
-Number: TypeAlias = float
-
-
-class Operand(NumpyOperand):
+class Operand(Operators, ElementTypes):
     """Operators and torch-named methods; each adds nodes to the trace of this thread.
 
     functional/ adds the methods that torch's tensors have beside these.
@@ -78,49 +75,7 @@ class Operand(NumpyOperand):
             raise TypeError("len() of a 0-d tensor")
         return self._type.shape[0]
 
-    # Arithmetic and comparisons.
-
-    def __add__(self, other: OperandLike) -> Tensor:
-        return apply(Binary("add"), self, other)
-
-    def __radd__(self, other: OperandLike) -> Tensor:
-        return apply(Binary("add"), other, self)
-
-    def __sub__(self, other: OperandLike) -> Tensor:
-        return apply(Binary("sub"), self, other)
-
-    def __rsub__(self, other: OperandLike) -> Tensor:
-        return apply(Binary("sub"), other, self)
-
-    def __mul__(self, other: OperandLike) -> Tensor:
-        return apply(Binary("mul"), self, other)
-
-    def __rmul__(self, other: OperandLike) -> Tensor:
-        return apply(Binary("mul"), other, self)
-
-    def __truediv__(self, other: OperandLike) -> Tensor:
-        return apply(Binary("div"), self, other)
-
-    def __rtruediv__(self, other: OperandLike) -> Tensor:
-        return apply(Binary("div"), other, self)
-
-    def __floordiv__(self, other: OperandLike) -> Tensor:
-        return apply(Binary("floor_divide"), self, other)
-
-    def __rfloordiv__(self, other: OperandLike) -> Tensor:
-        return apply(Binary("floor_divide"), other, self)
-
-    def __mod__(self, other: OperandLike) -> Tensor:
-        return apply(Binary("remainder"), self, other)
-
-    def __rmod__(self, other: OperandLike) -> Tensor:
-        return apply(Binary("remainder"), other, self)
-
-    def __pow__(self, other: OperandLike) -> Tensor:
-        return self.pow(other)
-
-    def __rpow__(self, other: OperandLike) -> Tensor:
-        return apply(Binary("pow"), other, self)
+    # Products.
 
     def __matmul__(self, other: OperandLike) -> Tensor:
         return matmul(self, other)
@@ -128,97 +83,13 @@ class Operand(NumpyOperand):
     def __rmatmul__(self, other: OperandLike) -> Tensor:
         return matmul(other, self)
 
-    def __neg__(self) -> Tensor:
-        return apply(unary("neg"), self)
-
-    def __pos__(self) -> Operand:
-        return self
-
-    def __abs__(self) -> Tensor:
-        return apply(unary("abs"), self)
-
-    def __lt__(self, other: OperandLike) -> Tensor:
-        return apply(Compare("lt"), self, other)
-
-    def __le__(self, other: OperandLike) -> Tensor:
-        return apply(Compare("le"), self, other)
-
-    def __gt__(self, other: OperandLike) -> Tensor:
-        return apply(Compare("gt"), self, other)
-
-    def __ge__(self, other: OperandLike) -> Tensor:
-        return apply(Compare("ge"), self, other)
-
-    def eq(self, other: OperandLike) -> Tensor:
-        return apply(Compare("eq"), self, other)
-
-    def ne(self, other: OperandLike) -> Tensor:
-        return apply(Compare("ne"), self, other)
-
-    def maximum(self, other: OperandLike) -> Tensor:
-        return apply(Binary("maximum"), self, other)
-
-    def minimum(self, other: OperandLike) -> Tensor:
-        return apply(Binary("minimum"), self, other)
-
-    def pow(self, exponent: OperandLike) -> Tensor:
-        """self ** exponent; the number 2 is a multiplication."""
-        if is_number(exponent) and exponent == 2:
-            return self.square()
-        return apply(Binary("pow"), self, exponent)
-
-    def exp(self) -> Tensor:
-        return apply(unary("exp"), self)
-
-    def log(self) -> Tensor:
-        return apply(unary("log"), self)
-
-    def sqrt(self) -> Tensor:
-        return apply(unary("sqrt"), self)
-
-    def rsqrt(self) -> Tensor:
-        return apply(unary("rsqrt"), self)
-
-    def square(self) -> Tensor:
-        return apply(unary("square"), self)
-
-    def abs(self) -> Tensor:
-        return apply(unary("abs"), self)
-
-    def tanh(self) -> Tensor:
-        return apply(unary("tanh"), self)
-
-    def sigmoid(self) -> Tensor:
-        return apply(unary("sigmoid"), self)
-
-    def relu(self) -> Tensor:
-        return apply(unary("relu"), self)
-
-    def clamp(self, min: Number | None = None, max: Number | None = None) -> Tensor:
-        """min(max(x, min), max); a bound that is None does not bound."""
-        low = -np.inf if min is None else min
-        high = np.inf if max is None else max
-        return apply(unary("clamp", low, high), self)
-
-    clip = clamp
-
     def where(self, condition: OperandLike, other: OperandLike) -> Tensor:
         """self where `condition` is true, else `other`."""
         return where(condition, self, other)
 
-    # Element types.
-
-    def to(self, dtype: Any) -> Operand:
-        """The same values as another dtype; the device 'cpu' changes nothing."""
-        if is_device("to", dtype):
-            return self
-        return apply(Cast(DType.computed("to", dtype)), self)
-
-    def float(self) -> Tensor:
-        return apply(Cast(DType.float32), self)
-
-    def double(self) -> Tensor:
-        return apply(Cast(DType.float64), self)
+    @staticmethod
+    def _placed(op: Op, *operands: OperandLike) -> Tensor:
+        return apply(op, *operands)
 
     # Shapes.
 
@@ -301,13 +172,21 @@ class Operand(NumpyOperand):
             return self.amin(None, keepdim)
         return Extremes(self._reduce("min", dim, keepdim, pick=True), self.argmin(dim, keepdim))
 
+    def any(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        """Whether any element is not zero."""
+        return _compose(composites.truth, self, "any", dim, keepdim)
+
+    def all(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
+        """Whether no element is zero."""
+        return _compose(composites.truth, self, "all", dim, keepdim)
+
     def logsumexp(self, dim: Dims = None, keepdim: bool = False) -> Tensor:
         return self._reduce("logsumexp", dim, keepdim)
 
-    def var(self, dim: Dims = None, correction: Number = 1.0, keepdim: bool = False) -> Tensor:
+    def var(self, dim: Dims = None, correction: float = 1.0, keepdim: bool = False) -> Tensor:
         return self._reduce("var", dim, keepdim, correction)
 
-    def std(self, dim: Dims = None, correction: Number = 1.0, keepdim: bool = False) -> Tensor:
+    def std(self, dim: Dims = None, correction: float = 1.0, keepdim: bool = False) -> Tensor:
         return self._reduce("std", dim, keepdim, correction)
 
     def argmax(self, dim: int | None = None, keepdim: bool = False) -> Tensor:
@@ -327,7 +206,7 @@ class Operand(NumpyOperand):
         kind: str,
         dim: Dims,
         keepdim: bool,
-        correction: Number = 1.0,
+        correction: float = 1.0,
         pick: bool = False,
     ) -> Tensor:
         trace = current()
@@ -337,7 +216,7 @@ class Operand(NumpyOperand):
 
 
 for _name in ("sum", "mean", "prod", "amax", "amin", "max", "min", "var", "std", "logsumexp",
-              "argmax", "argmin"):  # fmt: skip
+              "argmax", "argmin", "any", "all"):  # fmt: skip
     setattr(Operand, _name, numpy_words(getattr(Operand, _name)))
 
 
@@ -447,39 +326,40 @@ class Extremes(NamedTuple):
 def apply(op: Op, *operands: OperandLike) -> Tensor:
     """Places an op with one output on `operands`, converted to values as the module's head says."""
     trace = current()
-    return Tensor(trace.place(op, *place_values(trace, operands, op.arithmetic)), trace)
+    return Tensor(trace.place(op, *operands_of(trace, op, operands)), trace)
 
 
 def apply_all(op: Op, *operands: OperandLike) -> tuple[Tensor, ...]:
     """The same for an op with several outputs."""
     trace = current()
-    return _wrap_all(trace.apply(op, *place_values(trace, operands, op.arithmetic)), trace)
+    return _wrap_all(trace.apply(op, *operands_of(trace, op, operands)), trace)
 
 
 def matmul(x: OperandLike, w: OperandLike) -> Tensor:
     """NumPy's matmul."""
     trace = current()
-    return Tensor(composites.matmul(trace.place, *place_values(trace, (x, w), True)), trace)
+    values = place_values(trace, (x, w), Meeting.PRODUCT)
+    return Tensor(composites.matmul(trace.place, *values), trace)
 
 
 def where(condition: OperandLike, x: OperandLike, y: OperandLike) -> Tensor:
     """x where `condition` is true, else y."""
     trace = current()
-    (chosen,) = place_values(trace, (condition,), False)
-    return Tensor(trace.place(Where(), chosen, *place_values(trace, (x, y), True)), trace)
+    (chosen,) = place_values(trace, (condition,), Meeting.FLOATING)
+    return Tensor(trace.place(Where(), chosen, *place_values(trace, (x, y), Meeting.MOVED)), trace)
 
 
 def cat(tensors: Sequence[OperandLike], dim: int = 0) -> Tensor:
     """The tensors one after the other along an existing axis."""
     trace = current()
-    values = place_values(trace, tensors, False)
+    values = place_values(trace, tensors, Meeting.MOVED)
     return Tensor(composites.concatenate(trace.place, values, dim), trace)
 
 
 def stack(tensors: Sequence[OperandLike], dim: int = 0) -> Tensor:
     """The tensors one after the other along a new axis."""
     trace = current()
-    values = place_values(trace, tensors, False)
+    values = place_values(trace, tensors, Meeting.MOVED)
     return Tensor(composites.stack(trace.place, values, dim), trace)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from lamella.errors import DTypeError, ShapeError, message
-from lamella.ir.types import Array
+from lamella.ir.types import Array, DType
 from lamella.runtime.signature import refuse_masked
 
 __all__ = ["Arrays", "Stream", "leaves", "mapped", "permutation"]
@@ -109,9 +109,11 @@ def as_array(name: str, value: Any) -> Array:
 
 
 def element(array: Array, dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The type in which a step takes this array: the net's, int64 or bool."""
-    kinds = {"f": dtype, "b": np.dtype(np.bool_)}
-    return kinds.get(array.dtype.kind, np.dtype(np.int64))
+    """The type in which a step takes this array: the net's, its own, or int64."""
+    if array.dtype.kind == "f":
+        return dtype
+    native = array.dtype.newbyteorder("=")
+    return native if DType.known(native) else np.dtype(np.int64)
 
 
 class Rows:
@@ -412,7 +414,7 @@ def _size(item: Any) -> int:
 
 def _converted(name: str, value: Any) -> Array:
     array = as_array(name, value)
-    return array.astype(np.int64) if array.dtype.kind in "iu" else array
+    return array if array.dtype.kind == "f" else array.astype(element(array, array.dtype))
 
 
 def _tuples(tree: Any) -> Any:

@@ -21,7 +21,7 @@ from lamella.ir.types import same_shape
 from lamella.nn.explain import Explanation, describe
 from lamella.nn.module import Module
 from lamella.nn.parameter import Parameter
-from lamella.ops.base import number
+from lamella.ops.base import Meeting, number
 from lamella.ops.composites import expand
 from lamella.ops.elementwise import Cast
 from lamella.passes.differentiate import pull_back
@@ -320,7 +320,7 @@ def _pairs(trace: Trace, value: Any, dy: Any) -> Iterator[tuple[Value, Value]]:
         if one is None:
             continue
         y = _floating("value", result)._value(trace)
-        (d,) = place_values(trace, [one], False)
+        (d,) = place_values(trace, [one], Meeting.FLOATING)
         if not d.dtype.is_floating or not same_shape(d.shape, y.shape):
             raise (ShapeError if d.dtype.is_floating else DTypeError)(
                 message(
