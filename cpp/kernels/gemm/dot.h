@@ -168,19 +168,23 @@ template <class T, size_t Rows, size_t Columns>
     fold_registers<T, together, Columns, lanes / 2>(v);
     // Neighbouring lanes of a row, and of all rows where y's are neighbours too.
     constexpr size_t used = together * Columns;
-    TileEnd<T> end = tile_end(args, row + first, column, Columns, false, true);
-    const bool side_by_side = args.y_row == static_cast<ptrdiff_t>(slots) && Columns == slots &&
-                              !end.residual && !is_rare(end) && (bias || !end.bias.at);
-    if ((used == lanes || kMaskedMoves) && (together == 1 || side_by_side)) {
-      end.columns = used;
-      if (together > 1) end.bias = {bias, 0, 1};
+    const Along<T>& own = args.end.bias;
+    const bool in_row = together == 1 && (!own.at || own.column != 0);
+    const bool in_rows =
+        Columns == slots && args.y_row == static_cast<ptrdiff_t>(slots) && (bias || !own.at);
+    if ((used == lanes || kMaskedMoves) && (in_row || in_rows) && !args.end.residual &&
+        !args.end.scale.at) {
+      TileEnd<T> end{};
+      end.y = args.y + static_cast<ptrdiff_t>(row + first) * args.y_row + column;
+      end.bias = {together == 1 && own.at ? own.at + column : bias, 0, 1};
       Vec<T> one[1][1] = {{v[0]}};
-      finish(one, end);
+      end_sums<(used < lanes), false>(one, end, 0, 0, used);
       continue;
     }
     alignas(64) T sums[lanes];
     v[0].store(sums);
-    finish_stored<Single<T>>(sums, slots, together, end);
+    finish_stored<Single<T>>(sums, slots, together,
+                             tile_end(args, row + first, column, Columns, false, true));
   }
 }
 

@@ -97,7 +97,9 @@ void PackB<T, Stored, Packed>::undo(const Frame& frame, const base::Team& team) 
   using Bits =
       std::conditional_t<sizeof(Stored) == 4, std::uint32_t,
                          std::conditional_t<sizeof(Stored) == 8, std::uint64_t, std::uint16_t>>;
-  constexpr size_t kTerms = 256, kUnits = sizeof(Packed) / sizeof(Stored);
+  constexpr size_t kTerms = 256;
+  constexpr size_t kUnits = std::is_same_v<Stored, Packed> ? 1 : 2;  // of a widened element
+
   const bool panels = plan_.form != Form::packed_terms;
   constexpr bool kPairs = std::is_same_v<Packed, kernels::Bfloat16>;
   const size_t from_k = panels ? kPanel : 1, from_column = panels ? 1 : plan_.k;
