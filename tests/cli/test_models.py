@@ -35,14 +35,16 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     staged = helper.make_graph(
         [
             helper.make_node("ArgMax", ["x"], ["i"], axis=1, keepdims=0),
-            helper.make_node("Mul", ["i", "three"], ["t"]),
+            helper.make_node("GreaterOrEqual", ["i", "zero"], ["kept"]),
+            helper.make_node("Compress", ["i", "kept"], ["some"]),
+            helper.make_node("Mul", ["some", "three"], ["t"]),
             helper.make_node("Cast", ["t"], ["f"], to=TensorProto.FLOAT),
             helper.make_node("Exp", ["f"], ["y"]),
         ],
         "staged",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", "m"])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])],
-        [numpy_helper.from_array(np.array(3, np.int64), "three")],
+        [numpy_helper.from_array(np.array(n, np.int64), k) for n, k in ((0, "zero"), (3, "three"))],
     )
     write(folder / "staged.onnx", staged)
     return folder

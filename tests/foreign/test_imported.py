@@ -1,83 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A door made here, of a few lines: what foreign/ gives to any door, without ONNX."""
+"""What foreign/ gives to any door: networks that are called, trained, copied, and faults told."""
 
 from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pytest
 
 import lamella as lm
+from foreign.toy import FLOAT, INT, make, step
 from lamella.errors import ShapeError, UnsupportedError
-from lamella.foreign import words
-from lamella.foreign.call import Allowance, Call
-from lamella.foreign.network import Imported
-from lamella.foreign.plan import Entry, Plan, TensorInfo
 from lamella.foreign.refusals import ExternalData, Refusals
-from lamella.foreign.rule import Rule
-
-FLOAT, INT = np.dtype(np.float32), np.dtype(np.int64)
-
-
-def _add(call: Call, a: Any, b: Any) -> Any:
-    return words.binary(call, "add", a, b)
-
-
-def _tanh(call: Call, x: Any) -> Any:
-    return words.unary("tanh", x)
-
-
-def _head(call: Call, x: Any, count: Any) -> Any:
-    return words.slices(x, (slice(0, int(call.scalar(count))),))
-
-
-def _faulty(call: Call, x: Any) -> Any:
-    raise call.malformed("never right")
-
-
-RULES = {
-    "add": Rule(_add, "n n"),
-    "tanh": Rule(_tanh, "f"),
-    "head": Rule(_head, "a i"),
-    "faulty": Rule(_faulty, "a"),
-}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Step(Entry):
-    """A node of the toy door: nothing but its operator."""
-
-    def call(self, operands: Sequence[Any], allowance: Allowance, training: bool) -> Call:
-        return Call(self.op, len(self.outputs), operands, allowance, training)
-
-    def __reduce__(self) -> Any:
-        return step, (self.op, self.inputs, self.outputs)
-
-
-def step(op: str, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Step:
-    return Step("", op, inputs, outputs, RULES[op])
-
-
-def make(*steps: Step, learnt: dict[str, np.ndarray] | None = None, **inputs: Any) -> Imported:
-    learnt = learnt or {}
-    return Imported(
-        Plan(
-            "toy",
-            steps,
-            dict(learnt),
-            tuple(learnt),
-            (),
-            tuple(TensorInfo(name, *declared) for name, declared in inputs.items()),
-            (TensorInfo(steps[-1].outputs[0]),),
-            1 << 20,
-        )
-    )
-
 
 WEIGHTS = {"block.0.bias": np.array([0.5, -1.0, 2.0], np.float32)}
 DENSE = (

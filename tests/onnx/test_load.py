@@ -55,17 +55,19 @@ def masked_scores(batch: object = "batch") -> bytes:
 
 
 def staged() -> bytes:
-    """x[ids + 1] * 2: integers are computed with, so the model runs in stages."""
+    """exp(x)[ids + 1] @ w, of ids that are not negative: as many as there are, so in stages."""
     return build(
         [
-            helper.make_node("Add", ["ids", "one"], ["moved"]),
+            helper.make_node("GreaterOrEqual", ["ids", "zero"], ["kept"]),
+            helper.make_node("Compress", ["ids", "kept"], ["some"]),
+            helper.make_node("Add", ["some", "one"], ["moved"]),
             helper.make_node("Exp", ["x"], ["e"]),
             helper.make_node("Gather", ["e", "moved"], ["rows"], axis=0),
             helper.make_node("MatMul", ["rows", "w"], ["y"]),
         ],
         [("x", TensorProto.FLOAT, ["rows", 4]), ("ids", TensorProto.INT64, ["n"])],
         [("y", TensorProto.FLOAT, ["n", 3])],
-        [("one", np.array(1, np.int64)), ("w", WEIGHT)],
+        [("zero", np.array(0, np.int64)), ("one", np.array(1, np.int64)), ("w", WEIGHT)],
     )
 
 
@@ -250,7 +252,7 @@ def test_indices_and_masks_run_in_one_program() -> None:
 
 def test_a_staged_model_is_no_part_of_another() -> None:
     net = lm.onnx.load(staged())
-    with pytest.raises(UnsupportedError, match=r"stages.*Add"):
+    with pytest.raises(UnsupportedError, match=r"stages.*Compress"):
         lm.compile(net, X, np.array([0, 1]))
 
 

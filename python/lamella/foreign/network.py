@@ -8,25 +8,26 @@ what programs do runs in stages instead; it then answers calls, and can be nothi
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from lamella.errors import DTypeError, ShapeError, UnsupportedError, message
+from lamella.foreign.engine import Engine
 from lamella.foreign.plan import Plan, TensorInfo
-from lamella.foreign.stages import Stages
+from lamella.foreign.stages import Met, Stages, explained, handed_out
 from lamella.foreign.tree import check_tree, place
-from lamella.foreign.walk import NotOneProgram, Watch, settled, walk
+from lamella.foreign.walk import Watch, settled, walk
 from lamella.foreign.words import as_element
 from lamella.ir.types import Array
+from lamella.nn.explain import Explanation, of_module
 from lamella.nn.module import Module
 from lamella.nn.parameter import Buffer, Parameter, Stored
 from lamella.nn.structure import dtype_of
 from lamella.runtime.narrow import Narrow
 from lamella.runtime.signature import as_array
 from lamella.runtime.tensor import Operand, Tensor
-from lamella.runtime.trace import current, current_trace
+from lamella.runtime.trace import current_trace
 
 __all__ = ["Imported"]
 
@@ -108,6 +109,13 @@ class Imported(Module):
     def forward(self, /, *inputs: Any, **named: Any) -> Any:
         """The graph on symbolic tensors."""
         env = self._bind(inputs, named)
+        engine = self._engine(env)
+        if not engine.is_program:
+            raise UnsupportedError(
+                message(type(self).__name__,
+                        "this model runs in stages, not as one program inside another", None, "",
+                        engine.why)
+            )  # fmt: skip
         for info in (*self._plan.inputs, *self._plan.defaults):
             given = env.get(info.name)
             if isinstance(given, Operand):
@@ -141,24 +149,34 @@ class Imported(Module):
         every = (*plan.inputs, *plan.defaults)
         names = {info.name for info in every}
         out = None if "out" in names else named.pop("out", None)
-        staged = plan.staged
         # Integers of a width that programs do not have are checked, which a known call is not.
         if any(map(_is_narrow, every)) or not _RESERVED.isdisjoint(named):
             env = self._bind(inputs, named)
             for info in every:
                 if info.name in env and _is_narrow(info):
-                    array = env[info.name] = _array(info, env[info.name], self._dtype(info))
-                    staged = staged or not (info.dtype is not None or _in_programs(array.dtype))
+                    env[info.name] = _array(info, env[info.name], self._dtype(info))
             inputs, named = tuple(env.pop(name) for name in self.input_names), env
-            staged = staged or not _RESERVED.isdisjoint(named)
-        if not staged:
-            with suppress(NotOneProgram):
-                bits = {name: _bits(array) for name, array in named.items()}
-                return super()._dispatch(*map(_bits, inputs), **bits, out=out)
-            plan.staged = True
-        return self._run_stages(self._bind(inputs, named), out)
+        engine = self._engine(self._bind(inputs, named))
+        if engine.is_program and _RESERVED.isdisjoint(named):
+            given = {name: _bits(array) for name, array in named.items()}
+            return super()._dispatch(*map(_bits, inputs), **given, out=out)
+        return self._run_stages(engine, self._bind(inputs, named), out)
 
-    def _run_stages(self, env: dict[str, Any], out: Any) -> Any:
+    def _engine(self, env: dict[str, Any]) -> Engine:
+        """How the plan runs, by the element types of what is given."""
+        infos = (*self._plan.inputs, *self._plan.defaults)
+        return self._stages.engine(
+            self._plan,
+            {
+                info.name: _element(env[info.name]) if info.dtype is None else self._dtype(info)
+                for info in infos
+                if info.name in env
+            },
+        )
+
+    def _run_stages(
+        self, engine: Engine, env: dict[str, Any], out: Any, met: list[Met] | None = None
+    ) -> Any:
         plan = self._plan
         arrays = {
             info.name: _array(info, env[info.name], self._dtype(info))
@@ -174,11 +192,10 @@ class Imported(Module):
         arrays.update((copy, arrays[name]) for name, copies in plan.copies.items()
                       if name in arrays for copy in copies)  # fmt: skip
         stored = {name: self.stored(name) for name in self._names if name not in arrays}
+        found = self._stages.run(plan, engine, arrays, self.training, stored, dtype_of(self), met)
         results = [
             _as_declared(result, self._dtype(info))
-            for info, result in zip(
-                plan.outputs, self._stages.run(plan, arrays, self.training, stored), strict=True
-            )
+            for info, result in zip(plan.outputs, found, strict=True)
         ]
         if out is not None:
             for target, result in zip(
@@ -221,12 +238,7 @@ class Imported(Module):
         """An output as what the file declares, in the trace."""
         wanted = self._dtype(info)
         if isinstance(result, np.ndarray):
-            result = _as_declared(settled(result, f"output {info.name!r}"), wanted)
-            if result.dtype.kind not in "iu":
-                return result
-            trace = current()
-            bits = trace.constant(result.astype(np.int64))
-            return as_element(Tensor(bits, trace), result.dtype)
+            return handed_out(_as_declared(settled(result, f"output {info.name!r}"), wanted))
         if wanted is None or not isinstance(result, Tensor):
             return result
         if wanted.kind == "f" and result.dtype.is_floating and result.dtype.numpy != wanted:
@@ -235,9 +247,26 @@ class Imported(Module):
             return Tensor(result.value, result._trace)
         return as_element(result, wanted)
 
+    def __explain__(self, *inputs: Any, **named: Any) -> Explanation:
+        """What `lamella.explain` says of it: of a model in stages, what the stages are."""
+        env = self._bind(inputs, named)
+        engine = self._engine(env)
+        if engine.is_program:
+            return of_module(self, *inputs, **named)
+        met: list[Met] = []
+        self._run_stages(engine, env, None, met)
+        return explained(type(self).__name__, self._plan, engine, met)
+
     def extra_repr(self) -> str:
         """The signature."""
         return f"{', '.join(self.input_names)} -> {', '.join(self.output_names)}"
+
+
+def _element(given: Any) -> np.dtype[Any]:
+    """The element type of an argument whose type nobody declares."""
+    if isinstance(given, Operand):
+        return given.element if isinstance(given, Narrow) else given._type.dtype.numpy
+    return np.asarray(given).dtype
 
 
 def _judge(info: TensorInfo, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
@@ -276,17 +305,13 @@ def _judge(info: TensorInfo, shape: tuple[int, ...], dtype: np.dtype[Any]) -> No
 
 def _is_narrow(info: TensorInfo) -> bool:
     """Whether an input is declared, or may come, as integers that programs do not have."""
-    return info.dtype is None or not _in_programs(info.dtype)
+    return info.dtype is None or (info.dtype.kind in "iu" and info.dtype != np.int64)
 
 
 def _bits(array: Any) -> Any:
     """uint64 by its bits, as Narrow has it; all else as it is."""
     is_wide = isinstance(array, np.ndarray) and array.dtype == np.uint64
     return array.view(np.int64) if is_wide else array
-
-
-def _in_programs(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind in "fb" or dtype == np.int64
 
 
 def _as_declared(array: Array, wanted: np.dtype[Any] | None) -> Array:

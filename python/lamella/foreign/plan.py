@@ -64,6 +64,10 @@ class Entry(ABC):
         """Whether the rule keeps free extents among known integers: shapes made of shapes."""
         return False
 
+    def elements(self, operands: Sequence[np.dtype[Any] | None]) -> list[np.dtype[Any] | None]:
+        """The element types of the outputs, None where nobody declares one."""
+        return self.rule.elements(operands, len(self.outputs))
+
     def place(self, title: str) -> str:
         """The module that the node belongs to, where names say so; else its title."""
         return title
@@ -81,9 +85,8 @@ class Plan:
 
     constants: arrays by value name; learnt, statistics: the names among them that become parameters
     and buffers; defaults: inputs that have a constant as their default; copies: constants that
-    others were copied from, with the copies' names; last: the position of each value's last reader;
-    folding_bytes: what known results may take; metadata: the file's own; fixed: shapes that inputs
-    had before extents were freed; staged: set once a call could not run as one program.
+    others were copied from, with the copies' names; folding_bytes: what known results may take;
+    metadata: the file's own; fixed: shapes that inputs had before extents were freed.
     """
 
     __slots__ = (
@@ -94,12 +97,10 @@ class Plan:
         "fixed",
         "folding_bytes",
         "inputs",
-        "last",
         "learnt",
         "metadata",
         "name",
         "outputs",
-        "staged",
         "statistics",
     )
 
@@ -129,11 +130,6 @@ class Plan:
         self.copies = copies or {}
         self.metadata = metadata or {}
         self.fixed: dict[str, tuple[int | str | None, ...]] = {}
-        self.staged = False
-        self.last: dict[str, int] = {}
-        for position, entry in enumerate(entries):
-            self.last.update((name, position) for name in entry.inputs)
-        self.last.update((output.name, len(entries)) for output in outputs)
 
     def file_shape(self, name: str, shape: Shape) -> Shape:
         """The shape of an input with the extents that the file fixes, freed ones among them."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -26,10 +26,14 @@ LETTERS = {"f": "f", "i": "i", "b": "b", "t": "t", "n": "fi", "e": "fib", "a": "
 _NAMES = {"f": "floating", "i": "integers", "b": "truth values", "t": "text"}
 
 
+Element: TypeAlias = "np.dtype[Any] | None"
+
+
 @dataclass(frozen=True, slots=True)
 class _Operand:
     kinds: str
     alike: bool
+    mark: str
     optional: bool
 
 
@@ -39,11 +43,41 @@ class Rule:
 
     takes: a word for each operand, of the letters of its kinds of elements; behind them "?" if it
     may be left out, "*" if there may be any number of it, which is so of the last one only. Those
-    in capitals have elements of one kind, integers of one width.
+    in capitals have elements of one kind, integers of one width. A "!" is behind an operand whose
+    elements have to be known when a program is made, because they decide shapes; an "@" behind one
+    where that would be a program for each of its values: the node runs on arrays instead.
+    gives: the element types of the results: the number of an operand, or NumPy's name of a type;
+    those behind the last are as the last. A door may know better.
+    arrays: it runs on arrays only, never in a program. shapes: the results are known without any
+    element, from the operands' shapes.
+    floats: programs have it for floating elements alone. moves: it only moves elements, so that
+    integers of a width that programs do not have may pass.
     """
 
     compute: Callable[..., Any]
     takes: str = ""
+    gives: str = "0"
+    arrays: bool = False
+    shapes: bool = False
+    floats: bool = False
+    moves: bool = False
+
+    def mark(self, position: int) -> str:
+        """What is behind an operand: "!", "@", or nothing."""
+        wanted, _ = _parsed(self.takes)
+        return wanted[min(position, len(wanted) - 1)].mark
+
+    def elements(self, operands: Sequence[Element], outputs: int) -> list[Element]:
+        """The element types of the results; None where nobody declares one."""
+        words = self.gives.split()
+        found: list[Element] = []
+        for number in range(outputs):
+            word = words[min(number, len(words) - 1)]
+            if not word.isdigit():
+                found.append(np.dtype(word))
+            else:
+                found.append(operands[int(word)] if int(word) < len(operands) else None)
+        return found
 
     def judge(self, label: str, operands: Sequence[Any]) -> None:
         """Raises FormatError unless the operands are those of the operator."""
@@ -89,12 +123,14 @@ def _parsed(takes: str) -> tuple[tuple[_Operand, ...], bool]:
     """The operands, and whether the last one stands for any number."""
     found, open_end = [], False
     for word in takes.split():
-        letters = word.rstrip("?*")
+        letters = word.rstrip("!@?*")
         alike = letters.isupper()
         assert not open_end, takes
         open_end = word.endswith("*")
         kinds = "".join(LETTERS[letter] for letter in letters.lower())
-        found.append(_Operand(kinds, alike, word.endswith(("?", "*"))))
+        found.append(
+            _Operand(kinds, alike, word[len(letters) :].rstrip("?*"), word.endswith(("?", "*")))
+        )
     return tuple(found), open_end
 
 

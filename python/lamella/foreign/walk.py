@@ -2,8 +2,7 @@
 """Running a plan inside a trace: the nodes in order, rules on known arrays and on tensors.
 
 What is known is computed here and now, under an allowance of bytes; the rest becomes nodes of the
-graph. A rule that cannot go on with a tensor raises NotOneProgram, and the model then runs in
-stages (stages.py). Every error names the node.
+graph. Every error names the node.
 """
 
 from __future__ import annotations
@@ -21,17 +20,13 @@ from lamella.errors import (
     locate,
     message,
 )
-from lamella.foreign.call import Allowance, NeedsValue, is_sizes
+from lamella.foreign.call import Allowance, is_sizes
 from lamella.foreign.plan import Entry, Plan
 from lamella.ir.extent import plain
 from lamella.nn.inline import note_operator
 from lamella.runtime.trace import current, scope
 
-__all__ = ["NotOneProgram", "Watch", "apply_rule", "settled", "titles", "walk"]
-
-
-class NotOneProgram(UnsupportedError):
-    """The model cannot run as one program: a node needs elements, or computes with integers."""
+__all__ = ["Watch", "apply_rule", "settled", "titles", "walk"]
 
 
 class Watch:
@@ -89,18 +84,6 @@ def walk(
             if told is error:
                 raise
             raise told from error
-        except (NeedsValue, DTypeError, UnsupportedError) as error:
-            if all(operand is None or isinstance(operand, np.ndarray) for operand in operands):
-                raise
-            raise NotOneProgram(
-                message(
-                    entry.label,
-                    "this model runs in stages, not as one program inside another",
-                    None,
-                    "",
-                    str(error),
-                )
-            ) from error
         if not watch.silent:
             note_operator(title, entry.op, operands, results, start)
         env.update(zip(entry.outputs, results, strict=False))

@@ -22,16 +22,17 @@ from lamella.ir.extent import index
 from lamella.ir.types import Array, DType, TensorType, broadcast_shapes
 from lamella.ops import elementwise
 from lamella.ops.elementwise import BINARY, COMPARE, UNARY, Binary, Cast, Compare
-from lamella.ops.gather import Gather, Scatter
+from lamella.ops.gather import Gather
 from lamella.ops.indices import Index
 from lamella.ops.logical import LOGICAL, Logical
 from lamella.ops.matmul import MatMul
 from lamella.ops.reduce import REDUCE
 from lamella.runtime import tensor
 from lamella.runtime.narrow import Narrow
-from lamella.runtime.tensor import Operand, Tensor, apply
+from lamella.runtime.tensor import Tensor, apply
 
 __all__ = [
+    "along",
     "as_element",
     "axis_of",
     "binary",
@@ -43,13 +44,14 @@ __all__ = [
     "expand",
     "floating",
     "gather",
-    "index_copy",
     "is_floating",
     "like",
     "logical",
     "matmul",
     "pad",
     "permute",
+    "positions",
+    "put",
     "reduce",
     "reshape",
     "rows",
@@ -80,25 +82,6 @@ def as_element(x: Any, dtype: np.dtype[Any]) -> Any:
 def _moved(x: Any, y: Any) -> Any:
     """y, which has elements of x, with the element type of x."""
     return as_element(y, x.element) if isinstance(x, Narrow) else y
-
-
-def _counted(x: Any) -> Any:
-    """x, or DTypeError: programs take the bits of uint64 for signed numbers."""
-    if isinstance(x, Narrow) and x.element == np.uint64:
-        raise DTypeError(message("a program", "uint64 is computed with on arrays only"))
-    return x
-
-
-def _fractions(*operands: Any) -> None:
-    """DTypeError for a tensor of integers: a rule on arrays knows what its operator means of them.
-
-    Division towards zero, sums in the type of their terms: not what operators of Python's mean.
-    """
-    for x in operands:
-        if isinstance(x, Operand) and x._type.dtype.is_integer:
-            raise DTypeError(
-                message("a program", "integers are computed with on arrays only", {"x": x._type})
-            )
 
 
 def floating(call: Call, x: Any) -> Any:
@@ -135,7 +118,6 @@ def broadcast(call: Call, *operands: Any) -> tuple[int, ...]:
 def unary(name: str, x: Any, *params: float) -> Any:
     """A row of UNARY."""
     if not is_array(x):
-        _fractions(x)
         return apply(elementwise.unary(name, *params), x)
     row = UNARY[name]
     wide = x.astype(np.float64) if x.dtype.kind == "f" else x
@@ -149,7 +131,6 @@ def binary(call: Call, name: str, a: Any, b: Any) -> Any:
     if is_array(a) and not hasattr(b, "shape"):
         b = like(a, b)
     if not is_array(a, b):
-        _fractions(a, b)
         return apply(Binary(name), a, b)
     broadcast(call, a, b)
     if is_sizes(a) or is_sizes(b):
@@ -182,25 +163,9 @@ def compare(call: Call, name: str, a: Any, b: Any) -> Any:
     if is_array(a) and not hasattr(b, "shape"):
         b = like(a, b)
     if not is_array(a, b):
-        return apply(Compare(name), _exact(_counted(a), b), _exact(_counted(b), a))
+        return apply(Compare(name), a, b)
     broadcast(call, a, b)
     return np.asarray(COMPARE[name](a, b))
-
-
-def _exact(x: Any, other: Any) -> Any:
-    """Integers beside a constant below 2**53 as float64, which orders them as they are."""
-    if is_array(x):
-        integer = hasattr(other, "shape") and not is_floating(other)
-        return x.astype(np.float64) if integer and _small(x) else x
-    if not hasattr(x, "shape"):
-        return x
-    if x._type.dtype is DType.int64 and is_array(other) and _small(other):
-        return x.to(DType.float64)
-    return x
-
-
-def _small(x: Array) -> bool:
-    return x.dtype.kind in "iu" and bool((np.abs(x.astype(np.float64)) < 2.0**53).all())
 
 
 def logical(call: Call, name: str, *operands: Any) -> Any:
@@ -224,7 +189,7 @@ def matmul(call: Call, a: Any, b: Any) -> Any:
 def where(call: Call, condition: Any, a: Any, b: Any) -> Any:
     """a where the condition is true, else b."""
     if not is_array(condition, a, b):
-        return _moved(a if isinstance(a, Narrow) else b, tensor.where(condition, a, b))
+        return tensor.where(condition, a, b)
     broadcast(call, condition, a, b)
     return np.where(condition, a, b)
 
@@ -236,8 +201,8 @@ def cast(x: Any, dtype: np.dtype[Any]) -> Any:
     if is_array(x):
         with np.errstate(all="ignore"):
             return x.astype(dtype)
-    if dtype.kind != "i" or dtype.itemsize < 8:
-        _counted(x)
+    if dtype_of(x) == dtype:
+        return x
     return apply(Cast(DType.of(dtype)), x)
 
 
@@ -312,51 +277,86 @@ def rows(call: Call, table: Any, indices: Any) -> Any:
     if is_array(table, indices):
         call.room((*indices.shape, *rest), table.itemsize)
         return table[indices]
-    flat = reshape(table, (table.shape[0], -1)) if 0 not in table.shape else table
-    if len(flat.shape) != 2:
-        raise call.unsupported("rows of nothing")
-    column = reshape(indices, (prod(indices.shape), 1))
+    if 0 in table.shape or 0 in indices.shape:
+        if prod(indices.shape) and not table.shape[0]:
+            raise ShapeError(message(call.op, "an empty axis has no rows", {"x": table.shape}))
+        return np.zeros((*indices.shape, *rest), dtype_of(table))
+    flat = reshape(table, (table.shape[0], -1))
+    column = reshape(cast(indices, np.dtype(np.int64)), (prod(indices.shape), 1))
     picked = _moved(table, apply(Gather(0, from_end=True), flat, column))
     return reshape(picked, (*indices.shape, *rest))
 
 
-def index_copy(
-    call: Call, x: Any, axis: int, index: Any, source: Any, from_end: bool = False
-) -> Any:
-    """x with entries of an axis replaced; with a tensor among the operands."""
-    extent = x.shape[axis]
-    if is_array(index):
-        first = -extent if from_end else 0
-        if index.size and not first <= index.min() <= index.max() < extent:
-            raise call.malformed("an index is outside its axis")
-        index = np.where(index < 0, index + extent, index).astype(np.int64)
-    else:
-        index = apply(Index(extent, from_end), index)
-    along = [1] * len(x.shape)
-    along[axis] = prod(index.shape)
-    return apply(Scatter(axis, "replace"), x, reshape(index, tuple(along)), source)
+def positions(call: Call, index: Any, extent: int, from_end: bool = True) -> Any:
+    """Indices of an axis counted from its front; one outside of it is told, here or by the run."""
+    if not is_array(index):
+        return apply(Index(extent, from_end), cast(index, np.dtype(np.int64)))
+    first = -extent if from_end else 0
+    if index.size and not first <= index.min() <= index.max() < extent:
+        raise ShapeError(
+            message(
+                call.op,
+                "an index is outside the axis",
+                {"extent": extent, "indices": f"{index.min()}..{index.max()}"},
+                f"{first} <= index < {extent}",
+            )
+        )
+    return np.where(index < 0, index + extent, index).astype(np.int64)
+
+
+def along(call: Call, x: Any, index: Any, axis: int) -> Any:
+    """One element for each index: y[i, j] = x[index[i, j], j] for axis 0."""
+    index = positions(call, index, x.shape[axis])
+    if not is_array(x, index):
+        return _moved(x, F.gather(x, axis, index))
+    call.room(index.shape, x.itemsize)
+    grid: list[Any] = list(np.indices(index.shape, sparse=True))
+    grid[axis] = index
+    return x[tuple(grid)]
+
+
+_REDUCED = {"replace": None, "sum": np.add, "prod": np.multiply, "amax": np.maximum,
+            "amin": np.minimum}  # fmt: skip
+
+
+def put(call: Call, x: Any, index: Any, source: Any, axis: int, kind: str = "replace") -> Any:
+    """x with elements where an index says: y[index[i, j], j] = source[i, j] for axis 0.
+
+    Of several in one place the last stays, or they are added up and so on, by `kind`. Axes on which
+    the index has an extent of 1 it counts for as a whole.
+    """
+    index = positions(call, index, x.shape[axis])
+    if tuple(index.shape) != tuple(source.shape):
+        index = expand(call, index, source.shape)
+    if not is_array(x, index, source):
+        if dtype_of(x).kind == "b":
+            # The sum of truth values is whether there is one, the product whether all are.
+            kind = {"sum": "amax", "prod": "amin"}.get(kind, kind)
+        if kind == "replace":
+            return F.scatter(x, axis, index, source)
+        return F.scatter_reduce(x, axis, index, source, kind)
+    call.room(source.shape)
+    grid: list[Any] = list(np.indices(index.shape, sparse=True))
+    grid[axis] = index
+    y, many = x.copy(), _REDUCED[kind]
+    with np.errstate(all="ignore"):
+        if many is None:
+            y[tuple(grid)] = source
+        else:
+            many.at(y, tuple(grid), source)
+    return y
 
 
 def gather(call: Call, x: Any, indices: Any, axis: int) -> Any:
     """Entries of one axis by index; negative ones count from the end."""
-    extent = x.shape[axis]
     if is_array(indices):
-        if indices.size and not -extent <= indices.min() <= indices.max() < extent:
-            raise ShapeError(
-                message(
-                    call.op,
-                    "an index is outside the axis",
-                    {"x": x.shape, "indices": f"{indices.min()}..{indices.max()}"},
-                    f"{-extent} <= index < {extent}",
-                )
-            )
         if is_array(x):
             call.room((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.itemsize)
-            return np.take(x, indices, axis=axis)
+            return np.take(x, positions(call, indices, x.shape[axis]), axis=axis)
+        indices = positions(call, indices, x.shape[axis])
         if indices.ndim == 0:
             key = (slice(None),) * axis + (indices.item(),)
             return slices(x, key)
-        indices = np.where(indices < 0, indices + extent, indices).astype(np.int64)
     rank = len(x.shape)
     front = (axis, *(other for other in range(rank) if other != axis))
     found = rows(call, permute(x, front) if axis else x, indices)
@@ -378,9 +378,7 @@ def reduce(call: Call, kind: str, x: Any, axes: Sequence[int] | None, keepdims: 
     if kind in ("norm", "std"):
         return _spread(kind, x, range(len(x.shape)) if axes is None else axes, keepdims)
     if not is_array(x):
-        _fractions(x)
-        kinds = {"max": "amax", "min": "amin"}
-        return getattr(x, kinds.get(kind, kind))(None if axes is None else tuple(axes), keepdims)
+        return _on_tensor(call, kind, x, None if axes is None else tuple(axes), keepdims)
     x = np.asarray(x)
     over = None if axes is None else tuple(axes)
     if kind == "mean" and not x.size and x.dtype.kind != "f":
@@ -396,9 +394,20 @@ def reduce(call: Call, kind: str, x: Any, axes: Sequence[int] | None, keepdims: 
         return np.asarray(_NUMPY[kind](x, axis=over, keepdims=keepdims, **options))
 
 
+def _on_tensor(call: Call, kind: str, x: Any, axes: tuple[int, ...] | None, keepdims: bool) -> Any:
+    """Integers keep their type: sums wrap in it, what is no integer is cut towards zero."""
+    name = {"max": "amax", "min": "amin"}.get(kind, kind)
+    if kind in ("mean", "logsumexp") and not is_floating(x):
+        wide = cast(x, np.dtype(np.float64))
+        return cast(_on_tensor(call, kind, wide, axes, keepdims), dtype_of(x))
+    y = getattr(x, name)(axes, keepdims)
+    return y if is_floating(x) else cast(y, dtype_of(x))
+
+
 def _spread(kind: str, x: Any, axes: Sequence[int], keepdims: bool) -> Any:
     if not is_array(x):
-        return x._reduce(kind, tuple(axes), keepdims, 0.0)
+        wide = x if is_floating(x) else cast(x, np.dtype(np.float64))
+        return cast(wide._reduce(kind, tuple(axes), keepdims, 0.0), dtype_of(x))
     kept = [axis for axis in range(x.ndim) if axis not in axes]
     rows = x.astype(np.float64).transpose(*kept, *axes)
     rows = rows.reshape(*(x.shape[axis] for axis in kept), prod(x.shape[axis] for axis in axes))

@@ -26,7 +26,7 @@ from lamella.runtime.reads import MOST_ITEMS
 from lamella.runtime.session import Compiled, Session
 from lamella.runtime.taken import MOST_BYTES, Watched
 
-__all__ = ["Explanation", "Fact", "Section", "explain"]
+__all__ = ["Explanation", "Fact", "Section", "describe", "explain", "of_module"]
 
 # Items of one container that are listed; the rest is counted.
 _LISTED = 8
@@ -69,7 +69,8 @@ class Explanation:
     name: of the module or function; constants: Python values that the program was made for;
     arrays: those that it reads at every run, and those whose elements its code has read itself;
     sizes: the inputs whose sizes have varied, and what becomes of a new size; folded: what is made
-    of parameters alone, ahead of the runs.
+    of parameters alone, ahead of the runs; stages: the programs of a loaded model that is several,
+    and what stands between them.
     """
 
     name: str
@@ -77,11 +78,12 @@ class Explanation:
     arrays: Section
     sizes: Section
     folded: Section
+    stages: Section = Section("stages", ())
 
     @property
     def sections(self) -> tuple[Section, ...]:
         """All of them, in the order in which they are printed."""
-        return self.constants, self.arrays, self.sizes, self.folded
+        return self.constants, self.arrays, self.sizes, self.folded, self.stages
 
     def __str__(self) -> str:
         shown = [str(section) for section in self.sections if section.facts]
@@ -126,15 +128,20 @@ def explain(target: Callable[..., Any], *examples: Any, **named: Any) -> Explana
         found: Explanation = own(*examples, **named)
         return found
     if isinstance(target, Module):
-        cache, call = target._compiled, (target, *examples)
-        sizes = cache.sizes(*call, **named)
-        return describe(type(target).__name__, cache.find(*call, **named)[0], sizes)
+        return of_module(target, *examples, **named)
     if isinstance(target, Session):
         return describe(target.name, target.compiled)
     if not callable(target):
         raise TypeError(message("explain", "nothing to call", {"target": type(target)}))
     session = Session(target, examples, named)
     return describe(session.name, session.compiled)
+
+
+def of_module(module: Module, *examples: Any, **named: Any) -> Explanation:
+    """The explanation of a module that is one program."""
+    cache, call = module._compiled, (module, *examples)
+    sizes = cache.sizes(*call, **named)
+    return describe(type(module).__name__, cache.find(*call, **named)[0], sizes)
 
 
 def describe(name: str, compiled: Compiled, sizes: Sizes | None = None) -> Explanation:

@@ -46,8 +46,13 @@ class BackendRep(_Rep):  # type: ignore[misc]
 
 
 def _widened(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """bfloat16, which is no type of NumPy's own, as float32."""
-    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+    """Types that are none of NumPy's own as what they are computed as."""
+    name = array.dtype.name
+    if name.startswith(("bfloat16", "float8", "float4")):
+        return array.astype(np.float32)
+    if name.startswith(("int2", "int4", "uint2", "uint4")):
+        return array.astype(np.uint8 if name.startswith("u") else np.int8)
+    return array
 
 
 class Backend(_Base):  # type: ignore[misc]

@@ -35,12 +35,21 @@ from lamella.onnx.model import (
 from lamella.onnx.refusals import BY_ARGUMENT, Refusals, graphs
 from lamella.onnx.rules import KNOWN_OPERANDS, STATISTICS, find, refusal
 from lamella.onnx.rules.call import Call
+from lamella.onnx.small import SMALL, is_whole
 from lamella.storage.source import quoted
 
 __all__ = ["Node", "make_plan"]
 
 OLDEST, NEWEST = 6, 28
 _DOMAINS = {"": "", "ai.onnx": "", "ai.onnx.ml": "ai.onnx.ml"}
+# Operators whose results have the element type that an attribute names, or has.
+_TYPED = {
+    "BitCast": "to",
+    "Cast": "to",
+    "ConstantOfShape": "value",
+    "EyeLike": "dtype",
+    "QuantizeLinear": "output_dtype",
+}
 # Operators whose rules keep free extents among known integers: shapes computed from shapes.
 _KEEPING = frozenset((
     "Add", "Cast", "Concat", "Div", "Equal", "Expand", "Flatten", "Gather", "Greater",
@@ -64,6 +73,20 @@ class Node(Entry):
         if self.op == "Cast":
             return self.attributes.get("to") in (tensors.INT64, tensors.INT32)
         return self.op in _KEEPING and not self.attributes.get("fmod")
+
+    def elements(self, operands: Sequence[np.dtype[Any] | None]) -> list[np.dtype[Any] | None]:
+        """The element types of the outputs; of some operators an attribute says it."""
+        if self.op == "Constant":
+            whole = {"value_int", "value_ints"} & self.attributes.keys()
+            value = self.attributes.get("value")
+            return [np.dtype(np.int64) if whole else getattr(value, "dtype", None)]
+        given = self.attributes.get(_TYPED.get(self.op, ""))
+        if isinstance(given, int) and given in tensors.DTYPES:
+            return [tensors.dtype(given)]
+        if isinstance(given, np.ndarray):
+            return [given.dtype]
+        # Named in full: a class with slots is made anew, and super() knows the first.
+        return Entry.elements(self, operands)
 
     def place(self, title: str) -> str:
         """The module, where exporters say so: `fc1/Gemm`, `/act/Relu_1`."""
@@ -110,12 +133,14 @@ def make_plan(
     refusals = Refusals()
     _judge_graph(graph, refusals)
     opsets = _opsets(model.opsets, refusals)
+    small = SmallTypes(graph)
     entries: list[Node] = []
     bodies: list[tuple[GraphProto | FunctionProto, Mapping[str, int]]] = []
     for node, own in expand_functions(model):
         versions = opsets if own is None else _opsets(own, refusals)
         bodies.extend((body, versions) for body in graphs(node))
         entry = _resolve(node, versions, folder, refusals)
+        entry = entry and small.judged(entry, refusals)
         if entry is not None:
             entries.append(entry)
     _judge_bodies(model, bodies, refusals)
@@ -145,6 +170,50 @@ def make_plan(
     )
 
 
+class SmallTypes:
+    """Which values are of the types that lie in few bits (small.py), node by node."""
+
+    def __init__(self, graph: GraphProto) -> None:
+        self._types: dict[str, int] = {
+            tensor.name: tensor.data_type for tensor in graph.initializers
+            if tensor.data_type in SMALL
+        }  # fmt: skip
+        self._types.update(
+            (info.name, info.elem_type) for info in graph.inputs if info.elem_type in SMALL
+        )
+
+    def judged(self, entry: Node, refusals: Refusals) -> Node:
+        """A node as it can be computed; refused where its rule would take it for another type."""
+        given = [self._types.get(name) for name in entry.inputs]
+        if entry.op == "CastLike" and len(given) > 1 and given[1] is not None:
+            cast = find("Cast", "", entry.version)
+            assert cast is not None
+            if not is_whole(given[1]):
+                self._refuse(entry, refusals, f"to {tensors.type_name(given[1])}")
+            attributes = {"to": given[1]}
+            entry = replace(entry, op="Cast", inputs=entry.inputs[:1], rule=cast,
+                            attributes=attributes)  # fmt: skip
+        if entry.op == "Cast" and entry.attributes.get("to") in SMALL:
+            self._types[entry.outputs[0]] = entry.attributes["to"]
+            return entry
+        first = given[0] if given else None
+        if entry.rule.moves and first is not None:
+            self._types.update((name, first) for name in entry.outputs)
+            if all(one in (None, first) for one in given):
+                return entry
+        whole = entry.op == "DequantizeLinear" and all(
+            one is None or is_whole(one) for one in given
+        )
+        found = next((one for one in given if one is not None), None)
+        if found is not None and not whole and entry.op not in ("Cast", "CastLike"):
+            self._refuse(entry, refusals, f"on {tensors.type_name(found)}")
+        return entry
+
+    def _refuse(self, entry: Node, refusals: Refusals, why: str) -> None:
+        node = NodeProto(entry.name, entry.op, entry.domain, entry.inputs, entry.outputs, ())
+        refusals.operator(node, entry.domain, entry.version, why)
+
+
 def _declared(info: ValueInfo) -> TensorInfo:
     dtype = tensors.dtype(info.elem_type) if info.elem_type else None
     return TensorInfo(info.name, dtype, info.shape)
@@ -160,7 +229,7 @@ def _judge_graph(graph: GraphProto, refusals: Refusals) -> None:
                 continue
             if info.kind != "tensor":
                 refusals.other(f"{kind} {quoted(info.name)} is a {info.kind}")
-            elif info.elem_type and tensors.stored_dtype(info.elem_type) is None:
+            elif info.elem_type and not tensors.is_known(info.elem_type):
                 name = tensors.type_name(info.elem_type)
                 refusals.other(f"{kind} {quoted(info.name)} of type {name}")
 

@@ -12,6 +12,7 @@ from math import prod
 from lamella.foreign import refusals as foreign
 from lamella.onnx import tensors
 from lamella.onnx.model import GraphProto, NodeProto, TensorProto
+from lamella.onnx.small import SMALL, room
 from lamella.storage.source import quoted
 
 __all__ = ["BY_ARGUMENT", "BY_PATH", "Refusals", "graphs"]
@@ -35,8 +36,9 @@ class Refusals(foreign.Refusals):
 
     def tensor(self, tensor: TensorProto) -> None:
         """A tensor in another file that is not read."""
-        stored = tensors.stored_dtype(tensor.data_type)
-        size = prod(tensor.dims) * (stored.itemsize if stored else 0)
+        stored, count = tensors.stored_dtype(tensor.data_type), prod(tensor.dims)
+        small = SMALL.get(tensor.data_type)
+        size = room(small, count) if small else count * (stored.itemsize if stored else 0)
         self.external(dict(tensor.external).get("location", ""), size)
 
 

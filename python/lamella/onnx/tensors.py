@@ -20,6 +20,7 @@ import numpy as np
 from lamella.errors import FormatError, UnsupportedError, message
 from lamella.ir.types import Array
 from lamella.onnx.model import TensorProto
+from lamella.onnx.small import SMALL, decoded, room
 from lamella.storage.source import quoted
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "STRING",
     "array",
     "dtype",
+    "is_known",
     "stored_dtype",
     "type_name",
 ]
@@ -73,6 +75,8 @@ def dtype(data_type: int) -> np.dtype[Any]:
     """The NumPy type that values of an ONNX type have here: half floats are widened."""
     if data_type in (FLOAT16, BFLOAT16):
         return np.dtype(np.float32)
+    if data_type in SMALL:
+        return SMALL[data_type].dtype
     if data_type not in DTYPES:
         raise UnsupportedError(
             message("onnx", "element type is not computed with", {"type": type_name(data_type)})
@@ -81,8 +85,13 @@ def dtype(data_type: int) -> np.dtype[Any]:
 
 
 def stored_dtype(data_type: int) -> np.dtype[Any] | None:
-    """The NumPy type of stored elements; None for types that are not computed with."""
+    """The NumPy type of stored elements; None for types that do not lie so."""
     return DTYPES.get(data_type)
+
+
+def is_known(data_type: int) -> bool:
+    """Whether tensors of this type are read."""
+    return data_type in DTYPES or data_type in SMALL
 
 
 def array(tensor: TensorProto, folder: str | None = None) -> Array:
@@ -93,12 +102,16 @@ def array(tensor: TensorProto, folder: str | None = None) -> Array:
     what = f"tensor {quoted(tensor.name)}"
     shape = tensor.dims
     # Empty extents count as one, as in NumPy: strides are products too.
-    room = prod(extent or 1 for extent in shape[:_MAX_RANK])
-    if any(extent < 0 for extent in shape) or len(shape) > _MAX_RANK or room >= 1 << 59:
+    most = prod(extent or 1 for extent in shape[:_MAX_RANK])
+    if any(extent < 0 for extent in shape) or len(shape) > _MAX_RANK or most >= 1 << 59:
         raise _fault(what, "no such shape", {"dims": shape[:_MAX_RANK]})
     count = prod(shape)
     if tensor.data_type == STRING:
         return _strings(tensor, what, count)
+    small = SMALL.get(tensor.data_type)
+    if small is not None:
+        data = _bytes(tensor, what, room(small, count), np.dtype(np.uint8), folder)
+        return decoded(small, data, count).reshape(shape)
     stored = stored_dtype(tensor.data_type)
     if stored is None:
         raise UnsupportedError(
@@ -106,20 +119,26 @@ def array(tensor: TensorProto, folder: str | None = None) -> Array:
                 what, "element type is not computed with", {"type": type_name(tensor.data_type)}
             )
         )
-    if tensor.is_external:
-        found = _external(tensor, what, count * stored.itemsize, folder).view(stored)
-    elif tensor.raw is not None:
-        if len(tensor.raw) != count * stored.itemsize:
-            raise _fault(
-                what,
-                "raw_data has another size than the shape",
-                {"bytes": len(tensor.raw), "dims": shape},
-                f"{count * stored.itemsize} bytes",
-            )
-        found = np.frombuffer(tensor.raw, stored)
-    else:
-        found = _listed(tensor, what, count, stored)
+    found = _bytes(tensor, what, count, stored, folder)
     return _widened(found, tensor.data_type).reshape(shape)
+
+
+def _bytes(
+    tensor: TensorProto, what: str, count: int, stored: np.dtype[Any], folder: str | None
+) -> Array:
+    """Stored elements, wherever they lie."""
+    if tensor.is_external:
+        return _external(tensor, what, count * stored.itemsize, folder).view(stored)
+    if tensor.raw is None:
+        return _listed(tensor, what, count, stored)
+    if len(tensor.raw) != count * stored.itemsize:
+        raise _fault(
+            what,
+            "raw_data has another size than the shape",
+            {"bytes": len(tensor.raw), "dims": tensor.dims},
+            f"{count * stored.itemsize} bytes",
+        )
+    return np.frombuffer(tensor.raw, stored)
 
 
 def _widened(found: Array, data_type: int) -> Array:

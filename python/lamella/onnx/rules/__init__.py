@@ -33,6 +33,7 @@ from lamella.onnx.rules import (
     selection,
     shape,
 )
+from lamella.onnx.small import is_whole
 
 __all__ = ["KNOWN_OPERANDS", "RULES", "STATISTICS", "find", "refusal"]
 
@@ -67,6 +68,7 @@ for _op, _since in sorted(RULES):
 KNOWN_OPERANDS: dict[str, tuple[int, ...]] = {
     "Clip": (1, 2),
     "ConstantOfShape": (0,),
+    "DequantizeLinear": (1,),
     "Dropout": (1, 2),
     "OneHot": (1, 2),
     "Pad": (1, 2, 3),
@@ -92,7 +94,8 @@ def refusal(op: str, attributes: Mapping[str, Any]) -> str:
     """
     if op in ("Cast", "BitCast"):
         target = attributes.get("to")
-        if isinstance(target, int) and tensors.stored_dtype(target) is None:
+        known = isinstance(target, int) and tensors.stored_dtype(target) is not None
+        if isinstance(target, int) and not known and not (op == "Cast" and is_whole(target)):
             return f"to {tensors.type_name(target)}"
     if op == "BatchNormalization" and attributes.get("training_mode"):
         return "in training"

@@ -111,8 +111,6 @@ def _thresholded(call: Call, x: Any) -> Any:
 def _shrink(call: Call, x: Any) -> Any:
     bias, bound = call.number("bias", 0.0), call.number("lambd", 0.5)
     if not is_floating(x):
-        if not is_array(x):
-            raise call.unsupported("integers on tensors")
         # A bias is a fraction, a bound below zero: no numbers of an integer's own type.
         return cast(_shrink(call, cast(x, np.dtype(np.float64))), x.dtype)
     low = where(
@@ -131,6 +129,8 @@ def _clip(call: Call, x: Any, low: Any = None, high: Any = None) -> Any:
         low, high = call.number("min", -_MAX), call.number("max", _MAX)
         return _bounded(floating(call, x), low, high)
     if is_array(low, high) and not is_array(x) and low.size == high.size == 1:
+        if not is_floating(x):
+            return binary(call, "minimum", binary(call, "maximum", x, low), high)
         return _bounded(x, call.scalar(low), call.scalar(high))
     # By comparison, as its function's body does: a bound that is NaN bounds nothing.
     if low is not None:

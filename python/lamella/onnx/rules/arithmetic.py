@@ -18,9 +18,13 @@ from lamella.foreign.rule import Rule
 from lamella.foreign.words import (
     binary,
     broadcast,
+    cast,
     compare,
+    dtype_of,
     floating,
     is_floating,
+    like,
+    logical,
     reshape,
     unary,
     where,
@@ -51,20 +55,21 @@ def _binary(name: str, call: Call, a: Any, b: Any) -> Any:
 
 
 def _div(call: Call, a: Any, b: Any) -> Any:
-    if not is_array(a, b) or is_floating(a):
+    if is_floating(a) or is_sizes(a) or is_sizes(b):
         return binary(call, "div", a, b)
-    if is_sizes(a) or is_sizes(b):
-        return binary(call, "div", a, b)
-    broadcast(call, a, b)
-    with np.errstate(all="ignore"):
-        remainder = np.fmod(a, b)
-        return binary(call, "floor_divide", a - remainder, b).astype(a.dtype)
+    # Towards zero: the floor, and one more where the quotient is negative and not whole.
+    floor, rest = (binary(call, name, a, b) for name in ("floor_divide", "remainder"))
+    signs = [compare(call, "lt", x, like(x, 0)) for x in (a, b)]
+    more = logical(call, "logical_xor", *signs)
+    more = logical(call, "logical_and", more, compare(call, "ne", rest, like(rest, 0)))
+    return binary(call, "add", floor, cast(more, dtype_of(a)))
 
 
 def _pow(call: Call, a: Any, b: Any) -> Any:
     if not is_array(a, b) and not (is_floating(a) and (is_floating(b) or _exact(a, b))):
         # The base decides the type, and an exponent in it may be another number.
-        raise call.unsupported("powers of integers, or by integers that are not known, on tensors")
+        wide = np.dtype(np.float64)
+        return cast(binary(call, "pow", cast(a, wide), cast(b, wide)), dtype_of(a))
     if is_array(b) and not is_array(a):
         if b.size == 1 and b.reshape(()) == 2 and len(b.shape) <= len(a.shape):
             return unary("square", a)
@@ -89,6 +94,12 @@ def _mod(call: Call, a: Any, b: Any) -> Any:
         broadcast(call, a, b)
         with np.errstate(all="ignore"):
             return np.fmod(a, b)
+    if not is_floating(a):
+        # Of the floored remainder the sign is b's; where a's differs, b is taken off again.
+        rest = binary(call, "remainder", a, b)
+        apart = logical(call, "logical_xor", *(compare(call, "lt", x, like(x, 0)) for x in (a, b)))
+        apart = logical(call, "logical_and", apart, compare(call, "ne", rest, like(rest, 0)))
+        return where(call, apart, binary(call, "sub", rest, b), rest)
     # The remainder of the sizes, with a's sign.
     size = binary(call, "remainder", unary("abs", a), unary("abs", b))
     signed = binary(call, "mul", unary("sign", a), size)

@@ -7,6 +7,7 @@ Source: docs/Operators.md of ONNX, Attention-23/24 and RotaryEmbedding-23.
 from __future__ import annotations
 
 import math
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from lamella.foreign.words import (
     expand,
     floating,
     gather,
+    logical,
     matmul,
     permute,
     reduce,
@@ -128,22 +130,28 @@ def _hidden(
     left, right = call.integer("left_window_size", -1), call.integer("right_window_size", -1)
     if not causal and left < 0 and right < 0 and lengths is None:
         return None
-    ends = None if lengths is None else call.value(lengths).reshape(-1, 1, 1, 1)
-    call.room((1 if ends is None else ends.size, length, total))
-    offset = past if ends is None else ends - length
+    batch = 1 if lengths is None else prod(lengths.shape)
+    call.room((batch, length, total))
     key = np.arange(total)
     # How far a key lies before its query.
-    distance = np.arange(length)[:, None] + offset - key
-    seen = np.ones(distance.shape, np.bool_)
+    distance: Any = np.arange(length)[:, None] - key
+    masks = []
+    if lengths is None:
+        distance = distance + past
+    else:
+        ends = reshape(cast(lengths, distance.dtype), (-1, 1, 1, 1))
+        masks.append(compare(call, "lt", key, ends))
+        distance = binary(call, "add", binary(call, "sub", ends, np.asarray(length)), distance)
     if causal:
-        seen &= distance >= 0
+        masks.append(compare(call, "ge", distance, np.asarray(0)))
     if left >= 0:
-        seen &= distance <= left
+        masks.append(compare(call, "le", distance, np.asarray(left)))
     if right >= 0:
-        seen &= -distance <= right
-    if ends is not None:
-        seen = seen & (key < ends)
-    return np.where(seen, 0, -np.inf).astype(dtype)
+        masks.append(compare(call, "ge", distance, np.asarray(-right)))
+    seen = masks[0]
+    for mask in masks[1:]:
+        seen = logical(call, "logical_and", seen, mask)
+    return where(call, seen, np.zeros((), dtype), np.asarray(-np.inf, dtype))
 
 
 def _bias(call: Call, mask: Any, total: int, dtype: np.dtype[Any]) -> Any:

@@ -38,19 +38,21 @@ def _where(call: Call, condition: Any, a: Any, b: Any) -> Any:
 _LOGICAL = {"And": "logical_and", "Or": "logical_or", "Xor": "logical_xor"}
 
 RULES: dict[tuple[str, int], Rule] = {
-    ("Equal", 1): Rule(partial(_old, partial(_compare, "eq")), "IB IB"),
-    ("Equal", 7): Rule(partial(_compare, "eq"), "A A"),
-    ("Greater", 1): Rule(partial(_old, partial(_compare, "gt")), "f f"),
-    ("Greater", 7): Rule(partial(_compare, "gt"), "N N"),
-    ("Less", 1): Rule(partial(_old, partial(_compare, "lt")), "f f"),
-    ("Less", 7): Rule(partial(_compare, "lt"), "N N"),
-    ("GreaterOrEqual", 12): Rule(partial(_compare, "ge"), "N N"),
-    ("LessOrEqual", 12): Rule(partial(_compare, "le"), "N N"),
+    ("Equal", 1): Rule(partial(_old, partial(_compare, "eq")), "IB IB", gives="bool"),
+    ("Equal", 7): Rule(partial(_compare, "eq"), "A A", gives="bool"),
+    ("Greater", 1): Rule(partial(_old, partial(_compare, "gt")), "f f", gives="bool"),
+    ("Greater", 7): Rule(partial(_compare, "gt"), "N N", gives="bool"),
+    ("Less", 1): Rule(partial(_old, partial(_compare, "lt")), "f f", gives="bool"),
+    ("Less", 7): Rule(partial(_compare, "lt"), "N N", gives="bool"),
+    ("GreaterOrEqual", 12): Rule(partial(_compare, "ge"), "N N", gives="bool"),
+    ("LessOrEqual", 12): Rule(partial(_compare, "le"), "N N", gives="bool"),
     **{
-        (op, 1): Rule(partial(_old, partial(_logical, name)), "b b")
+        (op, 1): Rule(partial(_old, partial(_logical, name)), "b b", gives="bool")
         for op, name in _LOGICAL.items()
     },
-    **{(op, 7): Rule(partial(_logical, name), "b b") for op, name in _LOGICAL.items()},
-    ("Not", 1): Rule(_not, "b"),
-    ("Where", 9): Rule(_where, "b A A"),
+    **{
+        (op, 7): Rule(partial(_logical, name), "b b", gives="bool") for op, name in _LOGICAL.items()
+    },
+    ("Not", 1): Rule(_not, "b", gives="bool"),
+    ("Where", 9): Rule(_where, "b A A", gives="1"),
 }

@@ -82,10 +82,10 @@ def _blackman(call: Call, size: Any) -> Any:
 
 RULES: dict[tuple[str, int], Rule] = {
     ("Constant", 1): Rule(_constant, ""),
-    ("ConstantOfShape", 9): Rule(_constant_of_shape, "i"),
-    ("Range", 11): Rule(_range, "N N N"),
-    ("EyeLike", 9): Rule(_eye_like, "e"),
-    ("HannWindow", 17): Rule(_hann, "i"),
-    ("HammingWindow", 17): Rule(_hamming, "i"),
-    ("BlackmanWindow", 17): Rule(_blackman, "i"),
+    ("ConstantOfShape", 9): Rule(_constant_of_shape, "i!"),
+    ("Range", 11): Rule(_range, "N! N! N!"),
+    ("EyeLike", 9): Rule(_eye_like, "e", shapes=True),
+    ("HannWindow", 17): Rule(_hann, "i!"),
+    ("HammingWindow", 17): Rule(_hamming, "i!"),
+    ("BlackmanWindow", 17): Rule(_blackman, "i!"),
 }

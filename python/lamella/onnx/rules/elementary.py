@@ -84,7 +84,7 @@ RULES: dict[tuple[str, int], Rule] = {
             ("Atanh", 9, "atanh"),
         )
     },
-    ("Erf", 9): Rule(_erf, "n"),
-    ("IsNaN", 9): Rule(_is_nan, "f"),
-    ("IsInf", 10): Rule(_is_inf, "f"),
+    ("Erf", 9): Rule(_erf, "n", floats=True),
+    ("IsNaN", 9): Rule(_is_nan, "f", gives="bool"),
+    ("IsInf", 10): Rule(_is_inf, "f", gives="bool"),
 }

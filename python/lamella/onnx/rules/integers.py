@@ -8,35 +8,40 @@ from typing import Any
 
 import numpy as np
 
+from lamella import functional as F
 from lamella.foreign.call import is_array
 from lamella.foreign.rule import Rule
 from lamella.foreign.words import axis_of, binary, broadcast, matmul
 from lamella.ir.types import Array
 from lamella.onnx import tensors
 from lamella.onnx.rules.call import Call
-from lamella.onnx.rules.selection import only_arrays
 
 __all__ = ["RULES"]
 
-_BITS = {"and": np.bitwise_and, "or": np.bitwise_or, "xor": np.bitwise_xor}
+_BITS = {
+    "and": (np.bitwise_and, F.bitwise_and),
+    "or": (np.bitwise_or, F.bitwise_or),
+    "xor": (np.bitwise_xor, F.bitwise_xor),
+    "LEFT": (np.left_shift, F.bitwise_left_shift),
+    "RIGHT": (np.right_shift, F.bitwise_right_shift),
+}
 
 
 def _bitwise(kind: str, call: Call, a: Any, b: Any) -> Any:
-    only_arrays(call, a, b)
     broadcast(call, a, b)
-    return _BITS[kind](a, b)
+    on_arrays, in_programs = _BITS[kind]
+    return on_arrays(a, b) if is_array(a, b) else in_programs(a, b)
 
 
 def _not(call: Call, x: Any) -> Any:
-    only_arrays(call, x)
-    return np.invert(x)
+    return np.invert(x) if is_array(x) else F.bitwise_not(x)
 
 
 def _shift(call: Call, a: Any, b: Any) -> Any:
-    only_arrays(call, a, b)
-    broadcast(call, a, b)
-    shift = np.left_shift if call.text("direction") == "LEFT" else np.right_shift
-    return shift(a, b)
+    direction = call.text("direction")
+    if direction not in ("LEFT", "RIGHT"):
+        raise call.malformed(f"direction {direction!r}")
+    return _bitwise(direction, call, a, b)
 
 
 def _along(call: Call, x: Any, scale: Any) -> Array:
@@ -60,7 +65,6 @@ def _along(call: Call, x: Any, scale: Any) -> Array:
 
 
 def _quantize(call: Call, x: Any, scale: Any, zero: Any = None) -> Any:
-    only_arrays(call, x, scale, zero)
     dtype = np.dtype(np.uint8) if zero is None else zero.dtype
     if call.has("output_dtype") and call.integer("output_dtype"):
         dtype = tensors.dtype(call.integer("output_dtype"))
@@ -74,7 +78,6 @@ def _quantize(call: Call, x: Any, scale: Any, zero: Any = None) -> Any:
 
 
 def _dequantize(call: Call, x: Any, scale: Any, zero: Any = None) -> Any:
-    only_arrays(call, x, scale, zero)
     wide = x.astype(np.float32)
     if zero is not None:
         wide = wide - _along(call, x, zero).astype(np.float32)
@@ -82,7 +85,6 @@ def _dequantize(call: Call, x: Any, scale: Any, zero: Any = None) -> Any:
 
 
 def _dynamic(call: Call, x: Any) -> Any:
-    only_arrays(call, x)
     low, high = x.min(initial=0), x.max(initial=0)
     scale = (high - low) / np.float32(255) or np.float32(1)
     zero = np.uint8(np.rint(np.clip(-low / scale, 0, 255)))
@@ -91,7 +93,6 @@ def _dynamic(call: Call, x: Any) -> Any:
 
 
 def _qlinear_matmul(call: Call, *operands: Any) -> Any:
-    only_arrays(call, *operands)
     if len(operands) != 8 or not is_array(*operands):
         raise call.malformed("eight operands")
     a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = operands
@@ -120,8 +121,8 @@ RULES: dict[tuple[str, int], Rule] = {
     ("BitwiseXor", 18): Rule(partial(_bitwise, "xor"), "I I"),
     ("BitwiseNot", 18): Rule(_not, "i"),
     ("BitShift", 11): Rule(_shift, "I I"),
-    ("QuantizeLinear", 10): Rule(_quantize, "n n i?"),
-    ("DequantizeLinear", 10): Rule(_dequantize, "I f I?"),
-    ("DynamicQuantizeLinear", 11): Rule(_dynamic, "f"),
-    ("QLinearMatMul", 10): Rule(_qlinear_matmul, "i f i i f i f i"),
+    ("QuantizeLinear", 10): Rule(_quantize, "n n i?", gives="2", arrays=True),
+    ("DequantizeLinear", 10): Rule(_dequantize, "I f I?", gives="1", arrays=True),
+    ("DynamicQuantizeLinear", 11): Rule(_dynamic, "f", gives="uint8 float32 uint8", arrays=True),
+    ("QLinearMatMul", 10): Rule(_qlinear_matmul, "i f i i f i f i", gives="7", arrays=True),
 }

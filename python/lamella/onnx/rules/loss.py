@@ -10,23 +10,30 @@ from typing import Any
 
 import numpy as np
 
+from lamella import functional as F
 from lamella.foreign.call import is_array
 from lamella.foreign.rule import Rule
 from lamella.foreign.words import binary, floating, reduce, unary, where
 from lamella.onnx.rules.activation import softmax
 from lamella.onnx.rules.call import Call
-from lamella.onnx.rules.selection import only_arrays
 
 __all__ = ["RULES"]
 
 
 def _likelihood(call: Call, logs: Any, target: Any, weight: Any) -> Any:
-    only_arrays(call, target, weight)
     call.ranked(logs, 2)
     classes = logs.shape[1]
-    if target.shape != (logs.shape[0], *logs.shape[2:]):
+    if tuple(target.shape) != (logs.shape[0], *logs.shape[2:]):
         raise call.malformed("target does not fit the scores")
+    if weight is not None and tuple(weight.shape) != (classes,):
+        raise call.malformed("one weight a class")
     reduction = call.text("reduction", "mean")
+    if reduction not in ("none", "sum", "mean"):
+        raise call.malformed(f"reduction {reduction!r}")
+    if not is_array(target) or (weight is not None and not is_array(weight)):
+        # A class that no target has, where the file ignores none.
+        ignored = call.integer("ignore_index", -1)
+        return F.nll_loss(logs, target, weight, ignore_index=ignored, reduction=reduction)
     kept = np.ones(target.shape, np.bool_)
     if call.has("ignore_index"):
         kept = target != call.integer("ignore_index")
@@ -37,8 +44,6 @@ def _likelihood(call: Call, logs: Any, target: Any, weight: Any) -> Any:
     scale = kept.astype(dtype)
     zero = np.zeros((), dtype)
     if weight is not None:
-        if weight.shape != (classes,):
-            raise call.malformed("one weight a class")
         scale = scale * weight[safe].astype(dtype)
     call.room((classes, safe.size))
     shape = (1, classes) + (1,) * (safe.ndim - 1)
@@ -53,8 +58,6 @@ def _likelihood(call: Call, logs: Any, target: Any, weight: Any) -> Any:
     total = reduce(call, "sum", picked, None, False)
     if reduction == "sum":
         return total
-    if reduction != "mean":
-        raise call.malformed(f"reduction {reduction!r}")
     return binary(call, "div", total, np.asarray(scale.sum(), dtype))
 
 

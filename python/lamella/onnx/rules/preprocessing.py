@@ -83,9 +83,9 @@ def _label_encoder(call: Call, x: Any) -> Any:
 
 
 RULES: dict[tuple[str, int], Rule] = {
-    ("ai.onnx.ml:Scaler", 1): Rule(_scaler, "n"),
-    ("ai.onnx.ml:Normalizer", 1): Rule(_normalizer, "n"),
+    ("ai.onnx.ml:Scaler", 1): Rule(_scaler, "n", gives="float32"),
+    ("ai.onnx.ml:Normalizer", 1): Rule(_normalizer, "n", gives="float32"),
     ("ai.onnx.ml:Binarizer", 1): Rule(_binarizer, "n"),
     ("ai.onnx.ml:ArrayFeatureExtractor", 1): Rule(_features, "nt i"),
-    ("ai.onnx.ml:LabelEncoder", 2): Rule(_label_encoder, "nt"),
+    ("ai.onnx.ml:LabelEncoder", 2): Rule(_label_encoder, "nt", arrays=True),
 }

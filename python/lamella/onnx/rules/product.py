@@ -154,8 +154,8 @@ def _arranged(call: Call, term: str, x: Any, order: list[str], size: dict[str, i
 
 
 RULES: dict[tuple[str, int], Rule] = {
-    ("MatMul", 1): Rule(matmul, "N N"),
-    ("Gemm", 1): Rule(_gemm, "N N N?"),
-    ("MatMulInteger", 10): Rule(_matmul_integer, "I i I? i?"),
-    ("Einsum", 12): Rule(_einsum, "N*"),
+    ("MatMul", 1): Rule(matmul, "N N", floats=True),
+    ("Gemm", 1): Rule(_gemm, "N N N?", floats=True),
+    ("MatMulInteger", 10): Rule(_matmul_integer, "I i I? i?", gives="int32", arrays=True),
+    ("Einsum", 12): Rule(_einsum, "N*", floats=True),
 }

@@ -10,7 +10,7 @@ import numpy as np
 
 from lamella.foreign.call import is_array
 from lamella.foreign.rule import Rule
-from lamella.foreign.words import axis_of, binary, is_floating, reduce, unary
+from lamella.foreign.words import axis_of, binary, cast, dtype_of, is_floating, reduce, unary
 from lamella.onnx.rules.call import Call
 from lamella.onnx.rules.shape import axes_operand
 
@@ -42,7 +42,7 @@ def _over(call: Call, kind: str, x: Any, over: tuple[int, ...] | None, keep: boo
     if is_array(x) and x.dtype.kind == "b" and kind in ("max", "min"):
         return reduce(call, kind, x.astype(np.uint8), over, keep) != 0
     if not is_array(x) and kind in ("max", "min") and 0 in x.shape:
-        raise call.unsupported("an extreme of nothing on a tensor")
+        x = np.zeros(x.shape, dtype_of(x))
     return reduce(call, kind, x, over, keep)
 
 
@@ -59,16 +59,17 @@ def _abs(call: Call, x: Any) -> Any:
 
 
 def _root(call: Call, x: Any) -> Any:
-    if is_array(x) and not is_floating(x):
-        return np.sqrt(x.astype(np.float64)).astype(x.dtype)
-    return unary("sqrt", x)
+    return _fractional("sqrt", x)
 
 
 def _log(call: Call, x: Any) -> Any:
-    if is_array(x) and not is_floating(x):
-        with np.errstate(all="ignore"):
-            return np.log(x.astype(np.float64)).astype(x.dtype)
-    return unary("log", x)
+    return _fractional("log", x)
+
+
+def _fractional(name: str, x: Any) -> Any:
+    """A function whose result of an integer is cut towards zero."""
+    wide = x if is_floating(x) else cast(x, np.dtype(np.float64))
+    return cast(unary(name, wide), dtype_of(x))
 
 
 _PREPARED: dict[str, tuple[Any, str, Any]] = {
@@ -91,9 +92,11 @@ _KINDS = {
 }
 
 RULES: dict[tuple[str, int], Rule] = {
-    ("ReduceSum", 1): Rule(partial(_reduce, "sum", 13), "n i?"),
+    ("ReduceSum", 1): Rule(partial(_reduce, "sum", 13), "n i!?"),
     **{
-        (op, 1): Rule(partial(_reduce, kind, 18), "e i?" if kind in ("max", "min") else "n i?")
+        (op, 1): Rule(
+            partial(_reduce, kind, 18), "e i!?" if kind in ("max", "min") else "n i!?", floats=True
+        )
         for op, kind in _KINDS.items()
     },
 }

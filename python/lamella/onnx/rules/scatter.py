@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writing elements into a copy: Scatter and its relatives, on arrays; whole rows in programs too.
-
-Later writes win.
-"""
+"""Writing elements into a copy: Scatter and its relatives. Later writes win."""
 
 from __future__ import annotations
 
@@ -11,62 +8,65 @@ from typing import Any
 
 import numpy as np
 
-from lamella.foreign.call import is_array
 from lamella.foreign.rule import Rule
-from lamella.foreign.words import axis_of, index_copy, is_floating, reshape
-from lamella.ir.types import Array
+from lamella.foreign.words import (
+    axis_of,
+    binary,
+    dtype_of,
+    expand,
+    positions,
+    put,
+    reshape,
+    slices,
+)
 from lamella.onnx.rules.call import Call
-from lamella.onnx.rules.selection import only_arrays
 
-__all__ = ["RULES"]
+__all__ = ["RULES", "combined"]
 
-
-def _write(call: Call, y: Array, where: tuple[Any, ...], updates: Array) -> Array:
-    kind = call.text("reduction", "none")
-    with np.errstate(all="ignore"):
-        if kind == "none":
-            y[where] = updates
-        elif kind in _REDUCTIONS:
-            _REDUCTIONS[kind].at(y, where, updates)
-        else:
-            raise call.malformed(f"reduction {kind!r}")
-    return y
+_KINDS = {"none": "replace", "add": "sum", "mul": "prod", "max": "amax", "min": "amin"}
 
 
-_REDUCTIONS = {"add": np.add, "mul": np.multiply, "max": np.maximum, "min": np.minimum}
+def _kind(call: Call) -> str:
+    name = call.text("reduction", "none")
+    if name not in _KINDS:
+        raise call.malformed(f"reduction {name!r}")
+    return _KINDS[name]
+
+
+def combined(call: Call, indices: Any, extents: tuple[int, ...]) -> Any:
+    """Indices of several axes, which lie along the last one, as one of their elements in order."""
+    every = (slice(None),) * (len(indices.shape) - 1)
+    total: Any = None
+    for number, extent in enumerate(extents):
+        one = positions(call, slices(indices, (*every, number)), extent)
+        if total is not None:
+            one = binary(call, "add", binary(call, "mul", total, np.asarray(extent)), one)
+        total = one
+    return total
 
 
 def _elements(call: Call, x: Any, indices: Any, updates: Any) -> Any:
-    only_arrays(call, x, indices, updates)
-    axis = axis_of(call, call.integer("axis", 0), x.ndim)
-    if indices.shape != updates.shape or indices.ndim != x.ndim:
+    axis = axis_of(call, call.integer("axis", 0), len(x.shape))
+    fits = tuple(indices.shape) == tuple(updates.shape) and len(indices.shape) == len(x.shape)
+    if not fits or any(
+        number != axis and have > extent
+        for number, (have, extent) in enumerate(zip(indices.shape, x.shape, strict=True))
+    ):
         raise call.malformed("indices and updates do not fit")
-    extent = x.shape[axis]
-    if indices.size and not -extent <= indices.min() <= indices.max() < extent:
-        raise call.malformed("an index is outside its axis")
-    call.room((*indices.shape,))
-    grid = list(np.indices(indices.shape, sparse=True))
-    grid[axis] = np.where(indices < 0, indices + extent, indices)
-    return _write(call, x.copy(), tuple(grid), updates)
+    return put(call, x, indices, updates, axis, _kind(call))
 
 
 def _nd(call: Call, x: Any, indices: Any, updates: Any) -> Any:
-    rows = len(indices.shape) > 0 and indices.shape[-1] == 1 and is_floating(x)
-    if rows and not is_array(x, indices, updates) and call.text("reduction", "none") == "none":
-        if tuple(updates.shape) != (*indices.shape[:-1], *x.shape[1:]):
-            raise call.malformed("indices and updates do not fit")
-        count = prod(indices.shape)
-        source = reshape(updates, (count, *x.shape[1:]))
-        return index_copy(call, x, 0, reshape(indices, (count,)), source, from_end=True)
-    only_arrays(call, x, indices, updates)
-    depth = indices.shape[-1] if indices.ndim else 0
-    if not 1 <= depth <= x.ndim or updates.shape != indices.shape[:-1] + x.shape[depth:]:
+    depth = indices.shape[-1] if len(indices.shape) else 0
+    rest = tuple(x.shape[depth:])
+    fits = 1 <= depth <= len(x.shape)
+    if not fits or tuple(updates.shape) != (*indices.shape[:-1], *rest):
         raise call.malformed("indices and updates do not fit")
-    extents = np.array(x.shape[:depth])
-    if indices.size and (np.any(indices < -extents) or np.any(indices >= extents)):
-        raise call.malformed("an index is outside its axis")
-    where = tuple(indices[..., i] for i in range(depth))
-    return _write(call, x.copy(), where, updates)
+    extents = tuple(x.shape[:depth])
+    count, size = prod(indices.shape[:-1]), prod(rest)
+    index = reshape(combined(call, indices, extents), (count, 1))
+    flat, source = reshape(x, (prod(extents), size)), reshape(updates, (count, size))
+    return reshape(put(call, flat, index, source, 0, _kind(call)), x.shape)
 
 
 def _tensor_scatter(call: Call, past: Any, update: Any, starts: Any = None) -> Any:
@@ -77,24 +77,20 @@ def _tensor_scatter(call: Call, past: Any, update: Any, starts: Any = None) -> A
         raise call.malformed("the update does not fit the cache")
     if starts is not None and tuple(starts.shape) != tuple(past.shape[:1]):
         raise call.malformed("one write position a sequence")
-    mode = call.text("mode", "linear")
-    # One sequence and one token.
-    single = past.shape[0] == 1 and axis > 0 and update.shape[axis] == 1 and is_floating(past)
-    if single and starts is not None and mode == "linear" and not is_array(past, update, starts):
-        return index_copy(call, past, axis, starts, update)
-    only_arrays(call, past, update, starts)
-    y = past.copy()
-    length = update.shape[axis]
-    moved, source = np.moveaxis(y, axis, 1), np.moveaxis(update, axis, 1)
-    for row in range(past.shape[0]):
-        start = 0 if starts is None else int(starts[row])
-        index = np.arange(start, start + length)
-        if mode == "circular":
-            index %= past.shape[axis]
-        if length and not 0 <= index.min() <= index.max() < past.shape[axis]:
-            raise call.malformed("writes outside the cache")
-        moved[row, index] = source[row]
-    return y
+    length, capacity = update.shape[axis], past.shape[axis]
+    if call.text("mode", "linear") not in ("linear", "circular"):
+        raise call.malformed("mode is linear or circular")
+    ones = [1] * len(past.shape)
+    steps = np.arange(length)
+    index: Any = reshape(steps, [length if i == axis else 1 for i in range(len(ones))])
+    if starts is not None:
+        begin = reshape(starts, [-1, *ones[1:]])
+        index = begin if length == 1 else binary(call, "add", begin, index.astype(dtype_of(starts)))
+    if call.text("mode", "linear") == "circular":
+        index = binary(call, "remainder", index, np.asarray(capacity, dtype_of(index)))
+    if past.shape[0] != 1 and starts is not None:
+        index = expand(call, index, update.shape)
+    return put(call, past, index, update, axis)
 
 
 RULES: dict[tuple[str, int], Rule] = {

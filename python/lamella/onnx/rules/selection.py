@@ -12,68 +12,64 @@ from typing import Any
 
 import numpy as np
 
-from lamella.errors import UnsupportedError
+from lamella import functional as F
 from lamella.foreign.call import is_array
 from lamella.foreign.rule import Rule
-from lamella.foreign.words import axis_of, gather, reshape, rows, where
+from lamella.foreign.words import (
+    along,
+    axis_of,
+    binary,
+    compare,
+    concat,
+    dtype_of,
+    expand,
+    gather,
+    logical,
+    positions,
+    reshape,
+    rows,
+    slices,
+    where,
+)
 from lamella.onnx.rules.call import Call
+from lamella.onnx.rules.scatter import combined
 
-__all__ = ["RULES", "only_arrays"]
-
-
-def only_arrays(call: Call, *operands: Any) -> None:
-    """Raises UnsupportedError for tensors: the operator moves elements on arrays only."""
-    if not is_array(*(operand for operand in operands if operand is not None)):
-        raise UnsupportedError(f"{call.op}: runs on arrays only")
+__all__ = ["RULES"]
 
 
 def _gather(call: Call, x: Any, indices: Any) -> Any:
     return gather(call, x, indices, axis_of(call, call.integer("axis", 0), len(x.shape)))
 
 
-def _in_range(call: Call, indices: Any, extent: int) -> Any:
-    if indices.size and not -extent <= indices.min() <= indices.max() < extent:
-        raise call.malformed("an index is outside its axis")
-    return np.where(indices < 0, indices + extent, indices).astype(np.int64)
-
-
 def _gather_elements(call: Call, x: Any, indices: Any) -> Any:
     axis = axis_of(call, call.integer("axis", 0), len(x.shape))
-    only_arrays(call, indices)
-    if indices.ndim != len(x.shape) or any(
+    if len(indices.shape) != len(x.shape) or any(
         i != axis and have > extent
         for i, (have, extent) in enumerate(zip(indices.shape, x.shape, strict=True))
     ):
         raise call.malformed("indices do not fit")
-    call.room(indices.shape)
-    grid = list(np.indices(indices.shape, sparse=True))
-    grid[axis] = _in_range(call, indices, x.shape[axis])
-    if is_array(x):
-        return x[tuple(grid)]
-    flat = np.ravel_multi_index(np.broadcast_arrays(*grid), x.shape)
-    return reshape(rows(call, reshape(x, (prod(x.shape), 1)), flat), indices.shape)
+    return along(call, x, indices, axis)
 
 
 def _gather_nd(call: Call, x: Any, indices: Any) -> Any:
-    only_arrays(call, indices)
     batch = call.integer("batch_dims", 0)
-    depth = indices.shape[-1] if indices.ndim else 0
-    rank = len(x.shape)
-    if not 0 <= batch < max(indices.ndim, 1) or not 1 <= depth <= rank - batch:
+    count = len(indices.shape)
+    depth = indices.shape[-1] if count else 0
+    if not 0 <= batch < max(count, 1) or not 1 <= depth <= len(x.shape) - batch:
         raise call.malformed("indices do not fit")
     if tuple(indices.shape[:batch]) != tuple(x.shape[:batch]):
         raise call.malformed("batches differ")
-    picked = [_in_range(call, indices[..., i], x.shape[batch + i]) for i in range(depth)]
-    lead = indices.shape[:-1]
-    grid = [np.arange(lead[i]).reshape((-1,) + (1,) * (len(lead) - i - 1)) for i in range(batch)]
-    where_to = np.broadcast_arrays(*grid, *picked)
-    rest = tuple(x.shape[batch + depth :])
-    call.room((*lead, *rest))
-    if is_array(x):
-        return x[tuple(where_to)]
-    flat = np.ravel_multi_index(where_to, x.shape[: batch + depth])
+    lead, rest = tuple(indices.shape[:-1]), tuple(x.shape[batch + depth :])
+    extents = tuple(x.shape[batch : batch + depth])
+    index = combined(call, indices, extents)
+    if batch:
+        # The elements of one batch lie behind those of the one before.
+        start = np.arange(prod(lead[:batch])).reshape(lead[:batch]) * prod(extents)
+        index = binary(
+            call, "add", index, start.reshape(*lead[:batch], *(1,) * (count - 1 - batch))
+        )
     table = reshape(x, (prod(x.shape[: batch + depth]), prod(rest)))
-    return reshape(rows(call, table, np.asarray(flat, np.int64)), (*lead, *rest))
+    return reshape(rows(call, table, reshape(index, (prod(lead),))), (*lead, *rest))
 
 
 def _arg(kind: str, call: Call, x: Any) -> Any:
@@ -89,9 +85,11 @@ def _arg(kind: str, call: Call, x: Any) -> Any:
         else:
             found = pick(x, axis=axis, keepdims=keep)
         return np.asarray(found, np.int64)
-    if last:
-        raise call.unsupported("select_last_index on a tensor")
-    return getattr(x, kind)(axis, keep)
+    if not last:
+        return getattr(x, kind)(axis, keep)
+    every = (slice(None),) * axis
+    found = getattr(slices(x, (*every, slice(None, None, -1))), kind)(axis, keep)
+    return gather(call, np.arange(x.shape[axis])[::-1].copy(), found, 0)
 
 
 def _argmax(call: Call, x: Any) -> Any:
@@ -103,12 +101,14 @@ def _argmin(call: Call, x: Any) -> Any:
 
 
 def _top_k(call: Call, x: Any, k: Any = None) -> Any:
-    only_arrays(call, x)
-    axis = axis_of(call, call.integer("axis", -1), x.ndim)
+    axis = axis_of(call, call.integer("axis", -1), len(x.shape))
     count = call.integer("k") if call.version < 10 else int(call.scalar(k))
     if not 0 <= count <= x.shape[axis]:
         raise call.malformed("k is outside the axis")
-    if call.integer("largest", 1):
+    largest = bool(call.integer("largest", 1))
+    if not is_array(x):
+        return tuple(F.topk(x, count, axis, largest))
+    if largest:
         # Stable from the end, so that equal elements keep their order.
         flipped = np.flip(np.argsort(np.flip(x, axis), axis=axis, kind="stable"), axis)
         order = x.shape[axis] - 1 - flipped
@@ -119,7 +119,7 @@ def _top_k(call: Call, x: Any, k: Any = None) -> Any:
 
 
 def _non_zero(call: Call, x: Any) -> Any:
-    only_arrays(call, x)
+    x = call.value(x)
     call.room((x.ndim, x.size))
     if not x.ndim:
         # Of no axes, as often as x is not zero.
@@ -128,17 +128,19 @@ def _non_zero(call: Call, x: Any) -> Any:
 
 
 def _compress(call: Call, x: Any, condition: Any) -> Any:
-    only_arrays(call, x, condition)
-    call.ranked(condition, 1, 1)
-    axis = axis_of(call, call.integer("axis"), x.ndim) if call.has("axis") else None
-    picked = np.flatnonzero(condition)
-    if picked.size and picked[-1] >= (x.size if axis is None else x.shape[axis]):
+    kept = call.value(condition)
+    call.ranked(kept, 1, 1)
+    if not call.has("axis"):
+        x = reshape(x, (prod(x.shape),))
+    axis = axis_of(call, call.integer("axis", 0), len(x.shape))
+    picked = np.flatnonzero(kept)
+    if picked.size and picked[-1] >= x.shape[axis]:
         raise call.malformed("a condition is longer than the axis")
-    return np.take(x, picked, axis=axis)
+    return gather(call, x, picked, axis)
 
 
 def _unique(call: Call, x: Any) -> Any:
-    only_arrays(call, x)
+    x = call.value(x)
     axis = axis_of(call, call.integer("axis"), x.ndim) if call.has("axis") else None
     values, first, inverse, counts = np.unique(x, True, True, True, axis=axis)
     inverse = inverse.reshape(-1)
@@ -155,19 +157,21 @@ def _unique(call: Call, x: Any) -> Any:
 
 def _one_hot(call: Call, indices: Any, depth: Any, values: Any) -> Any:
     count = int(call.scalar(depth))
-    axis = call.integer("axis", -1)
-    only_arrays(call, indices, values)
-    if values.shape != (2,):
+    axis = axis_of(call, call.integer("axis", -1), len(indices.shape) + 1)
+    if tuple(values.shape) != (2,):
         raise call.malformed("values are not two")
-    rank = len(indices.shape) + 1
-    axis = axis_of(call, axis, rank)
     call.room((*indices.shape, max(count, 0)))
-    index = np.asarray(indices)
-    index = np.where(index < 0, index + count, index)
-    shape = [1] * rank
-    shape[axis] = count
-    hit = np.expand_dims(index, axis) == np.arange(count).reshape(shape)
-    return np.where(hit, values[1], values[0])
+    shape = [1] * (len(indices.shape) + 1)
+    shape[axis] = -1
+    index = reshape(indices, (*indices.shape[:axis], 1, *indices.shape[axis:]))
+    # Negative ones count from the end; what is outside on either side is off everywhere.
+    classes = [np.arange(start, start + count).reshape(shape) for start in (0, -count)]
+    hits = [compare(call, "eq", index, one.astype(dtype_of(index))) for one in classes]
+    if dtype_of(index).kind == "u":
+        hits = hits[:1]
+    hit = hits[0] if len(hits) == 1 else logical(call, "logical_or", *hits)
+    off, on = (slices(values, (i,)) for i in (0, 1))
+    return where(call, hit, on, off)
 
 
 def _trilu(call: Call, x: Any, k: Any = None) -> Any:
@@ -185,17 +189,22 @@ def _trilu(call: Call, x: Any, k: Any = None) -> Any:
 
 
 def _cum(kind: str, call: Call, x: Any, axis: Any) -> Any:
-    only_arrays(call, x)
-    dim = axis_of(call, int(call.scalar(axis)), x.ndim)
+    dim = axis_of(call, int(call.scalar(axis)), len(x.shape))
+    every = (slice(None),) * dim
+    turned = (*every, slice(None, None, -1))
     if call.integer("reverse", 0):
-        x = np.flip(x, dim)
-    total = np.cumsum if kind == "sum" else np.cumprod
-    with np.errstate(all="ignore"):
-        y = total(x, axis=dim, dtype=x.dtype)
+        x = slices(x, turned)
+    if is_array(x):
+        total = np.cumsum if kind == "sum" else np.cumprod
+        with np.errstate(all="ignore"):
+            y: Any = total(x, axis=dim, dtype=x.dtype)
+    else:
+        y = F.cumsum(x, dim, dtype=x.dtype) if kind == "sum" else F.cumprod(x, dim, dtype=x.dtype)
     if call.integer("exclusive", 0) and x.shape[dim]:
-        first = np.full_like(np.take(x, [0], axis=dim), 0 if kind == "sum" else 1)
-        y = np.concatenate([first, np.take(y, np.arange(x.shape[dim] - 1), axis=dim)], axis=dim)
-    return np.flip(y, dim) if call.integer("reverse", 0) else y
+        shape = (*x.shape[:dim], 1, *x.shape[dim + 1 :])
+        first = expand(call, np.asarray(0 if kind == "sum" else 1, dtype_of(x)), shape)
+        y = concat(call, [first, slices(y, (*every, slice(0, -1)))], dim)
+    return slices(y, turned) if call.integer("reverse", 0) else y
 
 
 def _cum_sum(call: Call, x: Any, axis: Any) -> Any:
@@ -207,32 +216,32 @@ def _cum_prod(call: Call, x: Any, axis: Any) -> Any:
 
 
 def _reverse_sequence(call: Call, x: Any, lengths: Any) -> Any:
-    only_arrays(call, x, lengths)
     time, batch = call.integer("time_axis", 0), call.integer("batch_axis", 1)
-    if {time, batch} != {0, 1} or x.ndim < 2 or lengths.shape != (x.shape[batch],):
+    if {time, batch} != {0, 1} or len(x.shape) < 2 or tuple(lengths.shape) != (x.shape[batch],):
         raise call.malformed("axes or lengths do not fit")
-    y = x.copy()
-    for number, length in enumerate(lengths.tolist()):
-        if not 0 <= length <= x.shape[time]:
-            raise call.malformed("a length is outside the axis")
-        part = (slice(0, length), number) if time == 0 else (number, slice(0, length))
-        y[part] = np.flip(x[part], 0)
-    return y
+    lengths = positions(call, lengths, x.shape[time] + 1, from_end=False)
+    step = reshape(np.arange(x.shape[time]), (-1, 1) if time == 0 else (1, -1))
+    length = reshape(lengths, (1, -1) if time == 0 else (-1, 1))
+    last = binary(call, "sub", length, np.asarray(1))
+    turned = binary(call, "sub", last, step)
+    index = where(call, compare(call, "lt", step, length), turned, step)
+    index = reshape(index, (*index.shape, *(1,) * (len(x.shape) - 2)))
+    return along(call, x, expand(call, index, x.shape), time)
 
 
 RULES: dict[tuple[str, int], Rule] = {
-    ("Gather", 1): Rule(_gather, "a i"),
-    ("GatherElements", 11): Rule(_gather_elements, "a i"),
-    ("GatherND", 11): Rule(_gather_nd, "a i"),
-    ("ArgMax", 1): Rule(_argmax, "n"),
-    ("ArgMin", 1): Rule(_argmin, "n"),
-    ("TopK", 1): Rule(_top_k, "n i?"),
-    ("NonZero", 9): Rule(_non_zero, "a"),
-    ("Compress", 9): Rule(_compress, "a b"),
-    ("Unique", 11): Rule(_unique, "a"),
-    ("OneHot", 9): Rule(_one_hot, "n n a"),
-    ("Trilu", 14): Rule(_trilu, "a i?"),
-    ("CumSum", 11): Rule(_cum_sum, "n i"),
-    ("CumProd", 26): Rule(_cum_prod, "n i"),
+    ("Gather", 1): Rule(_gather, "a i", moves=True),
+    ("GatherElements", 11): Rule(_gather_elements, "a i", moves=True),
+    ("GatherND", 11): Rule(_gather_nd, "a i", moves=True),
+    ("ArgMax", 1): Rule(_argmax, "n", gives="int64"),
+    ("ArgMin", 1): Rule(_argmin, "n", gives="int64"),
+    ("TopK", 1): Rule(_top_k, "n i!?", gives="0 int64"),
+    ("NonZero", 9): Rule(_non_zero, "a", gives="int64", arrays=True),
+    ("Compress", 9): Rule(_compress, "a b@"),
+    ("Unique", 11): Rule(_unique, "a", gives="0 int64", arrays=True),
+    ("OneHot", 9): Rule(_one_hot, "n n! a", gives="2"),
+    ("Trilu", 14): Rule(_trilu, "a i!?"),
+    ("CumSum", 11): Rule(_cum_sum, "n i!"),
+    ("CumProd", 26): Rule(_cum_prod, "n i!"),
     ("ReverseSequence", 10): Rule(_reverse_sequence, "a i"),
 }
