@@ -10,7 +10,7 @@ from lamella.ops.gather import Gather, Scatter
 from lamella.ops.indices import Index
 
 FLOATS = ("float32", "float64")
-INTEGERS = ("int64",)
+INTEGERS = ("int64", "int32", "uint8", "int8")
 EVERY = (*FLOATS, *INTEGERS, "bool")
 
 

@@ -118,7 +118,7 @@ def test_values_and_gradients(name: str, args: tuple, named: dict) -> None:
         np.testing.assert_allclose(mine, exact.numpy(), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("dtype", ["int64", "bool"])
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8", "int8", "bool"])
 def test_integers(dtype: str) -> None:
     x, src = (np.random.default_rng(i).integers(0, 100, (4, 5)).astype(dtype) for i in (7, 8))
     at = np.random.default_rng(9).integers(0, 4, (4, 5))
@@ -143,6 +143,17 @@ def test_integers(dtype: str) -> None:
     for mine, theirs in pairs:
         assert mine.dtype == theirs.numpy().dtype
         np.testing.assert_array_equal(mine, theirs.numpy())
+
+
+def test_means_of_integers() -> None:
+    x, src = np.array([7, -7, 0]), np.array([1, -2, 4, 5])
+    at = np.array([0, 1, 2, 2])
+    for own in (True, False):
+        want = torch.tensor(x).scatter_reduce(
+            0, torch.tensor(at), torch.tensor(src), "mean", include_self=own
+        )
+        got = F.scatter_reduce(x, 0, at, src, "mean", include_self=own)
+        np.testing.assert_array_equal(got, want.numpy())
 
 
 def test_a_source_larger_than_its_index() -> None:

@@ -21,7 +21,7 @@ from lamella.ir.graph import Constant, Place, Value
 from lamella.ir.types import Array, DType, broadcast_shapes
 from lamella.ops.base import number
 from lamella.ops.composites import expand, permute, reshape
-from lamella.ops.elementwise import Binary, Cast
+from lamella.ops.elementwise import Binary
 from lamella.ops.entries import judged
 from lamella.ops.gather import Gather
 from lamella.ops.shape import Slice
@@ -117,10 +117,8 @@ def _combined(place: Place, picks: Sequence[Value], extents: Sequence[int]) -> V
         if isinstance(total, Constant) and isinstance(one, Constant) and type(extent) is int:
             total = Constant(np.asarray(total.array * extent + one.array))
         else:
-            # In float64, which holds every index of an array that fits into memory.
-            wide = [place(Cast(DType.float64), index) for index in (total, one)]
-            scaled = place(Binary("mul"), wide[0], number(extent, DType.float64))
-            total = place(Cast(DType.int64), place(Binary("add"), scaled, wide[1]))
+            scaled = place(Binary("mul"), total, number(extent, DType.int64))
+            total = place(Binary("add"), scaled, one)
     return total
 
 
