@@ -13,6 +13,7 @@ import pytest
 
 import lamella as lm
 from comparators import same_bits
+from graphs import ops
 from lamella import functional as F
 from lamella import nn
 from lamella.errors import DTypeError, UnsupportedError
@@ -176,6 +177,32 @@ def test_a_narrow_net_is_the_net_of_its_rounded_weights(dtype, rng):
     assert not np.array_equal(net(x), before)
     wide.load_state_dict(net.state_dict())
     same_bits(net(x), wide(x))
+
+
+def test_products_read_bfloat16_themselves(rng):
+    """No cast is left, and half the bytes are packed; float16 is widened ahead."""
+    x = np.zeros((1, 40), np.float32)
+    net = net_of(rng, "bfloat16")
+    graph = compile_call(net, [x]).graph
+    assert ops(graph) == ["dense(w.mT, bias, relu)", "dense(w.mT, bias)"]
+    assert not graph.folded()
+    assert [leaf.dtype for leaf in graph.parameters()][::2] == [DType.bfloat16] * 2
+    graph = compile_call(net.narrow("float16"), [x]).graph
+    assert ops(graph) == ["dense(w.mT, bias, relu)", "dense(w.mT, bias)"]
+    assert [leaf.dtype for leaf in graph.folded()] == [DType.float32] * 2
+    # By its transpose, and beside what else reads it.
+    weight = nn.Parameter(rng.normal(size=(40, 40)), dtype="bfloat16")
+    x = rng.normal(size=(3, 40)).astype(np.float32)
+    (y,) = compile_call(lambda x: x @ weight.T + weight[0], [x]).program.run([x])
+    values = weight.numpy()
+    same_bits(y, F.add(F.matmul(x, values.T), values[0]))
+
+
+def test_a_norm_behind_a_narrow_layer_stays(rng):
+    net = nn.Sequential(nn.Linear(40, 32), nn.BatchNorm1d(32)).narrow().eval()
+    x = rng.normal(size=(5, 40)).astype(np.float32)
+    assert len(compile_call(net, [x]).graph.nodes) == 2
+    same_bits(net(x), net[1](net[0](x)))
 
 
 @pytest.mark.parametrize("dtype", NARROW)

@@ -66,9 +66,12 @@ def absorb(graph: Graph) -> Graph:
 def _norm(
     product: Node, known: Known, consumers: dict[Value, list[Node]], roots: set[Value]
 ) -> _Norm | None:
-    """The norm that is all that becomes of a product with a known weight."""
+    """The norm that is all that becomes of a product with a known weight.
+
+    One that is stored narrow stays so: with a norm in it, it would be of float32.
+    """
     weight, columns = product.inputs[1], product.outputs[0].shape[-1:]
-    if len(weight.shape) != 2 or weight not in known:
+    if len(weight.shape) != 2 or weight not in known or weight.dtype.is_storage:
         return None
     nodes: list[Node] = []
 

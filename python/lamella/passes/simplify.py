@@ -13,7 +13,17 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from lamella.ir.extent import Extent
-from lamella.ir.graph import Constant, Factor, Graph, GraphBuilder, Node, Result, Value, made_of
+from lamella.ir.graph import (
+    Constant,
+    Factor,
+    Graph,
+    GraphBuilder,
+    Node,
+    Parameter,
+    Result,
+    Value,
+    made_of,
+)
 from lamella.ir.types import DType, TensorType, same_shape
 from lamella.ops.base import Op
 from lamella.ops.detach import Detach
@@ -292,7 +302,10 @@ def _concat(op: Op, inputs: tuple[Value, ...]) -> Rewrite:
 
 
 def _matmul(op: Op, inputs: tuple[Value, ...]) -> Rewrite:
-    """A Permute of the last two axes becomes the product's own transposition."""
+    """A Permute of the last two axes becomes the product's own transposition.
+
+    A weight that is stored as bfloat16 is read so: the product widens it to the same bits.
+    """
     assert isinstance(op, MatMul)
     flags = [op.transpose_a, op.transpose_b]
     operands = list(inputs)
@@ -305,6 +318,10 @@ def _matmul(op: Op, inputs: tuple[Value, ...]) -> Rewrite:
         if node.op.order == (*range(rank - 2), rank - 1, rank - 2):
             operands[position] = node.inputs[0]
             flags[position] = not flags[position]
+    node = _producer(operands[1], Cast)
+    if node is not None and operands[1].dtype is DType.float32:
+        if node.inputs[0].dtype is DType.bfloat16 and isinstance(node.inputs[0], Parameter):
+            operands[1] = node.inputs[0]
     if operands == list(inputs):
         return None
     return MatMul(*flags), tuple(operands)
