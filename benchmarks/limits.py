@@ -44,7 +44,7 @@ class Probe(Protocol):
     """Measures one limit once: operations or bytes a second, or the seconds of a `call`."""
 
     def __call__(self, kind: str, size: int, seconds: float) -> float:
-        """kind: multiply_add, call, or read, write, copy, update of `size` bytes."""
+        """kind: multiply_add, multiply_add_bytes, call; read, write, copy, update of so many."""
 
 
 def probe(threads: int, kind: str, size: int, seconds: float) -> float:
@@ -110,7 +110,7 @@ class Limits:
 
     def bounds(self, work: Work) -> dict[str, float]:
         """The shortest time that each limit allows, by kind."""
-        amounts = {"multiply_add": work.operations, **work.traffic()}
+        amounts = {**_computed(work), **work.traffic()}
         kinds = _kinds(work)
         bounds = {kind: amounts[kind] / self.rate(kind, _size(kind, work)) for kind in kinds}
         return {"call": self.call, **bounds}
@@ -125,7 +125,7 @@ class Limits:
         if call is not None:
             bounds["call"] = call
         kind = max(bounds, key=bounds.__getitem__)
-        names = {"call": "call", "multiply_add": "fma"}
+        names = {"call": "call", "multiply_add": "fma", "multiply_add_bytes": "fma of bytes"}
         return bounds[kind], names.get(kind) or f"{self._level(int(work.reach))} {kind}"
 
     def _level(self, size: int) -> str:
@@ -159,12 +159,17 @@ def _kinds(work: Work) -> list[str]:
     """What may be a limit of this work."""
     least = LEAST_SHARE * work.reach
     kinds = [kind for kind, moved in work.traffic().items() if moved and moved >= least]
-    return ["multiply_add", *kinds] if work.operations else kinds
+    return [*(kind for kind, amount in _computed(work).items() if amount), *kinds]
+
+
+def _computed(work: Work) -> dict[str, float]:
+    """Operations by kind of limit."""
+    return {"multiply_add": work.operations, "multiply_add_bytes": work.byte_operations}
 
 
 def _size(kind: str, work: Work) -> int:
     """Over how many bytes this kind of limit is measured."""
-    return 0 if kind == "multiply_add" else int(work.reach)
+    return 0 if kind in _computed(work) else int(work.reach)
 
 
 def round_down(size: int) -> int:

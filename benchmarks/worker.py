@@ -67,8 +67,8 @@ def main() -> None:
             call = offered(task, arrays) if offered else None
             result = None if call is None else call()
         except Exception as error:
-            # Of somebody's model: each library refuses some.
-            if not described:
+            # Of somebody's model: each library refuses some. What makes a file may be missing.
+            if not described and not isinstance(error, ImportError):
                 raise
             answer(missing=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}")
             continue

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from . import activation, dense, fit, matmul, model, network, rows, training
+from . import activation, dense, fit, matmul, model, network, quantized, rows, training
 from .work import Work
 
 Arrays = dict[str, np.ndarray]
@@ -39,7 +39,7 @@ class Task(Protocol):
         """Largest deviation from the float64 answer, in units of what the task tolerates."""
 
 
-FAMILIES = (network, dense, matmul, activation, rows, training, fit, model)
+FAMILIES = (network, dense, matmul, activation, rows, training, fit, model, quantized)
 ALL: dict[str, Task] = {task.name: task for family in FAMILIES for task in family.TASKS}
 
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 class Work(NamedTuple):
     """Operations, and the bytes that cannot but move.
 
-    operations: floating-point, a multiply-add counts as two. read, written: distinct bytes of
+    operations: floating-point, a multiply-add counts as two; byte_operations: those of products of
+    bytes, which have a peak of their own. read, written: distinct bytes of
     inputs and weights, and of results that lie elsewhere. updated: bytes that are read and then
     written in place, counted once. span: distinct bytes, where a call goes through them many times.
     What a better program might keep in registers or caches (values between two layers, gradients)
@@ -21,6 +22,7 @@ class Work(NamedTuple):
     written: float = 0.0
     updated: float = 0.0
     span: float = 0.0
+    byte_operations: float = 0.0
 
     @property
     def reach(self) -> float:

@@ -177,6 +177,23 @@ def _stacks(dtype: str) -> Call:
 # What every call draws anew.
 DRAWN = ("rand", "randint", "randn", "rand_like", "randn_like", "bernoulli")
 
+
+def _bytes(*shape: int) -> np.ndarray:
+    return np.random.default_rng(105).integers(0, 256, shape, np.uint8)
+
+
+def _per_channel(dtype: str) -> Call:
+    return (array(5, 6, dtype=dtype), array(5, dtype=dtype, seed=106)), {}
+
+
+def _dequantize(dtype: str) -> Call:
+    return (_bytes(5, 6), array(5, dtype=dtype), _bytes(5), 0), {}
+
+
+def _matmul_integer(dtype: str) -> Call:
+    return (_bytes(5, 6), _bytes(6, 4).view(np.int8), _bytes(5)), {}
+
+
 # Functions of one element take one array, losses two of one shape, where no row says otherwise.
 _ELEMENTWISE = sorted(UNARY.keys() & set(F.__all__))
 _LOSSES = [n for n in F.__all__ if "reduction" in inspect.signature(getattr(F, n)).parameters]
@@ -319,6 +336,11 @@ CALLS: dict[str, Callable[[str], Call]] = {
         {"right": True},
     ),
     "bucketize": lambda dtype: ((array(5, 6, dtype=dtype), np.sort(array(9, dtype=dtype))), {}),
+    "quantize_per_tensor": _with(0.01, 3, "int8"),
+    "quantize_per_channel": _per_channel,
+    "quantize_dynamic": _one,
+    "dequantize": _dequantize,
+    "matmul_integer": _matmul_integer,
     "cat": _pieces,
     "concat": _pieces,
     "stack": _pieces,

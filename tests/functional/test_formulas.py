@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from comparators import Mismatch
-from formulas import along, composed, entries, losses, pointwise
+from formulas import along, composed, entries, losses, pointwise, quantization
 from formulas.formula import Formula, judge, wide
 from lamella import functional as F
 
@@ -22,6 +22,7 @@ FORMULAS: dict[str, Formula] = {
     **losses.FORMULAS,
     **composed.FORMULAS,
     **entries.FORMULAS,
+    **quantization.FORMULAS,
 }
 # What no result depends on; out= has tests of its own.
 ELSEWHERE = {"out", "inplace"}

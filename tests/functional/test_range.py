@@ -34,7 +34,8 @@ _EXACT = """all any amax amin argmax argmin max min arange eye full full_like on
     bernoulli rand rand_like randint randn randn_like
     gather take_along_dim index_select index_copy index_fill scatter masked_fill masked_scatter
     one_hot cummax cummin sort argsort topk searchsorted bucketize masked_select nonzero
-    unique_consecutive bincount"""
+    unique_consecutive bincount dequantize matmul_integer quantize_dynamic
+    quantize_per_channel quantize_per_tensor"""
 EXACT = set(_EXACT.split())
 KERNELS = {*UNARY, *BINARY, *BITWISE, *COMPARE, *LOGICAL} & set(F.__all__)
 

@@ -19,6 +19,7 @@ import lamella as lm
 import lamella.ops
 from cases import (
     broadcast,
+    bytes,
     gather,
     integers,
     loss,
@@ -26,6 +27,7 @@ from cases import (
     norm,
     optimizer,
     order,
+    quantize,
     random,
     reduce,
     shape,
@@ -42,7 +44,7 @@ from lamella.runtime.trace import current
 
 FAMILIES = (
     broadcast, integers, matmul, reduce, softmax, norm, shape, gather, order, random, loss,
-    optimizer,
+    optimizer, bytes, quantize,
 )  # fmt: skip
 CASES = [
     pytest.param(case, dtype, id=f"{case.name} {dtype}")
@@ -130,6 +132,19 @@ def test_forward(case, dtype, isa, rng):
             same_bits(two, one)
     for before, after in zip(kept, arrays, strict=True):
         assert before.tobytes() == after.tobytes(), "an input was written"
+
+
+@pytest.mark.skipif("avx512_vnni" not in _core.isas(), reason="a processor without VNNI")
+@pytest.mark.parametrize("case", bytes.CASES, ids=str)
+def test_products_of_bytes_without_vnni(case, rng):
+    before = _core.isa()
+    arrays = case.inputs(rng, "float32")
+    try:
+        _core.select_isa("avx512")
+        session, inputs = run(case, arrays)
+        case.judge(session(*inputs), *arrays)
+    finally:
+        _core.select_isa(before)
 
 
 @pytest.mark.parametrize(("case", "dtype"), CASES)

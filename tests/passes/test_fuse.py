@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from graphs import Weight, assert_same_bits, kind, ops, traced
-from lamella.ir.types import broadcast_strides
+from lamella.ir.types import DType, broadcast_strides
 from lamella.ir.verify import verify
 from lamella.ops.elementwise import Chain
+from lamella.ops.integer import IntegerMatMul
 from lamella.passes.fuse import fuse
 from lamella.passes.simplify import simplify
-from lamella.runtime.tensor import where
+from lamella.runtime.tensor import apply, where
 from lamella.runtime.trace import scope
 
 X, W, B, R = kind(5, 3), kind(4, 3), kind(4), kind(5, 4)
@@ -92,6 +93,63 @@ def test_vectors_and_batches(rng):
 def test_a_batch_of_matrices_is_not_dense():
     before = simplify(traced(lambda x, w, b: x @ w + b, kind(2, 5, 3), kind(2, 3, 4), B))
     assert ops(fuse(before)) == ["matmul", "add"]
+
+
+XI, WI = kind(5, 3, dtype=DType.uint8), kind(3, 4, dtype=DType.int8)
+
+
+def product(x, w):
+    return apply(IntegerMatMul(), x, w)
+
+
+INTEGERS = [
+    ("scale", lambda y, s, c, r, b: y.float() * s, ["matmul_integer(scale)"]),
+    ("a column's", lambda y, s, c, r, b: c * y.float(), ["matmul_integer(scale)"]),
+    ("a row's", lambda y, s, c, r, b: y.float() * r, ["matmul_integer(scale)"]),
+    ("bias", lambda y, s, c, r, b: y.float() * c + b, ["matmul_integer(scale, bias)"]),
+    (
+        "all",
+        lambda y, s, c, r, b: (b + y.float() * s).tanh(),
+        ["matmul_integer(scale, bias, tanh)"],
+    ),
+    ("double", lambda y, s, c, r, b: y.double() * 2.0, ["matmul_integer", "chain(cast mul)"]),
+    ("no scale", lambda y, s, c, r, b: y.float() + b, ["matmul_integer", "chain(cast add)"]),
+    (
+        "a scale of every element",
+        lambda y, s, c, r, b: y.float() * (c + r),
+        ["matmul_integer", "chain(cast add mul)"],
+    ),
+    (
+        "squared",
+        lambda y, s, c, r, b: (lambda f: f * f)(y.float()),
+        ["matmul_integer", "chain(cast mul)"],
+    ),
+    ("wanted outside", lambda y, s, c, r, b: (y, y.float() * s), ["matmul_integer",
+                                                                 "chain(cast mul)"]),
+    (
+        "two readers",
+        lambda y, s, c, r, b: (lambda f: f * s + (f * c).exp())(y.float()),
+        ["matmul_integer", "chain(cast mul mul exp add)"],
+    ),
+    (
+        "a bias of rows is none",
+        lambda y, s, c, r, b: y.float() * s + r,
+        ["matmul_integer(scale)", "add"],
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "left"), [case[1:] for case in INTEGERS], ids=[case[0] for case in INTEGERS]
+)
+def test_integers(body, left, rng):
+    def whole(x, w, *rest):
+        return body(product(x, w), *rest)
+
+    before = simplify(traced(whole, XI, WI, kind(), kind(4), kind(5, 1), kind(4)))
+    after = verify(fuse(before))
+    assert sorted(ops(after)) == sorted(left)
+    assert_same_bits(before, after, rng)
 
 
 Y = kind(6, 5)

@@ -32,6 +32,7 @@ from lamella.functional import (
     padding,
     piecewise,
     products,
+    quantization,
     random,
     rearranging,
     reduction,
@@ -67,6 +68,7 @@ from lamella.functional.order import *
 from lamella.functional.padding import *
 from lamella.functional.piecewise import *
 from lamella.functional.products import *
+from lamella.functional.quantization import *
 from lamella.functional.random import *
 from lamella.functional.rearranging import *
 from lamella.functional.reduction import *
@@ -101,6 +103,7 @@ __all__ += order.__all__
 __all__ += padding.__all__
 __all__ += piecewise.__all__
 __all__ += products.__all__
+__all__ += quantization.__all__
 __all__ += random.__all__
 __all__ += rearranging.__all__
 __all__ += reduction.__all__

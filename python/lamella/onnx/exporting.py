@@ -17,15 +17,17 @@ import numpy as np
 from lamella.ir.extent import Extent
 from lamella.ir.graph import Node, Value
 from lamella.ir.types import Array, DType
-from lamella.onnx import encoding, forms, whole
+from lamella.onnx import encoding, forms, quantised, whole
 from lamella.onnx.entries import ENTRIES
 from lamella.ops.base import Op
 from lamella.ops.detach import Detach
 from lamella.ops.elementwise import Binary, Cast, Compare, Unary, Where
+from lamella.ops.integer import IntegerMatMul
 from lamella.ops.logical import Bitwise, Logical
 from lamella.ops.loss import ClampedLog, CrossEntropy
 from lamella.ops.matmul import MatMul
 from lamella.ops.norm import LayerNorm, RmsNorm
+from lamella.ops.quantize import Dequantize, DynamicQuantize, Quantize
 from lamella.ops.random import Draw
 from lamella.ops.reduce import Reduce
 from lamella.ops.shape import Concat, Expand, Pad, Permute, Reshape, Slice
@@ -452,4 +454,8 @@ EXPORT: dict[type[Op], Rule] = {
     Detach: _detach,
     Draw: _draw,
     **ENTRIES,
+    Quantize: quantised.quantize,
+    Dequantize: quantised.dequantize,
+    DynamicQuantize: quantised.dynamic_quantize,
+    IntegerMatMul: quantised.matmul_integer,
 }

@@ -36,11 +36,11 @@ from lamella.ops.shape import Reshape
 if TYPE_CHECKING:
     from lamella._core import ProgramBuilder, Slot
 
-__all__ = ["Dense", "MatMul"]
+__all__ = ["Dense", "MatMul", "Product", "oriented", "product_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class _Product:
+class Product:
     """The sizes and strides (in elements) of one product: y[batch, m, n] over k terms."""
 
     batch: Shape
@@ -52,6 +52,9 @@ class _Product:
     b_batch: Shape
     b_strides: tuple[int, int]
     shape: Shape
+    # Whether the result has an axis of rows, and one of columns: vectors have none.
+    rows: bool
+    columns: bool
 
     @property
     def work(self) -> int:
@@ -67,9 +70,9 @@ def _matrix(shape: Shape, transpose: bool) -> tuple[int, int, tuple[int, int]]:
     return rows, columns, (columns, 1)
 
 
-def _product(
+def product_of(
     op: str, x: TensorType, w: TensorType, transpose_a: bool, transpose_b: bool
-) -> _Product:
+) -> Product:
     """Judges the shapes; vectors count as one row on the left and one column on the right."""
     if not x.shape or not w.shape:
         raise ShapeError(
@@ -112,13 +115,14 @@ def _product(
     rows = () if len(x.shape) == 1 else (m,)
     columns = () if len(w.shape) == 1 else (n,)
     shape = (*leading, *rows, *columns)
+    axes = (len(x.shape) > 1, len(w.shape) > 1)
     if len(b_shape) == 2 and not (transpose_a and len(x.shape) > 1):
         # One matrix w: every leading axis of x is rows.
         folded = prod(a_shape[:-1])
-        return _Product((), folded, n, k, (), a_strides, (), b_strides, shape)
+        return Product((), folded, n, k, (), a_strides, (), b_strides, shape, *axes)
     a_batch = _batch_strides(a_shape, leading)
     b_batch = _batch_strides(b_shape, leading)
-    return _Product(leading, m, n, k, a_batch, a_strides, b_batch, b_strides, shape)
+    return Product(leading, m, n, k, a_batch, a_strides, b_batch, b_strides, shape, *axes)
 
 
 def _batch_strides(shape: Shape, leading: Shape) -> Shape:
@@ -136,7 +140,7 @@ def _element_type(op: str, names: Sequence[str], inputs: Sequence[TensorType]) -
 
 
 def _spec(
-    product: _Product, x: TensorType, w: Lowered, activation: Unary | None = None
+    product: Product, x: TensorType, w: Lowered, activation: Unary | None = None
 ) -> MatMulSpec:
     return MatMulSpec(
         dtype=x.dtype.value,
@@ -157,7 +161,8 @@ def _spec(
     )
 
 
-def _oriented(array: Array, transpose: bool) -> Array:
+def oriented(array: Array, transpose: bool) -> Array:
+    """The last two axes exchanged on request; those of a vector never."""
     return array.swapaxes(-1, -2) if transpose and array.ndim > 1 else array
 
 
@@ -196,9 +201,9 @@ class MatMul(Op):
         )
         return f"matmul({flags})" if flags else "matmul"
 
-    def product(self, inputs: Sequence[TensorType]) -> _Product:
+    def product(self, inputs: Sequence[TensorType]) -> Product:
         """Sizes and strides for operands of these types."""
-        return _product("matmul", inputs[0], inputs[1], self.transpose_a, self.transpose_b)
+        return product_of("matmul", inputs[0], inputs[1], self.transpose_a, self.transpose_b)
 
     def infer(self, inputs: Sequence[TensorType], /) -> tuple[TensorType, ...]:
         require_count("matmul", inputs, 2)
@@ -209,14 +214,12 @@ class MatMul(Op):
         x, w = map(widened, arrays)
         with np.errstate(all="ignore"):
             return (
-                np.asarray(
-                    np.matmul(_oriented(x, self.transpose_a), _oriented(w, self.transpose_b))
-                ),
+                np.asarray(np.matmul(oriented(x, self.transpose_a), oriented(w, self.transpose_b))),
             )
 
     def tolerance(self, arrays: Sequence[Array], results: Sequence[Array], /) -> tuple[Array, ...]:
-        x = _oriented(arrays[0], self.transpose_a)
-        w = _oriented(widened(arrays[1]), self.transpose_b)
+        x = oriented(arrays[0], self.transpose_a)
+        w = oriented(widened(arrays[1]), self.transpose_b)
         with np.errstate(all="ignore"):
             return (_magnitude_bound(x, w),)
 
@@ -267,7 +270,7 @@ class MatMul(Op):
 
 def _lower(
     program: ProgramBuilder,
-    product: _Product,
+    product: Product,
     inputs: Sequence[Lowered],
     outputs: Sequence[Lowered],
     bias: Slot | None = None,
@@ -314,7 +317,7 @@ class Dense(Op):
             raise ShapeError(
                 message("dense", "w is not one matrix", {"w": w.shape}, "w of two axes")
             )
-        shape = _product("dense", x, w, False, self.transpose_b).shape
+        shape = product_of("dense", x, w, False, self.transpose_b).shape
         for name, type in zip(names[2:], inputs[2:], strict=True):
             expected = shape[-1:] if name == "bias" else shape
             if type.shape != expected:
@@ -356,7 +359,7 @@ class Dense(Op):
             return (interpret(code, [total], [np.asarray(bound)])[1],)
 
     def work(self, inputs: Sequence[TensorType], outputs: Sequence[TensorType], /) -> int:
-        return _product("dense", inputs[0], inputs[1], False, self.transpose_b).work
+        return product_of("dense", inputs[0], inputs[1], False, self.transpose_b).work
 
     def lower(
         self,
@@ -365,7 +368,7 @@ class Dense(Op):
         outputs: Sequence[Lowered],
         /,
     ) -> None:
-        product = _product("dense", inputs[0].type, inputs[1].type, False, self.transpose_b)
+        product = product_of("dense", inputs[0].type, inputs[1].type, False, self.transpose_b)
         extras = dict(zip(self._extras(), (item.slot for item in inputs[2:]), strict=True))
         _lower(
             program,

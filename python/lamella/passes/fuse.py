@@ -10,12 +10,14 @@ is a stride of zero, never a copy.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from heapq import heappop, heappush
 
 from lamella.ir.graph import Graph, GraphBuilder, Node, Result, Value
-from lamella.ir.types import same_shape
+from lamella.ir.types import DType, same_shape
 from lamella.ops.base import Op
-from lamella.ops.elementwise import Binary, Chain, Elementwise, Instruction, Unary
+from lamella.ops.elementwise import Binary, Cast, Chain, Elementwise, Instruction, Unary
+from lamella.ops.integer import IntegerMatMul
 from lamella.ops.matmul import Dense, MatMul
 
 __all__ = ["fuse"]
@@ -54,6 +56,8 @@ def fuse(graph: Graph, registers: int = CHAIN_REGISTERS) -> Graph:
     for node in graph.nodes:
         if type(node.op) is MatMul:
             _grow_dense(node, groups)
+        elif type(node.op) is IntegerMatMul:
+            _grow_integer(node, groups)
     order = {node: position for position, node in enumerate(graph.nodes)}
     for node in reversed(graph.nodes):
         if isinstance(node.op, Elementwise) and groups.free(node):
@@ -120,6 +124,49 @@ def _grow_dense(node: Node, groups: _Groups) -> None:
     extras = [value for value in (bias, residual) if value is not None]
     fused = Dense(op.transpose_b, bias is not None, residual is not None, activation)
     groups.replaced[tail] = (fused, (x, w, *extras), _paths((*taken, tail)))
+
+
+def _partner(reader: Node, value: Value) -> Value | None:
+    """The other operand of an op of two; None where both are `value`, or the result is larger."""
+    other = reader.inputs[1] if reader.inputs[0] is value else reader.inputs[0]
+    same = same_shape(reader.outputs[0].shape, value.shape)
+    return other if other is not value and same else None
+
+
+def _grow_integer(node: Node, groups: _Groups) -> None:
+    """Takes what turns sums of bytes into floats: Cast, Mul, and Add and an activation behind them.
+
+    The order of roundings stays: the sum, its product by the scale, the sum with the bias.
+    """
+    op = node.op
+    if not isinstance(op, IntegerMatMul) or op.scale:
+        return
+    cast = groups.sole_consumer(node.outputs[0])
+    if cast is None or cast.op != Cast(DType.float32):
+        return
+    value = cast.outputs[0]
+    scaled = groups.sole_consumer(value)
+    if scaled is None or scaled.op != Binary("mul") or not groups.free(scaled):
+        return
+    scale = _partner(scaled, value)
+    types = [one.type for one in node.inputs]
+    grown = replace(op, scale=True)
+    if scale is None or not grown.takes("scale", scale.shape, types):
+        return
+    taken, tail, extras = [node, cast], scaled, [scale]
+    reader = groups.sole_consumer(tail.outputs[0])
+    if reader is not None and groups.free(reader) and reader.op == Binary("add"):
+        bias = _partner(reader, tail.outputs[0])
+        if bias is not None and grown.takes("bias", bias.shape, types):
+            taken.append(tail)
+            tail, grown = reader, replace(grown, bias=True)
+            extras.append(bias)
+            reader = groups.sole_consumer(tail.outputs[0])
+    if reader is not None and groups.free(reader) and type(reader.op) is Unary:
+        taken.append(tail)
+        tail, grown = reader, replace(grown, activation=reader.op)
+    groups.gone.update(taken)
+    groups.replaced[tail] = (grown, (*node.inputs, *extras), _paths((*taken, tail)))
 
 
 def _grow_chain(tail: Node, groups: _Groups, order: dict[Node, int], registers: int) -> None:

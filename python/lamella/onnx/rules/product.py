@@ -6,8 +6,6 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-import numpy as np
-
 from lamella.foreign.call import is_array
 from lamella.foreign.rule import Rule
 from lamella.foreign.words import binary, expand, matmul, permute, reduce, reshape
@@ -44,17 +42,6 @@ def _scaled(call: Call, x: Any, factor: float) -> Any:
     if is_array(x) and x.dtype.kind in "iu":
         return (x * factor).astype(x.dtype)
     return binary(call, "mul", x, factor)
-
-
-def _matmul_integer(call: Call, a: Any, b: Any, a_zero: Any = None, b_zero: Any = None) -> Any:
-    left, right = (call.value(x).astype(np.int32) for x in (a, b))
-    if a_zero is not None:
-        zero = call.value(a_zero).astype(np.int32)
-        zero = zero.reshape(-1, 1) if zero.ndim == 1 and zero.size > 1 else zero
-        left = binary(call, "sub", left, zero)
-    if b_zero is not None:
-        right = binary(call, "sub", right, call.value(b_zero).astype(np.int32))
-    return matmul(call, left, right)
 
 
 def _einsum(call: Call, *operands: Any) -> Any:
@@ -156,6 +143,5 @@ def _arranged(call: Call, term: str, x: Any, order: list[str], size: dict[str, i
 RULES: dict[tuple[str, int], Rule] = {
     ("MatMul", 1): Rule(matmul, "N N", floats=True),
     ("Gemm", 1): Rule(_gemm, "N N N?", floats=True),
-    ("MatMulInteger", 10): Rule(_matmul_integer, "I i I? i?", gives="int32", arrays=True),
     ("Einsum", 12): Rule(_einsum, "N*", floats=True),
 }
