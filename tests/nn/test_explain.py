@@ -60,6 +60,7 @@ def test_every_value_has_its_name():
     assert arrays["self.table"][1] == "read while tracing: its elements are compared at every call"
     assert arrays["self.large"][1] == "read while tracing: more than 4096 bytes, not compared"
     titles = ["constants of the program", "arrays", "sizes", "computed of parameters alone"]
+    titles += ["stages"]
     assert [section.title for section in found.sections] == titles
     for fact in (*found.constants.facts, *found.arrays.facts):
         assert str(fact) in str(found)

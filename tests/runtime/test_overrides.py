@@ -28,7 +28,9 @@ REDUCTIONS = (
     *("sum", "mean", "prod", "amax", "amin", "max", "min", "var", "std", "logsumexp"),
     *("argmax", "argmin"),
 )
-METHODS = [name for name in F.__all__ if hasattr(Operand, name)]
+# Where elements decide the shape of the result, forward refuses.
+OF_ARRAYS = {"bincount", "masked_select", "nonzero", "unique_consecutive"}
+METHODS = [name for name in F.__all__ if hasattr(Operand, name) and name not in OF_ARRAYS]
 
 
 def plus(x):

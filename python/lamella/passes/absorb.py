@@ -102,9 +102,19 @@ def _is_reciprocal_spread(scale: Value) -> bool:
     """Whether it is 1 / sqrt(var + eps), by itself or times a weight."""
     if type(scale) is not Result:
         return False
-    node = scale.node
-    parts = node.inputs if node.op == Binary("mul") else (scale,)
-    return any(type(one) is Result and one.node.op == Unary("rsqrt") for one in parts)
+    parts = scale.node.inputs if scale.node.op == Binary("mul") else (scale,)
+    return any(_is_reciprocal_root(one) for one in parts)
+
+
+def _is_reciprocal_root(value: Value) -> bool:
+    """As one function, or as the two that ONNX has for it."""
+    if type(value) is not Result:
+        return False
+    op = value.node.op
+    if op == Unary("reciprocal"):
+        (root,) = value.node.inputs
+        return type(root) is Result and bool(root.node.op == Unary("sqrt"))
+    return bool(op == Unary("rsqrt"))
 
 
 def _absorbed(builder: GraphBuilder, new: dict[Value, Value], product: Node, norm: _Norm) -> Value:
