@@ -77,6 +77,14 @@ def _single(x: Any, axis: int | None) -> Any:
     return reshape(x, ()) if axis is None and x.shape else x
 
 
+def _judge_pair(call: Call, scale: Any, zero: Any) -> None:
+    """One zero point for each scale, in its shape; single ones in any."""
+    if zero is None or prod(scale.shape) == prod(zero.shape) == 1:
+        return
+    if tuple(zero.shape) != tuple(scale.shape):
+        raise call.malformed("scale and zero point have different shapes")
+
+
 def _quantize(call: Call, x: Any, scale: Any, zero: Any = None) -> Any:
     dtype = np.dtype(np.uint8) if zero is None else dtype_of(zero)
     if call.has("output_dtype") and call.integer("output_dtype"):
@@ -85,8 +93,7 @@ def _quantize(call: Call, x: Any, scale: Any, zero: Any = None) -> Any:
             raise call.malformed("the zero point has another type than the output")
     if dtype.kind not in "iu":
         raise call.unsupported("a quantised type that is not computed with")
-    if zero is not None and tuple(zero.shape) != tuple(scale.shape):
-        raise call.malformed("scale and zero point have different shapes")
+    _judge_pair(call, scale, zero)
     if is_array(x, scale, *(() if zero is None else (zero,))):
         y = np.rint(x / _along(call, x, scale))
         if zero is not None:
@@ -97,23 +104,24 @@ def _quantize(call: Call, x: Any, scale: Any, zero: Any = None) -> Any:
         return np.clip(y, limits.min, limits.max).astype(dtype)
     integers = _bytes(call, dtype)
     axis, block = _placing(call, x, scale)
-    if dtype_of(x).kind != "f":
-        x = cast(x, np.dtype(np.float32))
+    x, scale = (y if dtype_of(y).kind == "f" else cast(y, np.dtype(np.float32)) for y in (x, scale))
     given = [_single(one, axis) for one in (scale, zero) if one is not None]
     return apply(Quantize(axis, block, integers), x, *given)
 
 
 def _dequantize(call: Call, x: Any, scale: Any, zero: Any = None) -> Any:
-    if zero is not None and tuple(zero.shape) != tuple(scale.shape):
-        raise call.malformed("scale and zero point have different shapes")
-    if is_array(x, scale, *(() if zero is None else (zero,))):
+    _judge_pair(call, scale, zero)
+    axis, block = _placing(call, x, scale)
+    if is_array(x, *(() if zero is None else (zero,))) and (is_array(scale) or not block):
         wide = x.astype(np.float32)
         if zero is not None:
             wide = wide - _along(call, x, zero).astype(np.float32)
-        return binary(call, "mul", wide, _along(call, x, scale).astype(np.float32))
+        if is_array(scale):
+            return binary(call, "mul", wide, _along(call, x, scale).astype(np.float32))
+        beside = () if axis is None else (x.shape[axis],) + (1,) * (x.ndim - axis - 1)
+        return binary(call, "mul", wide, reshape(scale, beside))
     if dtype_of(x) != np.int32:
         _bytes(call, dtype_of(x))
-    axis, block = _placing(call, x, scale)
     given = [_single(one, axis) for one in (scale, zero) if one is not None]
     return apply(Dequantize(axis, block), x, *given)
 
