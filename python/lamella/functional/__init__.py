@@ -127,6 +127,7 @@ add_methods(
     [
         bernoulli,
         broadcast_to,
+        dequantize,
         hardshrink,
         matmul,
         narrow,
