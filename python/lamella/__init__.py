@@ -15,23 +15,24 @@ from typing import TYPE_CHECKING, Any
 from lamella import loading as loading  # before anything that imports _core
 
 # isort: split
-from lamella import functional, nn
-from lamella._core import build_info as _build_info
-from lamella.config import (
-    clear_cache,
-    config,
-    get_cache_bytes,
-    get_num_threads,
-    manual_seed,
-    set_cache_bytes,
-    set_num_threads,
-    show_config,
-)
-from lamella.errors import DTypeError, FormatError, ShapeError, UnsupportedError
-from lamella.habits import unknown
-from lamella.nn.summary import summary
-from lamella.runtime.function import function
-from lamella.runtime.session import Session, compile
+with loading.uncollected():
+    from lamella import functional, nn
+    from lamella._core import build_info as _build_info
+    from lamella.config import (
+        clear_cache,
+        config,
+        get_cache_bytes,
+        get_num_threads,
+        manual_seed,
+        set_cache_bytes,
+        set_num_threads,
+        show_config,
+    )
+    from lamella.errors import DTypeError, FormatError, ShapeError, UnsupportedError
+    from lamella.habits import unknown
+    from lamella.nn.summary import summary
+    from lamella.runtime.function import function
+    from lamella.runtime.session import Session, compile
 
 if TYPE_CHECKING:
     from lamella import optim, train

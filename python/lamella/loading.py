@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loads the native core, with short patience for libgomp's idle threads.
+"""Loads the native core, with short patience for libgomp's idle threads, and the rooms behind it.
 
 After a parallel region libgomp's workers spin for some 8 ms in case another one follows, and
 whoever wants their cores meanwhile has to wait. 4,000 turns are about 0.1 ms. libgomp reads the
@@ -9,7 +9,10 @@ choice, and a libgomp that is already loaded, are left alone.
 
 from __future__ import annotations
 
+import gc
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 SPIN_COUNT = "4000"
 
@@ -21,3 +24,19 @@ try:
 finally:
     if not chosen:
         del os.environ["GOMP_SPINCOUNT"]
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keeps Python's collector from walking through what modules make: nothing of it is garbage."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            # Counted as old, or the next allocation would begin with a walk through all of it.
+            if gc.get_freeze_count() == 0:
+                gc.freeze()
+                gc.unfreeze()
+            gc.enable()

@@ -16,7 +16,6 @@ from lamella.errors import DTypeError, FormatError, ShapeError, UnsupportedError
 from lamella.ir.types import Array, DType
 from lamella.nn.parameter import Buffer, Parameter, Stored
 from lamella.runtime.signature import as_array
-from lamella.storage.elements import Widened
 
 if TYPE_CHECKING:
     from lamella.nn.module import Module
@@ -46,7 +45,12 @@ def collect(module: Module, prefix: str) -> dict[str, Array]:
 
 def _copy(stored: Stored) -> Array:
     copy = np.array(stored.data)
-    return copy.view(Widened) if stored.dtype is DType.bfloat16 else copy
+    if stored.dtype is not DType.bfloat16:
+        return copy
+    # Files are opened when first needed.
+    from lamella.storage.elements import Widened
+
+    return copy.view(Widened)
 
 
 def load(module: Module, given: Mapping[str, Any], strict: bool) -> tuple[list[str], list[str]]:

@@ -56,22 +56,38 @@ class Function(_core.Callable):
         self._body = body
         self._draws = draws
         self._scalars = frozenset(scalars)
-        self._signature = inspect.signature(body)
-        parameters = self._signature.parameters
-        self._roles = {name: role_of(parameter) for name, parameter in parameters.items()}
-        self._defaults = {name: parameter.default for name, parameter in parameters.items()}
-        self._positional = [
-            name for name, one in parameters.items() if one.kind is one.POSITIONAL_OR_KEYWORD
-        ]
-        self._plain = all(
-            one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY) for one in parameters.values()
-        )
         # Programs, which keep what the key knows by its identity.
         self._families = Families(self.__name__, weakref.ref(self))
         self._recompilations = Recompilations(self.__name__)
         self._repeats: OrderedDict[Hashable, int] = OrderedDict()
-        # What help() and inspect show: the body's parameters and `out`.
-        self.__signature__ = with_out(self._signature)
+
+    # Of some hundred functions a process calls a few: what only calls need is found at the first.
+    @functools.cached_property
+    def _signature(self) -> inspect.Signature:
+        return inspect.signature(self._body)
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        """What help() and inspect show: the body's parameters and `out`."""
+        return with_out(self._signature)
+
+    @functools.cached_property
+    def _roles(self) -> dict[str, Role]:
+        return {name: role_of(one) for name, one in self._signature.parameters.items()}
+
+    @functools.cached_property
+    def _defaults(self) -> dict[str, Any]:
+        return {name: one.default for name, one in self._signature.parameters.items()}
+
+    @functools.cached_property
+    def _positional(self) -> list[str]:
+        parameters = self._signature.parameters.items()
+        return [name for name, one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD]
+
+    @functools.cached_property
+    def _plain(self) -> bool:
+        kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+        return all(one.kind in kinds for one in self._signature.parameters.values())
 
     def __reduce__(self) -> str:
         # Pickled as the module-level name it is.

@@ -9,9 +9,9 @@ counts when any of the code names it. Nothing is called and nothing is changed.
 
 from __future__ import annotations
 
+import _random
 import array
 import functools
-import random
 import sys
 from collections import ChainMap, UserDict, UserList, deque
 from collections.abc import Iterable, Iterator
@@ -199,7 +199,7 @@ class _Walk:
             self._place(name, "object", value.keywords, None, True)
         elif isinstance(
             value,
-            random.Random | np.random.Generator | np.random.RandomState | np.random.BitGenerator,
+            _random.Random | np.random.Generator | np.random.RandomState | np.random.BitGenerator,
         ):
             self._generator(value)
         elif isinstance(value, ModuleType):
@@ -214,8 +214,8 @@ class _Walk:
             self._object(value, name)
 
     def _module(self, value: ModuleType, name: str) -> None:
-        if value is random:
-            self._generator(random._inst)
+        if value is sys.modules.get("random"):
+            self._generator(value._inst)
         elif value is np.random:
             self._generator(np.random.mtrand._rand)
         elif value is np:
@@ -225,11 +225,12 @@ class _Walk:
             self._open(value, name)
 
     def _generator(self, value: Any) -> None:
+        known = any(value is other for other in self.generators)
         # SystemRandom has no state to be seen in.
-        known = isinstance(value, random.SystemRandom) or any(
-            value is other for other in self.generators
+        stateless = "random" in sys.modules and isinstance(
+            value, sys.modules["random"].SystemRandom
         )
-        if not known:
+        if not known and not stateless:
             self.generators.append(value)
 
     def _object(self, value: Any, name: str) -> None:
