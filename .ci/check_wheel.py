@@ -16,7 +16,7 @@ from pathlib import Path
 
 MAX_WHEEL_BYTES = 5_000_000
 # Texts alone, a quarter of them tests: more would be something that was built or downloaded.
-MAX_SDIST_BYTES = 1_500_000
+MAX_SDIST_BYTES = 2_000_000
 MAX_IMPORT_SECONDS = 0.060
 MAX_COMPILE_SECONDS = 0.100
 MAX_RESIDENT_BYTES = 15_000_000

@@ -30,13 +30,13 @@ with loading.uncollected():
     )
     from lamella.errors import DTypeError, FormatError, ShapeError, UnsupportedError
     from lamella.habits import unknown
-    from lamella.nn.summary import summary
     from lamella.runtime.function import function
     from lamella.runtime.session import Session, compile
 
 if TYPE_CHECKING:
     from lamella import optim, train
     from lamella.nn.explain import Explanation, explain
+    from lamella.nn.summary import summary
     from lamella.runtime.profile import Profile, profile
     from lamella.storage.files import load, save
     from lamella.train.fit import fit
@@ -92,6 +92,7 @@ _LATER = {
     "load": "storage.files",
     "profile": "runtime.profile",
     "save": "storage.files",
+    "summary": "nn.summary",
 }
 
 

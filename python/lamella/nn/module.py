@@ -12,7 +12,7 @@ in `_touch`, behind the change.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -23,9 +23,11 @@ from lamella.ir.extent import kept
 from lamella.nn import compiled, inline, state
 from lamella.nn.conversion import Conversion
 from lamella.nn.parameter import Buffer, Parameter, Stored
-from lamella.nn.summary import Summary, summary
 from lamella.runtime.tensor import Tensor
 from lamella.runtime.trace import current_trace
+
+if TYPE_CHECKING:
+    from lamella.nn.summary import Summary
 
 __all__ = ["LoadResult", "Module"]
 
@@ -451,6 +453,8 @@ class Module(_core.Callable, Conversion):
         >>> nn.Linear(3, 4).summary((1, 3)).total_params
         16
         """
+        from lamella.nn.summary import summary  # opened when first needed
+
         return summary(self, *inputs, training=training, optimizer=optimizer)
 
     def extra_repr(self) -> str:
