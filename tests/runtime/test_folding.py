@@ -17,6 +17,7 @@ from comparators import same_bits
 from lamella import _core, nn
 from lamella import functional as F
 from lamella.runtime.session import compile_call
+from runtime.forking import FORKS
 
 SIZE = 96
 
@@ -315,8 +316,7 @@ def test_changes_while_many_sizes_fold():
 
 def test_forks_in_the_midst_of_folding():
     """A child finds what nobody is left to finish, and makes it anew; its parent goes on."""
-    code = """
-import os, signal, sys, threading, time
+    net = """
 import numpy as np
 from lamella import nn, functional as F
 SIZE = 1024
@@ -328,36 +328,9 @@ class Masked(nn.Module):
     def forward(self, x):
         return F.linear(x, self.weight * self.mask)
 net = Masked().eval()
-values = [np.full((SIZE, SIZE), value, np.float32) for value in (1.0, 2.0)]
-ones = np.ones((1, SIZE), np.float32)
-net(ones)
-stop = threading.Event()
-def churn():
-    step = 0
-    while not stop.is_set():
-        step += 1
-        net.mask.data = values[step % 2]
-        assert (net(ones) == SIZE * (step % 2 + 1)).all()
-thread = threading.Thread(target=churn)
-thread.start()
-for round in range(15):
-    time.sleep(0.001 * (round % 5))
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(60)
-        ok = False
-        try:
-            first = net(ones)
-            ok = bool((first == first[0, 0]).all()) and first[0, 0] in (SIZE, 2 * SIZE)
-            net.mask.data = 3 * values[0]
-            ok = ok and bool((net(ones) == 3 * SIZE).all())
-        finally:
-            os._exit(0 if ok else 1)
-    assert os.waitpid(pid, 0)[1] == 0
-stop.set()
-thread.join()
-print("well")
+stored = net.mask
 """
+    code = net + FORKS
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=os.environ
     )

@@ -16,6 +16,7 @@ from comparators import same_bits
 from lamella import _core, nn
 from lamella.functional import matmul
 from lamella.runtime.session import compile_call
+from runtime.forking import FORKS
 
 SIZE = 2048
 MEGABYTES = SIZE * SIZE * 4 >> 20
@@ -216,41 +217,8 @@ print(sum(start + third < at < end - third for kind, at, _ in ticks if kind == "
 
 def test_forks_in_the_midst_of_preparing():
     """A child finds what nobody is left to finish, and makes it anew; its parent goes on."""
-    code = """
-import signal
-other = nn.Linear(SIZE, SIZE, bias=False)
-values = [np.full((SIZE, SIZE), value, np.float32) for value in (1.0, 2.0)]
-other.weight.data = values[0]
-ones = np.ones((1, SIZE), np.float32)
-other(ones)
-stop = threading.Event()
-def churn():
-    step = 0
-    while not stop.is_set():
-        step += 1
-        other.weight.data = values[step % 2]
-        assert (other(ones) == SIZE * (step % 2 + 1)).all()
-thread = threading.Thread(target=churn)
-thread.start()
-for round in range(25):
-    time.sleep(0.001 * (round % 5))
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(60)
-        ok = False
-        try:
-            first = other(ones)
-            ok = bool((first == first[0, 0]).all()) and first[0, 0] in (SIZE, 2 * SIZE)
-            other.weight.data = 3 * values[0]
-            ok = ok and bool((other(ones) == 3 * SIZE).all())
-        finally:
-            os._exit(0 if ok else 1)
-    assert os.waitpid(pid, 0)[1] == 0
-stop.set()
-thread.join()
-print("well")
-"""
-    assert in_a_fresh_process(code) == "well"
+    net = "net = nn.Linear(SIZE, SIZE, bias=False)\nstored = net.weight"
+    assert in_a_fresh_process(net + FORKS) == "well"
 
 
 def test_failed_allocations_leave_nothing_half_made(rng):

@@ -109,9 +109,9 @@ def test_whatever_a_call_takes():
         assert np.isfinite(step(*given))
         found = step.memory(*given)
         if kind == "f2":
-            # Read where they lie, and made floats within the program.
+            # Read where they lie, and made floats within the program: three arrays of whole lines.
             assert found.batch == want.batch // 2
-            assert want.arena < found.arena <= want.arena + 64 * 3
+            assert want.arena < found.arena <= want.arena + 64 + 64 + 128
         else:
             assert found == want
     assert step.memory((left.tolist(), right.tolist()), y.tolist()) == want

@@ -9,6 +9,7 @@
 #include "steps/lookup.h"
 #include "steps/product/choose.h"
 #include "steps/product/pack_b.h"
+#include "steps/product/part.h"
 #include "steps/strides.h"
 
 namespace lamella::steps {
@@ -53,9 +54,6 @@ class MatMul final : public Step {
     const T* bias;
     const T* residual;
   };
-  struct Part {
-    size_t row, rows, column, columns;
-  };
   // What all or the last of y's columns are made of, and the way for all rows of so many columns.
   struct Factor {
     const Packed* b;
@@ -68,7 +66,7 @@ class MatMul final : public Step {
   const Stored* source_b(const Frame& frame, size_t index) const;
   Packed* room(const Frame& frame, size_t slot) const;
   void attach(Product& product, const Packed* copy) const;
-  Part part_of(const base::Team& team) const;
+  Part part(const base::Team& team) const;
   void multiply(const Product& product, const Part& part) const;
   void call(const Product& product, const Part& part, const Factor& factor) const;
   void run_products(const Frame& frame, const base::Team& team, const Packed* copy) const;
@@ -241,33 +239,10 @@ void MatMul<T, Stored, Packed>::attach(Product& product, const Packed* copy) con
   (plan_.form == Form::rows_and_tail ? product.tail : product.b) = copy;
 }
 
-// A grid of members: the one whose largest part is smallest. Equal ones: a tall product is cut into
-// rows, another into columns, where each member keeps its own part of b in its own cache or packs it.
 template <class T, class Stored, class Packed>
-typename MatMul<T, Stored, Packed>::Part MatMul<T, Stored, Packed>::part_of(
-    const base::Team& team) const {
-  if (team.size <= 1) return {0, args_.m, 0, args_.n};
-  const size_t size = static_cast<size_t>(team.size), index = static_cast<size_t>(team.index);
-  const size_t grains = (args_.m + kRowGrain - 1) / kRowGrain;
-  const size_t panels = count_panels(args_.n);
+Part MatMul<T, Stored, Packed>::part(const base::Team& team) const {
   const bool tall = args_.m >= args_.n && plan_.form != Form::columns;
-  size_t down = 1, largest = static_cast<size_t>(-1);
-  for (size_t rows = 1; rows <= size; ++rows) {
-    const size_t columns = size / rows;
-    const size_t part = ((grains + rows - 1) / rows) * ((panels + columns - 1) / columns);
-    if (part < largest || (part == largest && tall)) {
-      largest = part;
-      down = rows;
-    }
-  }
-  const size_t across = size / down;
-  if (index >= down * across) return {0, 0, 0, 0};
-  const size_t i = index / across, j = index % across;
-  const size_t row = std::min(grains * i / down * kRowGrain, args_.m);
-  const size_t row_end = std::min(grains * (i + 1) / down * kRowGrain, args_.m);
-  const size_t column = std::min(panels * j / across * kPanel, args_.n);
-  const size_t column_end = std::min(panels * (j + 1) / across * kPanel, args_.n);
-  return {row, row_end - row, column, column_end - column};
+  return part_of(team, args_.m, args_.n, kRowGrain, kPanel, tall);
 }
 
 // A member's part goes a way of its own.
@@ -324,7 +299,7 @@ void MatMul<T, Stored, Packed>::run_products(const Frame& frame, const base::Tea
   const size_t size = static_cast<size_t>(team.size);
   const bool whole = count_ >= 4 * size || (size > 1 && count_ % size == 0);
   const auto [begin, end] = whole ? team.share(count_) : base::Team::Range{0, count_};
-  const Part part = whole ? Part{0, args_.m, 0, args_.n} : part_of(team);
+  const Part part = whole ? Part{0, args_.m, 0, args_.n} : this->part(team);
   for (size_t i = begin; i < end; ++i) {
     Product one = product(frame, i);
     if (copy) attach(one, copy);
@@ -341,7 +316,7 @@ void MatMul<T, Stored, Packed>::run_copying(const Frame& frame, const base::Team
   const bool apart = size <= std::min(rooms_, count_);
   const base::Team alone;
   const auto [begin, end] = apart ? team.share(count_) : base::Team::Range{0, count_};
-  const Part part = apart ? Part{0, args_.m, 0, args_.n} : part_of(team);
+  const Part part = apart ? Part{0, args_.m, 0, args_.n} : this->part(team);
   size_t slot = apart ? static_cast<size_t>(team.index) : 0;
   const Stored* copied = nullptr;
   for (size_t i = begin; i < end; ++i) {

@@ -2,7 +2,8 @@
 // Which rows and columns of one product a member of a team computes.
 //
 // A grid of members: the one whose largest part is smallest. Equal ones: a tall product is cut into
-// rows, another into columns, where each member keeps its own part of the second factor in its cache.
+// rows, another into columns, where each member keeps its own part of the second factor in its cache or
+// packs it.
 #pragma once
 
 #include <algorithm>
